@@ -1,0 +1,278 @@
+//! Raw JSON-RPC: messages as the bytes they came in.
+//!
+//! For all that is not Rust. A typed model drops what it does not know; here a message goes on byte for byte, number
+//! spelling, unknown members and `_meta` included. Only what layers need is read: the method, the name, and whether an
+//! answer is a failure. An answer is written anew only where the stack itself has something to say.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use buttress::{BoxError, Stack, call::{Caller, Request, Response}, catalogue::Catalogue, raw::{RawAnswer, RawCall}};
+//! use tower::service_fn;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let upstream = service_fn(async |call: Request<Bytes>| {
+//!     // A real one would send `call.params` and read the answer.
+//!     assert!(call.params.ends_with(b"\"exact\":1.50}}"));
+//!     let answer = Bytes::from_static(br#"{"jsonrpc":"2.0","id":7,"result":{"content":[],"exact":1.50}}"#);
+//!     Ok::<_, BoxError>(Response::new(RawAnswer::parse(answer)?))
+//! });
+//! let (stack, catalogue) = (Stack::new().service(upstream), Catalogue::new("words"));
+//!
+//! let message = br#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"say","exact":1.50}}"#;
+//! let call = RawCall::parse(Bytes::from_static(message))?;
+//! let response = stack.answer(call.request(&catalogue, Caller::default())).await?;
+//! assert_eq!(call.answer(response), br#"{"jsonrpc":"2.0","id":7,"result":{"content":[],"exact":1.50}}"#.as_slice());
+//! # Ok(())
+//! # }
+//! ```
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    call::{CallResult, Caller, ErrorObject, Method, Request, Response, ResultKind},
+    catalogue::Catalogue,
+    classify::code,
+    rescue::META_KEY,
+};
+
+/// A JSON-RPC request as it came, and the little that was read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawCall {
+    message: Bytes,
+    /// As the caller spelled it; a part of `message`.
+    id: Bytes,
+    method: Method,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RequestView<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ParamsView<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+}
+
+impl RawCall {
+    /// Reads a request.
+    ///
+    /// # Errors
+    ///
+    /// The JSON-RPC error to answer with: -32700 for what is not JSON, -32600 for what is not one request with a string or a
+    /// number as its id: a batch, a notification, a response.
+    pub fn parse(message: Bytes) -> Result<Self, ErrorObject> {
+        let invalid = |what| ErrorObject::new(code::INVALID_REQUEST, what);
+        let view: RequestView<'_> = match serde_json::from_slice(&message) {
+            Ok(view) => view,
+            Err(error) if error.is_data() => return Err(invalid("not a JSON-RPC request: one object is expected, not a batch")),
+            Err(_) => return Err(ErrorObject::new(code::PARSE_ERROR, "the message is not valid JSON")),
+        };
+        let method = view.method.ok_or_else(|| invalid("the request has no method"))?;
+        let id =
+            view.id.map(RawValue::get).filter(|id| id.starts_with(['"', '-']) || id.starts_with(|c: char| c.is_ascii_digit()));
+        let id = id.ok_or_else(|| invalid("the request's id must be a string or a number"))?;
+        let method = Method::from_wire(&method);
+        let name = match (&method, view.params) {
+            (Method::ToolsCall | Method::PromptsGet, Some(params)) => {
+                let params: Option<ParamsView<'_>> = serde_json::from_str(params.get()).ok();
+                params.and_then(|params| params.name).map(Cow::into_owned)
+            }
+            _ => None,
+        };
+        Ok(Self { id: message.slice_ref(id.as_bytes()), method, name, message })
+    }
+
+    /// The request as the stack sees it; its parameters are the whole message.
+    pub fn request(&self, catalogue: &Catalogue, caller: Caller) -> Request<Bytes> {
+        let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.authorisation());
+        let mut request = Request::new(target, self.message.clone());
+        request.head.caller = caller;
+        request
+    }
+
+    /// The message that answers this request: the upstream's as it came, or one that carries what the stack has to say.
+    pub fn answer(&self, response: Response<RawAnswer>) -> Bytes {
+        let (member, body) = match response.result {
+            Ok(RawAnswer { body: Body::AsItCame(message), .. }) => return message,
+            Ok(RawAnswer { body: Body::Made(result), .. }) => ("result", result),
+            Err(ErrorObject { code, message, data: None }) => ("error", json!({ "code": code, "message": message })),
+            Err(ErrorObject { code, message, data }) => ("error", json!({ "code": code, "message": message, "data": data })),
+        };
+        let mut message = Vec::with_capacity(128);
+        message.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+        message.extend_from_slice(&self.id);
+        message.extend_from_slice(format!(r#","{member}":{body}}}"#).as_bytes());
+        message.into()
+    }
+}
+
+/// A JSON-RPC response: as it came, or made here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawAnswer {
+    body: Body,
+    kind: ResultKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Body {
+    /// The whole message.
+    AsItCame(Bytes),
+    /// The `result` of a message that is still to be written.
+    Made(Value),
+}
+
+#[derive(Deserialize)]
+struct ResponseView<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    error: Option<ErrorView>,
+}
+
+#[derive(Deserialize)]
+struct ErrorView {
+    code: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResultView<'a> {
+    is_error: Option<bool>,
+    #[serde(borrow)]
+    result_type: Option<Cow<'a, str>>,
+}
+
+impl RawAnswer {
+    /// Reads a response.
+    ///
+    /// # Errors
+    ///
+    /// -32603, if it is neither a result nor an error: what the upstream did is then not known.
+    pub fn parse(message: Bytes) -> Result<Self, ErrorObject> {
+        let view: Option<ResponseView<'_>> = serde_json::from_slice(&message).ok();
+        let kind = match view {
+            Some(ResponseView { error: Some(error), .. }) => ResultKind::Error(error.code),
+            Some(ResponseView { result: Some(result), .. }) => result_kind(result.get()),
+            _ => return Err(ErrorObject::new(code::INTERNAL_ERROR, "the upstream's answer is not a JSON-RPC response")),
+        };
+        Ok(Self { body: Body::AsItCame(message), kind })
+    }
+}
+
+fn result_kind(result: &str) -> ResultKind {
+    let view: Option<ResultView<'_>> = serde_json::from_str(result).ok();
+    match view {
+        Some(ResultView { result_type: Some(kind), .. }) if kind == "input_required" => ResultKind::InputRequired,
+        Some(ResultView { result_type: Some(kind), .. }) if kind == "task" => ResultKind::Task,
+        Some(ResultView { is_error: Some(true), .. }) => ResultKind::ToolError,
+        _ => ResultKind::Complete,
+    }
+}
+
+impl CallResult for RawAnswer {
+    fn kind(&self) -> ResultKind {
+        self.kind
+    }
+
+    fn tool_error(text: String, meta: Value) -> Option<Self> {
+        let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true, "_meta": { META_KEY: meta } });
+        Some(Self { body: Body::Made(result), kind: ResultKind::ToolError })
+    }
+
+    fn add_notice(&mut self, text: &str, meta: Value) {
+        // Facts alone are no reason to touch the upstream's bytes; a warning is.
+        let Body::AsItCame(message) = &self.body else { return };
+        if text.is_empty() {
+            return;
+        }
+        let Ok(mut answer) = serde_json::from_slice::<Value>(message) else { return };
+        if let Some(result) = answer.get_mut("result").and_then(Value::as_object_mut) {
+            if let Some(content) = result.entry("content").or_insert_with(|| json!([])).as_array_mut() {
+                content.push(json!({ "type": "text", "text": text }));
+            }
+            if let Some(known) = result.entry("_meta").or_insert_with(|| json!({})).as_object_mut() {
+                known.insert(META_KEY.to_owned(), meta);
+            }
+        } else if let Some(error) = answer.get_mut("error").and_then(Value::as_object_mut) {
+            let said = error.get("message").and_then(Value::as_str).unwrap_or_default();
+            error.insert("message".to_owned(), json!(format!("{said}. {text}")));
+            error.entry("data").or_insert_with(|| json!({ META_KEY: meta }));
+        }
+        self.body = Body::AsItCame(answer.to_string().into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(message: &'static str) -> Result<RawCall, i64> {
+        RawCall::parse(Bytes::from_static(message.as_bytes())).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn what_is_not_one_request_is_refused_with_the_code_that_says_so() {
+        assert_eq!(parse("{"), Err(code::PARSE_ERROR));
+        for message in [
+            "[]",
+            "1",
+            r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        ] {
+            assert_eq!(parse(message), Err(code::INVALID_REQUEST), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_made_answer_spells_the_id_as_the_caller_did() {
+        for id in ["7", "-1.50e2", "9007199254740993", r#""a\u00e9\"b""#] {
+            let message = format!(r#"{{"method":"tools/call", "id" : {id} ,"params":{{"name":"t"}}}}"#);
+            let call = RawCall::parse(message.into()).unwrap();
+            assert_eq!(call.name.as_deref(), Some("t"));
+            let answer = call.answer(Response::from_error(ErrorObject::new(429, "no")));
+            let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":429,"message":"no"}}}}"#);
+            assert_eq!(answer, expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let kind = |message: &'static str| RawAnswer::parse(Bytes::from_static(message.as_bytes())).map(|answer| answer.kind);
+        assert_eq!(kind(r#"{"id":1,"result":{}}"#), Ok(ResultKind::Complete));
+        assert_eq!(kind(r#"{"id":1,"result":{"isError":true}}"#), Ok(ResultKind::ToolError));
+        assert_eq!(kind(r#"{"id":1,"result":{"resultType":"input_required"}}"#), Ok(ResultKind::InputRequired));
+        assert_eq!(kind(r#"{"id":1,"result":{"resultType":"task"}}"#), Ok(ResultKind::Task));
+        assert_eq!(kind(r#"{"id":1,"error":{"code":-32603,"message":""}}"#), Ok(ResultKind::Error(-32603)));
+        assert_eq!(kind("<html>").unwrap_err().code, code::INTERNAL_ERROR);
+        assert_eq!(kind(r#"{"id":1}"#).unwrap_err().code, code::INTERNAL_ERROR);
+    }
+
+    #[test]
+    fn only_a_warning_touches_the_upstreams_bytes() {
+        let came = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"boom","x":1.50}}"#;
+        let mut answer = RawAnswer::parse(Bytes::from_static(came.as_bytes())).unwrap();
+        answer.add_notice("", json!({}));
+        assert_eq!(answer.body, Body::AsItCame(Bytes::from_static(came.as_bytes())));
+        answer.add_notice("Careful.", json!({ "class": "outcome_unknown" }));
+        let Body::AsItCame(message) = answer.body else { panic!("it has a body") };
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(message["error"]["message"], "boom. Careful.");
+        assert_eq!(message["error"]["data"][META_KEY]["class"], "outcome_unknown");
+    }
+}

@@ -1,0 +1,165 @@
+//! HTTP statuses of refusals: a small tower layer around `StreamableHttpService`.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use ::http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use ::rmcp::{RoleServer, model::RequestId, service::RequestContext};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use pin_project_lite::pin_project;
+use serde_json::json;
+use tower::{Layer, Service};
+
+use super::model::error_data;
+use crate::call::{ErrorObject, Refusal};
+
+/// Gives a refused call its HTTP status: 429, 503 or 504, with `Retry-After` in whole seconds, rounded up.
+///
+/// Put it around rmcp's `StreamableHttpService`, whose own answer to any JSON-RPC error is 200. The status is ours to choose
+/// in revision 2026-07-28 as long as nothing has been sent, and before it where the answer is plain JSON outside of a session;
+/// elsewhere the answer stays as it is, and the JSON-RPC error says the rest. Refused tool calls are results, and stay 200.
+///
+/// * **Error type**: the inner service's.
+/// * **Order**: directly around `StreamableHttpService`, inside tower-http's layers.
+/// * **Clones**: there is no state.
+/// * **Drop**: nothing to give back.
+/// * **Metrics**: none of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RefusalStatusLayer;
+
+impl<S> Layer<S> for RefusalStatusLayer {
+    type Service = RefusalStatus<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RefusalStatus { inner }
+    }
+}
+
+/// See [`RefusalStatusLayer`].
+#[derive(Debug, Clone)]
+pub struct RefusalStatus<S> {
+    inner: S,
+}
+
+/// Where the wrapped server leaves a refusal for the HTTP response that is being made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Slot(Arc<OnceLock<Left>>);
+
+#[derive(Debug)]
+struct Left {
+    refusal: Refusal,
+    body: Bytes,
+}
+
+/// The slot of the HTTP request that brought this call, if one of ours did.
+pub(super) fn slot(context: &RequestContext<RoleServer>) -> Option<Slot> {
+    let parts = context.extensions.get::<::http::request::Parts>()?;
+    parts.extensions.get::<Slot>().cloned()
+}
+
+impl Slot {
+    pub(super) fn set(&self, refusal: Refusal, id: &RequestId, error: &ErrorObject) {
+        let message = json!({ "jsonrpc": "2.0", "id": id, "error": error_data(error.clone()) });
+        let left = Left { refusal, body: message.to_string().into() };
+        // A POST brings one request, so nobody else sets it.
+        let _ = self.0.set(left);
+    }
+}
+
+/// Whether this request's status is ours to choose, whatever its response looks like.
+fn is_stateless(headers: &HeaderMap) -> bool {
+    // ISO dates: the order of the text is the order of time.
+    headers.get("mcp-protocol-version").is_some_and(|version| version.as_bytes() >= b"2026-07-28".as_slice())
+}
+
+impl<S, B, C> Service<Request<B>> for RefusalStatus<S>
+where
+    S: Service<Request<B>, Response = Response<C>>,
+{
+    type Response = Response<Either<Full<Bytes>, C>>;
+    type Error = S::Error;
+    type Future = RefusalStatusFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let slot = Slot::default();
+        let eligible = if is_stateless(request.headers()) {
+            Eligible::Always
+        } else if request.headers().contains_key("mcp-session-id") {
+            Eligible::Never
+        } else {
+            Eligible::Json
+        };
+        request.extensions_mut().insert(slot.clone());
+        RefusalStatusFuture { inner: self.inner.call(request), slot, eligible }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Eligible {
+    Always,
+    Json,
+    Never,
+}
+
+pin_project! {
+    /// The future of [`RefusalStatus`].
+    #[derive(Debug)]
+    pub struct RefusalStatusFuture<F> {
+        #[pin]
+        inner: F,
+        slot: Slot,
+        eligible: Eligible,
+    }
+}
+
+impl<F, C, E> Future for RefusalStatusFuture<F>
+where
+    F: Future<Output = Result<Response<C>, E>>,
+{
+    type Output = Result<Response<Either<Full<Bytes>, C>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.inner.poll(cx))?;
+        let ours = match this.eligible {
+            Eligible::Always => true,
+            Eligible::Json => {
+                response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+            }
+            Eligible::Never => false,
+        };
+        Poll::Ready(Ok(match this.slot.0.get().filter(|_| ours) {
+            Some(left) => refused(left),
+            None => response.map(Either::Right),
+        }))
+    }
+}
+
+fn refused<C>(left: &Left) -> Response<Either<Full<Bytes>, C>> {
+    let mut response = Response::new(Either::Left(Full::new(left.body.clone())));
+    *response.status_mut() = StatusCode::from_u16(left.refusal.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(delay) = left.refusal.retry_after {
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(delay)));
+    }
+    response
+}
+
+/// Rounded up: who comes back earlier is refused again.
+fn whole_seconds(delay: Duration) -> u64 {
+    delay.as_secs() + u64::from(delay.subsec_nanos() > 0)
+}

@@ -1,0 +1,77 @@
+//! `subscriptions/listen`: a stream, not a call, and so a service of its own with a cap of its own.
+
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use ::rmcp::{
+    ErrorData,
+    model::{ErrorCode, RequestId},
+};
+use metrics::Gauge;
+use tokio::sync::Semaphore;
+
+use crate::{
+    call::Target,
+    metrics::{REJECTIONS, SUBSCRIPTIONS, tool, upstream},
+};
+
+/// The open subscriptions of one server.
+#[derive(Debug)]
+pub(super) struct Subscriptions {
+    target: Arc<Target>,
+    places: Semaphore,
+    cap: usize,
+}
+
+impl Subscriptions {
+    pub(super) fn new(target: Arc<Target>, cap: usize) -> Self {
+        Self { target, places: Semaphore::new(cap.min(Semaphore::MAX_PERMITS)), cap }
+    }
+
+    pub(super) fn with_cap(&self, cap: usize) -> Self {
+        Self::new(self.target.clone(), cap)
+    }
+
+    /// Runs one subscription, if there is room for it, to its end.
+    pub(super) async fn run(&self, id: &RequestId, stream: impl Future<Output = Result<(), ErrorData>>) -> Result<(), ErrorData> {
+        let Ok(_place) = self.places.try_acquire() else {
+            let labels = tool(&self.target).into_iter().chain(["subscriptions".into(), "queue_full".into()]);
+            REJECTIONS.counter(labels).increment(1);
+            tracing::debug!(%id, cap = self.cap, "a subscription is refused");
+            let text = format!("Busy: {} has all the subscriptions it can take. Try again later.", self.target);
+            return Err(ErrorData::new(ErrorCode(503), text, None));
+        };
+        let _open = Open::new(SUBSCRIPTIONS.gauge([upstream(&self.target)]));
+        let mut stream = pin!(stream);
+        std::future::poll_fn(|cx| {
+            // As in the panic guard: a stream that panicked is never polled again.
+            catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll(cx))).unwrap_or_else(|_| {
+                tracing::error!(target = %self.target, "the subscription panicked");
+                let text = format!("Unavailable: {} failed. Subscribing again is safe.", self.target);
+                Poll::Ready(Err(ErrorData::new(ErrorCode(503), text, None)))
+            })
+        })
+        .await
+    }
+}
+
+/// Keeps the gauge right however the stream ends.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}

@@ -1,0 +1,59 @@
+//! rmcp, server side: the stack around any `ServerHandler`.
+//!
+//! [`wrap`] is the one line; what it returns is a `ServerHandler` again, so it serves over every transport of rmcp's, stdio
+//! and `StreamableHttpService` included. Where a transport asks for a handler per session or per request, build one
+//! [`ServerLayer`] and let it wrap each: they all share the layer's state.
+//!
+//! ```no_run
+//! # use rmcp::{ServerHandler, ServiceExt, transport::stdio};
+//! # #[derive(Clone)] struct Weather;
+//! # impl ServerHandler for Weather {}
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = buttress::rmcp::wrap("weather", Weather);
+//! server.serve(stdio()).await?.waiting().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * **Tools** are learned from the handler's `get_tool` and from its own `tools/list` answers. A handler in this process is
+//!   trusted: its annotations decide what is safe to repeat.
+//! * **Cancellation**: `notifications/cancelled`, a lost connection, and in revision 2026-07-28 a closed response stream drop
+//!   the call's future. The handler's `RequestContext::ct` is cancelled whenever its attempt ends without an answer, by a
+//!   timeout too, so that work which it spawned may notice.
+//! * **Notifications** to and from the handler pass as they are. Only progress that is sent by [`progress`] counts as a sign
+//!   of life and commits the call, since rmcp's own `Peer` cannot be watched.
+//! * **`initialize`, `server/discover`, `ping`** pass through the stack but are exempt from its limits.
+//! * **`subscriptions/listen`** is a service of its own: no deadline, no slot; it has a cap of its own
+//!   ([`ServerLayer::subscriptions`]).
+//! * **HTTP**: [`RefusalStatusLayer`] around `StreamableHttpService` gives refusals their status.
+
+mod call;
+mod http;
+mod listen;
+mod model;
+mod server;
+
+pub use http::{RefusalStatus, RefusalStatusFuture, RefusalStatusLayer};
+pub use server::{Server, ServerLayer, wrap};
+
+use ::rmcp::{RoleServer, service::RequestContext};
+
+use crate::{
+    call::{Peer, Progress},
+    error::BoxError,
+};
+
+/// Tells the caller how far its call has come, from within an rmcp handler.
+///
+/// Keeps the call alive past its soft deadline, and commits it: it is not repeated after that. Says nothing, and is no error,
+/// where the caller asked for no progress, the attempt is over, or `progress` has not grown.
+///
+/// # Errors
+///
+/// The transport's, if it could not take the notification.
+pub async fn progress(context: &RequestContext<RoleServer>, progress: Progress) -> Result<(), BoxError> {
+    match context.extensions.get::<Peer>() {
+        Some(peer) => peer.progress(progress).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,372 @@
+//! The wrapped server.
+
+// Logging and resource subscriptions are deprecated in 2026-07-28, and forwarded all the same to those who speak an older
+// revision.
+#![allow(deprecated)]
+
+use std::{borrow::Cow, fmt, future::Future, sync::Arc};
+
+use ::rmcp::{
+    ErrorData, RoleServer, ServerHandler,
+    model::{
+        CallToolRequest, CallToolRequestParams, CallToolResponse, CancelTaskParams, CancelTaskRequest,
+        CancelledNotificationParam, ClientRequest, CompleteRequest, CompleteRequestParams, CompleteResult, CustomNotification,
+        CustomRequest, CustomResult, DiscoverRequest, DiscoverRequestParams, DiscoverResult, GetPromptRequest,
+        GetPromptRequestParams, GetPromptResponse, GetSkillRequest, GetSkillRequestParams, GetSkillResult, GetTaskParams,
+        GetTaskRequest, GetTaskResult, InitializeRequest, InitializeRequestParams, InitializeResult, ListPromptsRequest,
+        ListPromptsResult, ListResourceTemplatesRequest, ListResourceTemplatesResult, ListResourcesRequest, ListResourcesResult,
+        ListSkillsRequest, ListSkillsResult, ListToolsRequest, ListToolsResult, PaginatedRequestParams, PingRequest,
+        ProgressNotificationParam, ProtocolVersion, ReadResourceDirectoryRequest, ReadResourceDirectoryRequestParams,
+        ReadResourceDirectoryResult, ReadResourceRequest, ReadResourceRequestParams, ReadResourceResponse, ServerConfig,
+        ServerResult, SetLevelRequest, SetLevelRequestParams, SubscribeRequest, SubscribeRequestParams, SubscriptionFilter, Tool,
+        UnsubscribeRequest, UnsubscribeRequestParams, UpdateTaskParams, UpdateTaskRequest,
+    },
+    service::{NotificationContext, RequestContext, SubscriptionContext},
+};
+use tower::Layer;
+
+use super::{
+    call::{Call, Handler, Notifier},
+    http,
+    listen::Subscriptions,
+    model::{annotations, error_data, learn},
+};
+use crate::{
+    Stack, StackService,
+    call::{Arrival, Identify, Method, OneTenant, Peer, Request, Target},
+    catalogue::{Catalogue, Scope},
+};
+
+/// Puts the default stack in front of a handler. `upstream` is your name for the server, in metrics and in what callers read.
+pub fn wrap<H: ServerHandler>(upstream: impl Into<Arc<str>>, handler: H) -> Server<H> {
+    ServerLayer::new(upstream, &Stack::new()).layer(handler)
+}
+
+/// Wraps handlers of type `H`; all that it wraps share one stack's state. See the [module](super).
+pub struct ServerLayer<H> {
+    shared: Arc<Shared<H>>,
+}
+
+struct Shared<H> {
+    catalogue: Arc<Catalogue>,
+    identify: Arc<dyn Identify>,
+    subscriptions: Arc<Subscriptions>,
+    service: StackService<Call<H>, ServerResult>,
+}
+
+/// How many `subscriptions/listen` streams a server holds open unless told otherwise.
+const SUBSCRIPTIONS: usize = 1024;
+
+impl<H: ServerHandler> ServerLayer<H> {
+    /// Wraps handlers in `stack`. Their annotations are trusted, and their names are learned from themselves.
+    pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
+        Self::with_catalogue(Arc::new(Catalogue::new(upstream).trust_annotations()), stack)
+    }
+
+    /// The same with a catalogue that the operator has prepared.
+    pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
+        let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
+        Self {
+            shared: Arc::new(Shared {
+                catalogue,
+                identify: Arc::new(OneTenant),
+                subscriptions: Arc::new(Subscriptions::new(listen, SUBSCRIPTIONS)),
+                service: stack.service(Handler),
+            }),
+        }
+    }
+
+    /// Tells callers apart by `identify`. Default: one tenant.
+    #[must_use]
+    pub fn identify(self, identify: impl Identify + 'static) -> Self {
+        self.map(|shared| shared.identify = Arc::new(identify))
+    }
+
+    /// Holds at most `cap` `subscriptions/listen` streams open. Default: 1,024.
+    #[must_use]
+    pub fn subscriptions(self, cap: usize) -> Self {
+        self.map(|shared| shared.subscriptions = Arc::new(shared.subscriptions.with_cap(cap)))
+    }
+
+    fn map(self, change: impl FnOnce(&mut Shared<H>)) -> Self {
+        let Shared { catalogue, identify, subscriptions, service } = &*self.shared;
+        let mut shared = Shared {
+            catalogue: catalogue.clone(),
+            identify: identify.clone(),
+            subscriptions: subscriptions.clone(),
+            service: service.clone(),
+        };
+        change(&mut shared);
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl<H: ServerHandler> Layer<H> for ServerLayer<H> {
+    type Service = Server<H>;
+
+    fn layer(&self, handler: H) -> Server<H> {
+        Server { handler: Arc::new(handler), shared: self.shared.clone() }
+    }
+}
+
+impl<H> Clone for ServerLayer<H> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+impl<H> fmt::Debug for ServerLayer<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerLayer").field("catalogue", &self.shared.catalogue).finish_non_exhaustive()
+    }
+}
+
+/// A handler behind a stack: a `ServerHandler` itself. See the [module](super).
+pub struct Server<H> {
+    handler: Arc<H>,
+    shared: Arc<Shared<H>>,
+}
+
+impl<H> Clone for Server<H> {
+    fn clone(&self) -> Self {
+        Self { handler: self.handler.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<H: fmt::Debug> fmt::Debug for Server<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("handler", &self.handler).finish_non_exhaustive()
+    }
+}
+
+impl<H: ServerHandler> Server<H> {
+    /// Sends one call through the stack, and drops it when the caller leaves.
+    async fn run(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
+        let (cancelled, id) = (context.ct.clone(), context.id.clone());
+        let reject = http::slot(&context);
+        let call = self.request(request, context);
+        let authorisation = call.head.caller.authorisation();
+        let answer = tokio::select! {
+            biased;
+            answer = self.shared.service.answer(call) => answer,
+            // rmcp sends no answer to a cancelled call; the error only ends the task.
+            () = cancelled.cancelled() => return Err(ErrorData::internal_error("the call was cancelled", None)),
+        };
+        let response = answer.map_err(|error| {
+            tracing::error!(error = &*error, "the stack is out of order");
+            ErrorData::internal_error("the server cannot take calls", None)
+        })?;
+        if let (Some(slot), Some(refusal), Err(error)) = (reject, response.refusal, &response.result) {
+            slot.set(refusal, &id, error);
+        }
+        let result = response.result.map_err(error_data)?;
+        learn(&self.shared.catalogue, &result, authorisation);
+        Ok(result)
+    }
+
+    fn request(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Request<Call<H>> {
+        let client = context.peer.peer_info();
+        let caller = self.shared.identify.identify(&Arrival {
+            parts: context.extensions.get(),
+            client: client.as_ref().map(|client| &*client.client_info.name),
+        });
+        let target = self.target(&request, &caller);
+        let progress = context.meta.get_progress_token().map(|token| Notifier { peer: context.peer.clone(), token });
+        let mut call = Request::new(target, Call::new(self.handler.clone(), request, context));
+        call.head.caller = caller;
+        call.head.peer = progress.map(|notifier| Peer::new(notifier, call.head.arrived));
+        call
+    }
+
+    fn target(&self, request: &ClientRequest, caller: &crate::call::Caller) -> Arc<Target> {
+        let catalogue = &self.shared.catalogue;
+        let method = Method::from_wire(request.method());
+        let name = match request {
+            ClientRequest::CallToolRequest(call) => Some(&*call.params.name),
+            ClientRequest::GetPromptRequest(get) => Some(&*get.params.name),
+            _ => None,
+        };
+        if let (Method::ToolsCall, Some(name)) = (&method, name)
+            && catalogue.known(&method, name, caller.authorisation()).is_none()
+            && let Some(tool) = self.handler.get_tool(name)
+        {
+            catalogue.learn(&method, Scope::Public, [(name, annotations(&tool))]);
+        }
+        catalogue.resolve(&method, name, caller.authorisation())
+    }
+}
+
+/// A handler that answered with another method's result.
+fn mismatch(_: ServerResult) -> ErrorData {
+    ErrorData::internal_error("the handler answered with a result of another method", None)
+}
+
+macro_rules! forward {
+    ($( $name:ident($params:ty) -> $result:ty: $request:expr => $pattern:pat => $value:expr; )*) => { $(
+        fn $name(
+            &self,
+            params: $params,
+            context: RequestContext<RoleServer>,
+        ) -> impl Future<Output = Result<$result, ErrorData>> + Send + '_ {
+            let request: fn($params) -> ClientRequest = $request;
+            async move {
+                match self.run(request(params), context).await? {
+                    $pattern => Ok($value),
+                    other => Err(mismatch(other)),
+                }
+            }
+        }
+    )* };
+}
+
+type Page = Option<PaginatedRequestParams>;
+
+macro_rules! page {
+    ($request:ident) => {
+        |params| {
+            let mut request = $request::default();
+            request.params = params;
+            ClientRequest::$request(request)
+        }
+    };
+}
+
+macro_rules! plain {
+    ($request:ident) => {
+        |params| ClientRequest::$request($request::new(params))
+    };
+}
+
+impl<H: ServerHandler> ServerHandler for Server<H> {
+    forward! {
+        initialize(InitializeRequestParams) -> InitializeResult:
+            plain!(InitializeRequest) => ServerResult::InitializeResult(result) => result;
+        complete(CompleteRequestParams) -> CompleteResult:
+            plain!(CompleteRequest) => ServerResult::CompleteResult(result) => result;
+        set_level(SetLevelRequestParams) -> ():
+            plain!(SetLevelRequest) => ServerResult::EmptyResult(_) => ();
+        list_prompts(Page) -> ListPromptsResult:
+            page!(ListPromptsRequest) => ServerResult::ListPromptsResult(result) => result;
+        list_resources(Page) -> ListResourcesResult:
+            page!(ListResourcesRequest) => ServerResult::ListResourcesResult(result) => result;
+        list_resource_templates(Page) -> ListResourceTemplatesResult:
+            page!(ListResourceTemplatesRequest) => ServerResult::ListResourceTemplatesResult(result) => result;
+        subscribe(SubscribeRequestParams) -> ():
+            plain!(SubscribeRequest) => ServerResult::EmptyResult(_) => ();
+        unsubscribe(UnsubscribeRequestParams) -> ():
+            plain!(UnsubscribeRequest) => ServerResult::EmptyResult(_) => ();
+        list_tools(Page) -> ListToolsResult:
+            page!(ListToolsRequest) => ServerResult::ListToolsResult(result) => result;
+        on_custom_request(CustomRequest) -> CustomResult:
+            ClientRequest::CustomRequest => ServerResult::CustomResult(result) => result;
+        get_task(GetTaskParams) -> GetTaskResult:
+            plain!(GetTaskRequest) => ServerResult::GetTaskResult(result) => result;
+        update_task(UpdateTaskParams) -> ():
+            plain!(UpdateTaskRequest) => ServerResult::TaskAckResult(_) => ();
+        cancel_task(CancelTaskParams) -> ():
+            plain!(CancelTaskRequest) => ServerResult::TaskAckResult(_) => ();
+        list_skills(Page) -> ListSkillsResult:
+            page!(ListSkillsRequest) => ServerResult::ListSkillsResult(result) => result;
+        get_skill(GetSkillRequestParams) -> GetSkillResult:
+            plain!(GetSkillRequest) => ServerResult::GetSkillResult(result) => result;
+        read_resource_directory(ReadResourceDirectoryRequestParams) -> ReadResourceDirectoryResult:
+            plain!(ReadResourceDirectoryRequest) => ServerResult::ListResourcesResult(result) => result;
+    }
+
+    async fn call_tool(
+        &self,
+        params: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        match self.run(ClientRequest::CallToolRequest(CallToolRequest::new(params)), context).await? {
+            ServerResult::CallToolResult(result) => Ok(result.into()),
+            ServerResult::InputRequiredResult(result) => Ok(CallToolResponse::InputRequired(result)),
+            ServerResult::CreateTaskResult(result) => Ok(CallToolResponse::Task(result)),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    async fn get_prompt(
+        &self,
+        params: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        match self.run(ClientRequest::GetPromptRequest(GetPromptRequest::new(params)), context).await? {
+            ServerResult::GetPromptResult(result) => Ok(result.into()),
+            ServerResult::InputRequiredResult(result) => Ok(GetPromptResponse::InputRequired(result)),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    async fn read_resource(
+        &self,
+        params: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        match self.run(ClientRequest::ReadResourceRequest(ReadResourceRequest::new(params)), context).await? {
+            ServerResult::ReadResourceResult(result) => Ok(result.into()),
+            ServerResult::InputRequiredResult(result) => Ok(ReadResourceResponse::InputRequired(result)),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    async fn ping(&self, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
+        match self.run(ClientRequest::PingRequest(PingRequest::default()), context).await? {
+            ServerResult::EmptyResult(_) => Ok(()),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    async fn discover(&self, context: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
+        let request = DiscoverRequest::new(DiscoverRequestParams::default());
+        match self.run(ClientRequest::DiscoverRequest(request), context).await? {
+            ServerResult::DiscoverResult(result) => Ok(result),
+            other => Err(mismatch(other)),
+        }
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let id = context.request_context().id.clone();
+        self.shared.subscriptions.run(&id, self.handler.listen(context)).await
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        self.handler.accepted_subscription_filter(requested)
+    }
+
+    fn negotiate_initialize(&self, request: &InitializeRequestParams) -> Result<InitializeResult, ErrorData> {
+        self.handler.negotiate_initialize(request)
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        ServerHandler::supported_protocol_versions(&*self.handler)
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.handler.get_tool(name)
+    }
+
+    fn get_info(&self) -> ServerConfig {
+        ServerHandler::get_info(&*self.handler)
+    }
+
+    async fn on_cancelled(&self, notification: CancelledNotificationParam, context: NotificationContext<RoleServer>) {
+        self.handler.on_cancelled(notification, context).await;
+    }
+
+    async fn on_progress(&self, notification: ProgressNotificationParam, context: NotificationContext<RoleServer>) {
+        self.handler.on_progress(notification, context).await;
+    }
+
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        self.handler.on_initialized(context).await;
+    }
+
+    async fn on_roots_list_changed(&self, context: NotificationContext<RoleServer>) {
+        self.handler.on_roots_list_changed(context).await;
+    }
+
+    async fn on_custom_notification(&self, notification: CustomNotification, context: NotificationContext<RoleServer>) {
+        self.handler.on_custom_notification(notification, context).await;
+    }
+}

@@ -1,0 +1,79 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::{
+    call::{CallResult, Response, Verdict},
+    error::BoxError,
+    metrics::{Durations, ErrorType},
+    outcome::{self, Word},
+};
+
+pin_project! {
+    /// The future of [`Attempt`](super::Attempt).
+    #[derive(Debug)]
+    pub struct AttemptFuture<F> {
+        #[pin]
+        inner: F,
+        word: Option<Word>,
+        open: Open,
+    }
+}
+
+impl<F> AttemptFuture<F> {
+    pub(super) const fn new(inner: F, durations: Arc<Durations>, began: Instant) -> Self {
+        Self { inner, word: None, open: Open { durations, began, closed: false } }
+    }
+}
+
+/// An attempt that has no answer yet. Dropped in that state, it was cancelled.
+#[derive(Debug)]
+struct Open {
+    durations: Arc<Durations>,
+    began: Instant,
+    closed: bool,
+}
+
+impl Open {
+    fn close(&mut self, outcome: ErrorType, completed: Instant) {
+        self.closed = true;
+        self.durations.record(outcome, completed.saturating_duration_since(self.began));
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.close(ErrorType::Cancelled, Instant::now());
+        }
+    }
+}
+
+impl<F, R, E> Future for AttemptFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+    R: CallResult,
+{
+    type Output = Result<Response<R>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let poll = outcome::listen(this.word, || this.inner.poll(cx));
+        let mut outcome = ready!(poll).map_err(Into::into);
+        let completed = Instant::now();
+        if let Ok(response) = &mut outcome {
+            response.completed = Some(completed);
+            response.word = response.word.or(*this.word);
+            response.verdict = Some(Verdict::of_answer(response));
+        }
+        this.open.close(ErrorType::of(&outcome), completed);
+        Poll::Ready(outcome)
+    }
+}

@@ -1,0 +1,127 @@
+//! One target's breaker: the machine behind its lock, what it tells the metrics, and the guard of a call under way.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fastrand::Rng;
+use metrics::Gauge;
+use tokio::time::Instant;
+
+use super::{Admit, Machine, Policy, Sample, State, Ticket, Transition};
+use crate::{
+    call::{Target, Verdict},
+    error::{Reason, Rejected},
+    metrics::{BREAKER_STATE, BREAKER_TRANSITIONS, tool},
+};
+
+#[derive(Debug)]
+pub(super) struct Cell {
+    name: String,
+    machine: Mutex<(Machine, Rng)>,
+    labels: [metrics::SharedString; 2],
+    states: [Gauge; STATES.len()],
+}
+
+const STATES: [State; 3] = [State::Closed, State::Open, State::HalfOpen];
+
+impl State {
+    /// The value of the `state`, `from` and `to` labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+impl Cell {
+    pub(super) fn new(policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
+        let labels = tool(target);
+        let gauge = |state: State| BREAKER_STATE.gauge(labels.iter().cloned().chain([state.as_str().into()]));
+        let cell = Self {
+            name: target.to_string(),
+            machine: Mutex::new((Machine::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
+            states: STATES.map(gauge),
+            labels,
+        };
+        cell.show(State::Closed);
+        cell
+    }
+
+    /// Lets a call through under a guard, or refuses it.
+    pub(super) fn admit(self: &Arc<Self>, now: Instant) -> Result<Guard, Rejected> {
+        let (admit, transition) = self.lock().0.admit(now);
+        self.tell(transition);
+        match admit {
+            Admit::Pass(ticket) | Admit::Probe(ticket) => Ok(Guard { cell: self.clone(), ticket: Some(ticket) }),
+            Admit::Refuse { retry_after, .. } => {
+                Err(Rejected::new("breaker", Reason::BreakerOpen).retry_after(Some(retry_after)))
+            }
+        }
+    }
+
+    fn settle(&self, ticket: Ticket, sample: Sample, now: Instant) {
+        let mut locked = self.lock();
+        let (machine, rng) = &mut *locked;
+        let transition = machine.settle(ticket, sample, now, rng);
+        drop(locked);
+        self.tell(transition);
+    }
+
+    fn tell(&self, transition: Option<Transition>) {
+        let Some(Transition { from, to }) = transition else { return };
+        self.show(to);
+        let edge = [from.as_str().into(), to.as_str().into()];
+        BREAKER_TRANSITIONS.counter(self.labels.iter().cloned().chain(edge)).increment(1);
+        match to {
+            State::Open => tracing::warn!(target = self.name, from = from.as_str(), "the circuit breaker opens"),
+            State::HalfOpen => tracing::info!(target = self.name, "the circuit breaker probes"),
+            State::Closed => tracing::info!(target = self.name, "the circuit breaker closes"),
+        }
+    }
+
+    fn show(&self, state: State) {
+        for (gauge, of) in self.states.iter().zip(STATES) {
+            gauge.set(if of == state { 1.0 } else { 0.0 });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Machine, Rng)> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that the breaker let through. Dropped without an outcome, it counts nowhere.
+#[derive(Debug)]
+pub(super) struct Guard {
+    cell: Arc<Cell>,
+    ticket: Option<Ticket>,
+}
+
+impl Guard {
+    pub(super) fn settle(&mut self, verdict: Verdict, now: Instant) {
+        if let Some(ticket) = self.ticket.take() {
+            self.cell.settle(ticket, sample(verdict), now);
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.cell.settle(ticket, Sample::Ignored, Instant::now());
+        }
+    }
+}
+
+/// The breaker's column of the verdict table.
+const fn sample(verdict: Verdict) -> Sample {
+    match verdict {
+        Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Sample::Success,
+        Verdict::ClientFault | Verdict::Denied | Verdict::SessionLost => Sample::Neutral,
+        Verdict::Throttled { retry_after } => Sample::Throttled { retry_after },
+        Verdict::Ambiguous { retry_after, .. } => Sample::Failure { retry_after },
+        Verdict::NotSent => Sample::Failure { retry_after: None },
+        Verdict::LocalReject | Verdict::Cancelled => Sample::Ignored,
+    }
+}

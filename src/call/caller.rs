@@ -1,0 +1,208 @@
+//! Who is calling.
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt,
+    hash::BuildHasher,
+    sync::{Arc, LazyLock},
+};
+
+/// A keyed hash of 128 bits. The keys are drawn once per process, so nobody outside can aim at a collision, and a digest says
+/// nothing about what was hashed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// The digest of some bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
+        let [low, high] = &*KEYS;
+        Self(u128::from(high.hash_one(bytes)) << 64 | u128::from(low.hash_one(bytes)))
+    }
+
+    pub(crate) const fn bits(self) -> u128 {
+        self.0
+    }
+}
+
+/// Digests are not for eyes: a log line must not let anybody compare tokens.
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Digest(..)")
+    }
+}
+
+/// Who is calling: the tenant that pays, the principal that acts, the agent that loops, and a digest of its authorisation.
+///
+/// Cheap to clone. The default is one tenant, anonymous: right for stdio, where a server has one caller.
+#[derive(Debug, Clone)]
+pub struct Caller(Arc<Identity>);
+
+#[derive(Debug, Clone)]
+struct Identity {
+    tenant: Arc<str>,
+    tenant_digest: Digest,
+    principal: Option<Arc<str>>,
+    agent: Option<Arc<str>>,
+    authorisation: Option<Digest>,
+}
+
+impl Caller {
+    /// A caller of this tenant, otherwise anonymous.
+    pub fn of_tenant(tenant: impl Into<Arc<str>>) -> Self {
+        let tenant = tenant.into();
+        Self(Arc::new(Identity {
+            tenant_digest: Digest::of(&[b"tenant ", tenant.as_bytes()].concat()),
+            tenant,
+            principal: None,
+            agent: None,
+            authorisation: None,
+        }))
+    }
+
+    /// The same, acting as this principal (the subject of its token, say).
+    #[must_use]
+    pub fn principal(mut self, principal: impl Into<Arc<str>>) -> Self {
+        Arc::make_mut(&mut self.0).principal = Some(principal.into());
+        self
+    }
+
+    /// The same, as this agent: what tells two agents of one tenant apart. The session where there is one.
+    #[must_use]
+    pub fn agent(mut self, agent: impl Into<Arc<str>>) -> Self {
+        Arc::make_mut(&mut self.0).agent = Some(agent.into());
+        self
+    }
+
+    /// The same, with this access token. Only its digest is kept.
+    #[must_use]
+    pub fn access_token(mut self, token: &[u8]) -> Self {
+        Arc::make_mut(&mut self.0).authorisation = Some(Digest::of(token));
+        self
+    }
+
+    /// Whose quota, share and budget the call draws on.
+    pub fn tenant(&self) -> &str {
+        &self.0.tenant
+    }
+
+    /// Tells tenants apart without their names. A name is hashed behind a prefix, so that none is [`nobody`].
+    ///
+    /// [`nobody`]: Self::nobody
+    pub(crate) fn tenant_digest(&self) -> Digest {
+        self.0.tenant_digest
+    }
+
+    /// The digest of no tenant: what all share.
+    pub(crate) fn nobody() -> Digest {
+        Digest::of(b"all tenants")
+    }
+
+    /// Who acts, if known.
+    pub fn principal_name(&self) -> Option<&str> {
+        self.0.principal.as_deref()
+    }
+
+    /// Which agent, if known.
+    pub fn agent_name(&self) -> Option<&str> {
+        self.0.agent.as_deref()
+    }
+
+    /// The digest of the caller's access token; `None` is an anonymous caller.
+    pub fn authorisation(&self) -> Option<Digest> {
+        self.0.authorisation
+    }
+}
+
+impl Default for Caller {
+    fn default() -> Self {
+        static DEFAULT: LazyLock<Caller> = LazyLock::new(|| Caller::of_tenant("default"));
+        DEFAULT.clone()
+    }
+}
+
+/// What a server can see of a caller when a call arrives.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Arrival<'a> {
+    /// The HTTP request that brought the call, if HTTP did. Extensions that outer layers set (an authenticated subject, a
+    /// peer address) are in here.
+    pub parts: Option<&'a http::request::Parts>,
+    /// The name in the client's `clientInfo`: the client's own word.
+    pub client: Option<&'a str>,
+}
+
+/// Tells who is calling. The server names one, once: a plain function will do.
+///
+/// ```
+/// use buttress::call::{Arrival, Caller, Identify};
+///
+/// fn by_api_key(arrival: &Arrival<'_>) -> Caller {
+///     let key = arrival.parts.and_then(|parts| parts.headers.get("x-api-key"));
+///     match key {
+///         Some(key) => Caller::of_tenant(String::from_utf8_lossy(key.as_bytes())),
+///         None => Caller::default(),
+///     }
+/// }
+///
+/// let (parts, ()) = http::Request::builder().header("x-api-key", "acme").body(())?.into_parts();
+/// let mut arrival = Arrival::default();
+/// arrival.parts = Some(&parts);
+/// assert_eq!(by_api_key.identify(&arrival).tenant(), "acme");
+/// # Ok::<(), http::Error>(())
+/// ```
+pub trait Identify: Send + Sync {
+    /// The caller behind this arrival.
+    fn identify(&self, arrival: &Arrival<'_>) -> Caller;
+}
+
+impl<F> Identify for F
+where
+    F: Fn(&Arrival<'_>) -> Caller + Send + Sync,
+{
+    fn identify(&self, arrival: &Arrival<'_>) -> Caller {
+        self(arrival)
+    }
+}
+
+/// The default: one tenant; the agent is the MCP session, else the client's name; the authorisation is the `Authorization`
+/// header's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OneTenant;
+
+impl Identify for OneTenant {
+    fn identify(&self, arrival: &Arrival<'_>) -> Caller {
+        let header = |name| arrival.parts.and_then(|parts: &http::request::Parts| parts.headers.get(name));
+        let session = header("mcp-session-id").and_then(|id| id.to_str().ok());
+        let mut caller = Caller::default();
+        if let Some(agent) = session.or(arrival.client) {
+            caller = caller.agent(agent);
+        }
+        if let Some(token) = header("authorization") {
+            caller = caller.access_token(token.as_bytes());
+        }
+        caller
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_names_the_agent_and_hides_the_token() {
+        let (parts, ()) = http::Request::builder()
+            .header("authorization", "Bearer s3cret")
+            .header("mcp-session-id", "s-1")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let caller = OneTenant.identify(&Arrival { parts: Some(&parts), client: Some("claude") });
+        assert_eq!((caller.tenant(), caller.agent_name()), ("default", Some("s-1")));
+        assert_eq!(caller.authorisation(), Some(Digest::of(b"Bearer s3cret")));
+        assert!(!format!("{caller:?}").contains("s3cret"));
+
+        let stdio = OneTenant.identify(&Arrival { parts: None, client: Some("claude") });
+        assert_eq!((stdio.agent_name(), stdio.authorisation()), (Some("claude"), None));
+    }
+}

@@ -1,0 +1,111 @@
+//! One call, as layers see it.
+
+use std::{fmt, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{Admission, Caller, Deadline, Meta, Method, Peer, Target};
+
+/// One MCP call on its way to a handler: to MCP what `http::Request` is to HTTP.
+///
+/// Layers read the [`Head`] and are generic over the parameters `P`: typed structs of an SDK, or the bytes as they came. A
+/// layer that may repeat a call copies it, so `P`'s `Clone` should be cheap (`Bytes`, an `Arc`).
+#[derive(Debug, Clone)]
+pub struct Request<P> {
+    /// What layers read.
+    pub head: Head,
+    /// What the handler reads.
+    pub params: P,
+}
+
+impl<P> Request<P> {
+    /// A call to `target` that arrives now, from the default caller, without a deadline.
+    pub fn new(target: Arc<Target>, params: P) -> Self {
+        Self { head: Head::new(target), params }
+    }
+
+    /// The same call with other parameters.
+    pub fn map<Q>(self, f: impl FnOnce(P) -> Q) -> Request<Q> {
+        Request { head: self.head, params: f(self.params) }
+    }
+}
+
+/// What every layer may read of a call.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Head {
+    /// What is called. Resolved once, from the [`Catalogue`](crate::catalogue::Catalogue).
+    pub target: Arc<Target>,
+    /// Who calls.
+    pub caller: Caller,
+    /// The one clock read at entry.
+    pub arrived: Instant,
+    /// When the call has to end.
+    pub deadline: Deadline,
+    /// Whether this attempt may wait for a slot.
+    pub admission: Admission,
+    /// Which attempt this is, counted from 0.
+    pub attempt: u32,
+    /// When this attempt began: `arrived` for the first one, later if it had to wait.
+    pub attempt_at: Instant,
+    /// Whether another attempt may follow when this one's outcome is unknown. Only then does it make sense to give up on an
+    /// attempt before the call itself has to end.
+    pub repeatable: bool,
+    /// What the request says about itself. `None`: nothing that a layer reads.
+    pub meta: Option<Arc<Meta>>,
+    /// How to speak to the caller while the call runs. `None`: it did not ask to hear anything.
+    pub peer: Option<Peer>,
+    /// For layers of your own.
+    pub extensions: http::Extensions,
+}
+
+impl Head {
+    /// See [`Request::new`].
+    pub fn new(target: Arc<Target>) -> Self {
+        let arrived = Instant::now();
+        Self {
+            target,
+            caller: Caller::default(),
+            arrived,
+            deadline: Deadline::default(),
+            admission: Admission::Wait,
+            attempt: 0,
+            attempt_at: arrived,
+            repeatable: false,
+            meta: None,
+            peer: None,
+            extensions: http::Extensions::new(),
+        }
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        self.target.method()
+    }
+
+    /// Whether the caller has already seen something of the outcome: such a call is never repeated.
+    pub fn is_committed(&self) -> bool {
+        self.peer.as_ref().is_some_and(Peer::is_committed)
+    }
+
+    /// Whether the call may be repeated when its outcome is unknown: the target is safe, or the call carries an idempotency
+    /// key that the backend honours, and nothing of the outcome has been seen yet.
+    pub fn is_safe(&self) -> bool {
+        let keyed = || {
+            self.target.policy().honours_idempotency_key && self.meta.as_ref().is_some_and(|meta| meta.idempotency_key.is_some())
+        };
+        (self.target.is_safe() || keyed()) && !self.is_committed()
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Head")
+            .field("target", &self.target)
+            .field("caller", &self.caller)
+            .field("deadline", &self.deadline)
+            .field("admission", &self.admission)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,147 @@
+//! What came back.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Verdict;
+use crate::outcome::Word;
+
+/// A handler's answer: `Ok(Response)` of a service means that it answered, whatever the answer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Response<R> {
+    /// The result, or the JSON-RPC error object.
+    pub result: Result<R, ErrorObject>,
+    /// What it means, once the classifier has seen it.
+    pub verdict: Option<Verdict>,
+    /// What the handler itself said of its outcome (see [`outcome`](crate::outcome)); outranks what the answer looks like.
+    pub word: Option<Word>,
+    /// How many attempts it took, the last one included.
+    pub attempts: u32,
+    /// When the handler answered: the classifier's one clock read.
+    pub completed: Option<Instant>,
+    /// Set where this answer was worded by [`rescue`](crate::rescue), for adapters that still can choose a status.
+    pub refusal: Option<Refusal>,
+}
+
+/// What a transport may say about a refused or lost call outside the JSON-RPC message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status: 429, 503 or 504.
+    pub status: u16,
+    /// `Retry-After`.
+    pub retry_after: Option<std::time::Duration>,
+}
+
+impl<R> Response<R> {
+    /// A result.
+    pub fn new(result: R) -> Self {
+        Self::from_result(Ok(result))
+    }
+
+    /// A JSON-RPC error.
+    pub fn from_error(error: ErrorObject) -> Self {
+        Self::from_result(Err(error))
+    }
+
+    /// Either.
+    pub fn from_result(result: Result<R, ErrorObject>) -> Self {
+        Self { result, verdict: None, word: None, attempts: 1, completed: None, refusal: None }
+    }
+
+    /// The same answer with the handler's word on what happened. For services that cannot call
+    /// [`outcome`](crate::outcome)'s functions while they run.
+    #[must_use]
+    pub fn with_word(mut self, word: Word) -> Self {
+        self.word = Some(word);
+        self
+    }
+
+    /// The same answer with another result type.
+    pub fn map<T>(self, f: impl FnOnce(R) -> T) -> Response<T> {
+        Response {
+            result: self.result.map(f),
+            verdict: self.verdict,
+            word: self.word,
+            attempts: self.attempts,
+            completed: self.completed,
+            refusal: self.refusal,
+        }
+    }
+}
+
+/// A JSON-RPC error object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ErrorObject {
+    /// The code.
+    pub code: i64,
+    /// One sentence.
+    pub message: Cow<'static, str>,
+    /// Anything more.
+    pub data: Option<Value>,
+}
+
+impl ErrorObject {
+    /// An error without data.
+    pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), data: None }
+    }
+}
+
+impl std::fmt::Display for ErrorObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for ErrorObject {}
+
+/// What kind of answer a result is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResultKind {
+    /// `resultType` is `complete`, or absent.
+    Complete,
+    /// A tool result with `isError: true`.
+    ToolError,
+    /// `resultType` is `input_required`.
+    InputRequired,
+    /// `resultType` is `task`.
+    Task,
+    /// A JSON-RPC error that this result type carries within itself (raw messages).
+    Error(i64),
+}
+
+/// A result type that the stack can read, and answer in.
+///
+/// An adapter implements it for its SDK's result; implement it for your own where you put the layers around a plain
+/// function. The defaults suit a function that either answers or fails.
+pub trait CallResult: Sized {
+    /// What kind of answer this is.
+    fn kind(&self) -> ResultKind {
+        ResultKind::Complete
+    }
+
+    /// A tool result with `isError: true` that says `text` to the model and carries `meta` (one object under our own `_meta`
+    /// key). `None` where this type has no such result: a JSON-RPC error is used instead.
+    fn tool_error(text: String, meta: Value) -> Option<Self> {
+        let _ = (text, meta);
+        None
+    }
+
+    /// Adds `text` and `meta` to an answer that the handler gave, where the type can hold them.
+    fn add_notice(&mut self, text: &str, meta: Value) {
+        let _ = (text, meta);
+    }
+}
+
+impl CallResult for () {}
+
+impl CallResult for String {
+    fn tool_error(text: String, _meta: Value) -> Option<Self> {
+        Some(text)
+    }
+}
+
+impl CallResult for &'static str {}

@@ -1,0 +1,123 @@
+//! A place for each layer's own state on each target.
+
+use std::{
+    any::Any,
+    fmt,
+    marker::PhantomData,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// How many layers find their cell without a pointer hop. The default stack holds fewer.
+const CHUNK: usize = 16;
+
+/// A layer's claim on one cell of type `T` in every [`Target`](super::Target).
+///
+/// A layer makes its claim once, when it is built, and hands a copy to everything that it layers: so layering twice finds the
+/// same cells, and two layers of the same kind find different ones.
+pub struct Slot<T> {
+    key: usize,
+    _cell: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for Slot<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Slot<T> {}
+
+impl<T> Slot<T> {
+    /// A claim that nobody else has.
+    pub fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        Self { key: NEXT.fetch_add(1, Ordering::Relaxed), _cell: PhantomData }
+    }
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for Slot<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.key).finish()
+    }
+}
+
+struct Entry {
+    key: usize,
+    cell: Box<dyn Any + Send + Sync>,
+}
+
+/// The cells of one target, in the order in which layers first touched them.
+///
+/// Cells are only ever added, so a reader needs no lock: it walks the few that are there.
+#[derive(Default)]
+pub(super) struct Slots {
+    entries: [OnceLock<Entry>; CHUNK],
+    rest: OnceLock<Box<Self>>,
+}
+
+impl Slots {
+    pub(super) fn get_or_init<T: Send + Sync + 'static>(&self, slot: &Slot<T>, init: impl FnOnce() -> T) -> &T {
+        let mut init = Some(init);
+        let mut slots = self;
+        loop {
+            for place in &slots.entries {
+                let entry = place.get_or_init(|| Entry {
+                    key: slot.key,
+                    // `init` is taken at most once: the entry that this closure makes bears our key and ends the walk.
+                    cell: Box::new(init.take().map(|init| init())),
+                });
+                if entry.key == slot.key
+                    && let Some(Some(cell)) = entry.cell.downcast_ref::<Option<T>>()
+                {
+                    return cell;
+                }
+            }
+            slots = slots.rest.get_or_init(Box::default);
+        }
+    }
+}
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = self.entries.iter().filter(|entry| entry.get().is_some()).count();
+        f.debug_struct("Slots").field("taken", &taken).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_claim_has_a_cell_of_its_own_and_keeps_it() {
+        let slots = Slots::default();
+        let claims: Vec<Slot<usize>> = (0..3 * CHUNK).map(|_| Slot::new()).collect();
+        for (n, claim) in claims.iter().enumerate() {
+            assert_eq!(*slots.get_or_init(claim, || n), n);
+        }
+        for (n, claim) in claims.iter().enumerate() {
+            assert_eq!(*slots.get_or_init(claim, || usize::MAX), n);
+        }
+    }
+
+    #[test]
+    fn threads_that_meet_at_a_cell_see_one_value() {
+        let slots = Slots::default();
+        let claim = Slot::<std::thread::ThreadId>::new();
+        let seen: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| *slots.get_or_init(&claim, || std::thread::current().id()))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(seen.iter().all(|id| *id == seen[0]));
+    }
+}

@@ -1,0 +1,89 @@
+//! What became of a call.
+
+use std::time::Duration;
+
+/// What became of one attempt, or of the whole call: decided once, innermost, and read by every layer.
+///
+/// | verdict | retried | breaker | budget |
+/// |---|---|---|---|
+/// | `Ok` | - | success | +1 |
+/// | `ToolError` | no | success | 0 |
+/// | `InputRequired`, `Task` | never | success | 0 |
+/// | `ClientFault`, `Denied`, `SessionLost` | no | neutral | 0 |
+/// | `Throttled` | after the delay, any tool not yet committed | success rate only | cost 5 |
+/// | `NotSent` | any tool not yet committed | failure | cost 5 |
+/// | `Ambiguous` | only where repeating is safe | failure | cost 14 |
+/// | `LocalReject` | never in this stack | ignored | 0 |
+/// | `Cancelled` | never | ignored | 0 |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// A complete result.
+    Ok,
+    /// `isError: true`, or a JSON-RPC error of the application's own: the server is alive and has spoken.
+    ToolError,
+    /// An interim result: the server asks the caller for more.
+    InputRequired,
+    /// A handle of a task that goes on.
+    Task,
+    /// The request is at fault; another copy of it would be too.
+    ClientFault,
+    /// Not authenticated, or not allowed.
+    Denied,
+    /// The session is gone (revisions up to 2025-11-25).
+    SessionLost,
+    /// The backend refused for now, and says that nothing has happened.
+    Throttled {
+        /// The delay that it named.
+        retry_after: Option<Duration>,
+    },
+    /// The call never reached the backend: nothing has happened.
+    NotSent,
+    /// It may or may not have happened.
+    Ambiguous {
+        /// The delay that the backend named (503 with `Retry-After`).
+        retry_after: Option<Duration>,
+        /// Whether it is a sign of too much load (a timeout, 503).
+        overload: bool,
+    },
+    /// A layer of this stack said no.
+    LocalReject,
+    /// The caller left.
+    Cancelled,
+}
+
+impl Verdict {
+    /// [`Ambiguous`](Self::Ambiguous) without a delay and no sign of overload.
+    pub const AMBIGUOUS: Self = Self::Ambiguous { retry_after: None, overload: false };
+
+    /// The delay that the backend named.
+    pub const fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::Throttled { retry_after } | Self::Ambiguous { retry_after, .. } => retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the backend is known to have done nothing.
+    pub const fn is_unexecuted(self) -> bool {
+        matches!(self, Self::Throttled { .. } | Self::NotSent | Self::LocalReject)
+    }
+
+    /// A stable lower-case name, for logs and `_meta`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ToolError => "tool_error",
+            Self::InputRequired => "input_required",
+            Self::Task => "task",
+            Self::ClientFault => "client_fault",
+            Self::Denied => "denied",
+            Self::SessionLost => "session_lost",
+            Self::Throttled { .. } => "throttled",
+            Self::NotSent => "not_sent",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::LocalReject => "local_reject",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What an outcome means: the one classifier.
+//!
+//! Every other layer reads the [`Verdict`] that is decided here, and none looks at error types, codes or statuses itself. The
+//! innermost layer, [`attempt`](crate::attempt), classifies answers; [`Verdict::of`] reads the verdict from either side of a
+//! `Result`, from anywhere in the stack.
+
+use std::error::Error;
+
+use crate::{
+    call::{CallResult, Response, ResultKind, Verdict},
+    error::{BoxError, Delivery, HttpStatus, Rejected, TimedOut, Transport},
+};
+
+/// The JSON-RPC codes that have a meaning of their own, from the specification of all revisions.
+pub mod code {
+    /// The message is not JSON.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// The message is not a request.
+    pub const INVALID_REQUEST: i64 = -32600;
+    /// No such method.
+    pub const METHOD_NOT_FOUND: i64 = -32601;
+    /// No such tool, resource or prompt, or arguments that do not fit.
+    pub const INVALID_PARAMS: i64 = -32602;
+    /// The server failed.
+    pub const INTERNAL_ERROR: i64 = -32603;
+    /// No such resource (revisions up to 2025-11-25).
+    pub const RESOURCE_NOT_FOUND: i64 = -32002;
+    /// The caller has to visit a URL first (2025-11-25 only).
+    pub const URL_ELICITATION_REQUIRED: i64 = -32042;
+    /// HTTP headers and body disagree.
+    pub const HEADER_MISMATCH: i64 = -32020;
+    /// The request needs a capability that the client did not declare.
+    pub const MISSING_REQUIRED_CLIENT_CAPABILITY: i64 = -32021;
+    /// The revision is not spoken here.
+    pub const UNSUPPORTED_PROTOCOL_VERSION: i64 = -32022;
+}
+
+impl Verdict {
+    /// The verdict on an outcome, from either side. An answer that no classifier has seen is judged by its JSON-RPC code
+    /// alone, since its result type is not known here.
+    pub fn of<R>(outcome: &Result<Response<R>, BoxError>) -> Self {
+        match outcome {
+            Ok(response) => response.verdict.unwrap_or_else(|| match &response.result {
+                Ok(_) => Self::Ok,
+                Err(error) => Self::of_code(error.code),
+            }),
+            Err(error) => Self::of_error(&**error),
+        }
+    }
+
+    /// The verdict on an answer: the handler's word if it gave one, else what the answer looks like.
+    pub fn of_answer<R: CallResult>(response: &Response<R>) -> Self {
+        if let Some(word) = response.word {
+            return word.verdict();
+        }
+        match response.result.as_ref().map(CallResult::kind) {
+            Ok(ResultKind::Complete) => Self::Ok,
+            Ok(ResultKind::ToolError) => Self::ToolError,
+            Ok(ResultKind::InputRequired) => Self::InputRequired,
+            Ok(ResultKind::Task) => Self::Task,
+            Ok(ResultKind::Error(code)) => Self::of_code(code),
+            Err(error) => Self::of_code(error.code),
+        }
+    }
+
+    /// The verdict on a JSON-RPC error code. Codes outside -32768..-32000 are the application's own: it has answered.
+    /// Reserved codes that say nothing about the outcome leave it in doubt.
+    pub const fn of_code(code: i64) -> Self {
+        match code {
+            code::PARSE_ERROR
+            | code::INVALID_REQUEST
+            | code::METHOD_NOT_FOUND
+            | code::INVALID_PARAMS
+            | code::RESOURCE_NOT_FOUND
+            | code::HEADER_MISMATCH
+            | code::MISSING_REQUIRED_CLIENT_CAPABILITY
+            | code::UNSUPPORTED_PROTOCOL_VERSION => Self::ClientFault,
+            code::URL_ELICITATION_REQUIRED => Self::InputRequired,
+            -32768..=-32000 => Self::AMBIGUOUS,
+            _ => Self::ToolError,
+        }
+    }
+
+    /// The verdict on a call that no handler answered, read from the first error in the chain that says anything.
+    ///
+    /// tower's own [`Overloaded`](tower::load_shed::error::Overloaded) and
+    /// [`Elapsed`](tower::timeout::error::Elapsed) are known; an error of any other origin says nothing about whether the
+    /// call had an effect, so it is [`Ambiguous`](Verdict::Ambiguous).
+    pub fn of_error(error: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if error.is::<Rejected>() || error.is::<tower::load_shed::error::Overloaded>() {
+                return Self::LocalReject;
+            }
+            if let Some(transport) = error.downcast_ref::<Transport>() {
+                return match transport.delivery() {
+                    Delivery::NotSent => Self::NotSent,
+                    Delivery::Unknown => Self::AMBIGUOUS,
+                };
+            }
+            if error.is::<TimedOut>() || error.is::<tower::timeout::error::Elapsed>() {
+                return Self::Ambiguous { retry_after: None, overload: true };
+            }
+            if let Some(status) = error.downcast_ref::<HttpStatus>() {
+                return Self::of_status(*status);
+            }
+            next = error.source();
+        }
+        Self::AMBIGUOUS
+    }
+
+    /// The verdict on an HTTP status that came instead of an MCP message.
+    pub const fn of_status(status: HttpStatus) -> Self {
+        let HttpStatus { code, retry_after, in_session } = status;
+        match code {
+            429 => Self::Throttled { retry_after },
+            401 | 403 => Self::Denied,
+            404 if in_session => Self::SessionLost,
+            425 => Self::NotSent,
+            408 | 500..=599 => Self::Ambiguous { retry_after, overload: matches!(code, 408 | 503 | 504) },
+            400..=499 => Self::ClientFault,
+            // Neither an answer nor an error that HTTP knows: what it did is anybody's guess.
+            _ => Self::AMBIGUOUS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        call::ErrorObject,
+        error::{Clock, Exhausted, Panicked, Reason},
+        outcome::Word,
+    };
+
+    const OVERLOAD: Verdict = Verdict::Ambiguous { retry_after: None, overload: true };
+
+    struct Answer(ResultKind);
+
+    impl CallResult for Answer {
+        fn kind(&self) -> ResultKind {
+            self.0
+        }
+    }
+
+    #[test]
+    fn answers() {
+        let of = |kind| Verdict::of_answer(&Response::new(Answer(kind)));
+        assert_eq!(of(ResultKind::Complete), Verdict::Ok);
+        assert_eq!(of(ResultKind::ToolError), Verdict::ToolError);
+        assert_eq!(of(ResultKind::InputRequired), Verdict::InputRequired);
+        assert_eq!(of(ResultKind::Task), Verdict::Task);
+        assert_eq!(of(ResultKind::Error(-32602)), Verdict::ClientFault);
+    }
+
+    #[test]
+    fn codes() {
+        for code in [-32700, -32600, -32601, -32602, -32002, -32020, -32021, -32022] {
+            assert_eq!(Verdict::of_code(code), Verdict::ClientFault, "{code}");
+        }
+        assert_eq!(Verdict::of_code(-32042), Verdict::InputRequired);
+        for code in [-32603, -32000, -32001, -32019, -32023, -32099, -32500, -32768] {
+            assert_eq!(Verdict::of_code(code), Verdict::AMBIGUOUS, "{code}");
+        }
+        for code in [0, 1, 429, 503, -1, -31999, -32769] {
+            assert_eq!(Verdict::of_code(code), Verdict::ToolError, "{code}");
+        }
+        let response = Response::<Answer>::from_error(ErrorObject::new(-32603, "failed"));
+        assert_eq!(Verdict::of_answer(&response), Verdict::AMBIGUOUS);
+        assert_eq!(Verdict::of(&Ok(response)), Verdict::AMBIGUOUS);
+    }
+
+    #[test]
+    fn statuses() {
+        let of = |code, retry_after, in_session| Verdict::of_status(HttpStatus { code, retry_after, in_session });
+        let after = Some(Duration::from_secs(3));
+        assert_eq!(of(429, after, false), Verdict::Throttled { retry_after: after });
+        assert_eq!(of(503, after, false), Verdict::Ambiguous { retry_after: after, overload: true });
+        for code in [408, 504] {
+            assert_eq!(of(code, None, false), OVERLOAD, "{code}");
+        }
+        for code in [500, 501, 502, 599, 302, 199] {
+            assert_eq!(of(code, None, false), Verdict::AMBIGUOUS, "{code}");
+        }
+        assert_eq!(of(425, None, false), Verdict::NotSent);
+        assert_eq!((of(401, None, false), of(403, None, true)), (Verdict::Denied, Verdict::Denied));
+        assert_eq!((of(404, None, true), of(404, None, false)), (Verdict::SessionLost, Verdict::ClientFault));
+        for code in [400, 405, 413, 415, 422] {
+            assert_eq!(of(code, None, true), Verdict::ClientFault, "{code}");
+        }
+    }
+
+    #[test]
+    fn errors_are_read_through_whatever_wraps_them() {
+        let of = |error: BoxError| Verdict::of_error(&*error);
+        assert_eq!(of(Rejected::new("quota", Reason::Quota).into()), Verdict::LocalReject);
+        assert_eq!(of(tower::load_shed::error::Overloaded::new().into()), Verdict::LocalReject);
+        assert_eq!(of(Transport::not_sent("refused").into()), Verdict::NotSent);
+        assert_eq!(of(Transport::unknown("reset").into()), Verdict::AMBIGUOUS);
+        let timed_out = TimedOut { clock: Clock::Attempt, after: Duration::ZERO };
+        assert_eq!(of(timed_out.into()), OVERLOAD);
+        assert_eq!(of(tower::timeout::error::Elapsed::new().into()), OVERLOAD);
+        assert_eq!(of(Panicked.into()), Verdict::AMBIGUOUS);
+        assert_eq!(of("anything else".into()), Verdict::AMBIGUOUS);
+        assert_eq!(of(Exhausted::new(3, Transport::not_sent("refused").into()).into()), Verdict::NotSent);
+        // What the handler's transport says outranks a status further down.
+        assert_eq!(
+            of(Transport::unknown(HttpStatus { code: 429, retry_after: None, in_session: false }).into()),
+            Verdict::AMBIGUOUS
+        );
+    }
+
+    #[test]
+    fn the_handlers_word_outranks_the_look_of_its_answer() {
+        let says = |word| Verdict::of_answer(&Response::new(Answer(ResultKind::ToolError)).with_word(word));
+        let retry_after = Some(Duration::from_secs(1));
+        assert_eq!(says(Word::Throttled { retry_after }), Verdict::Throttled { retry_after });
+        assert_eq!(says(Word::NotSent), Verdict::NotSent);
+        assert_eq!(says(Word::Ambiguous), Verdict::AMBIGUOUS);
+    }
+}

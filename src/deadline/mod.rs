@@ -1,0 +1,37 @@
+//! The deadline: says once when a call has to end.
+//!
+//! It only stamps the instants; who waits (a queue, a backoff, the attempt's timer) keeps to them, so that a call costs one
+//! timer and not one per layer. A deadline that the caller brought along is only ever shortened.
+//!
+//! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
+//!   [`Reason::Deadline`](crate::error::Reason::Deadline) for a call that arrives after its deadline.
+//! * **Order**: outermost of the deciding layers; needs [`timeout`](crate::timeout) further in to end a call that hangs.
+//! * **Clones** hold the same limits; there is no state.
+//! * **Drop**: nothing to give back.
+//! * **Metrics**: none of its own.
+//!
+//! ```
+//! use std::time::Duration;
+//! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue, deadline::{DeadlineLayer, Limits}};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let limits = Limits::default().soft(Duration::from_secs(9));
+//! let mut service = ServiceBuilder::new()
+//!     .layer(DeadlineLayer::new(limits))
+//!     .service(service_fn(async |call: Request<()>| {
+//!         Ok::<_, BoxError>(Response::new(call.head.deadline.soft.map(|soft| soft - call.head.arrived)))
+//!     }));
+//! let target = Catalogue::new("words").resolve(&Method::ToolsList, None, None);
+//! let seen = service.ready().await?.call(Request::new(target, ())).await?;
+//! assert_eq!(seen.result, Ok(Some(Duration::from_secs(9))));
+//! # Ok(())
+//! # }
+//! ```
+
+mod layer;
+mod service;
+
+pub use layer::{DeadlineLayer, Limits};
+pub use service::DeadlineService;

@@ -1,0 +1,46 @@
+use std::task::{Context, Poll};
+
+use tower::Service;
+
+use super::Limits;
+use crate::{
+    call::{Request, Response},
+    error::{BoxError, Reason, Rejected},
+    gate::Gate,
+};
+
+/// Stamps each call with its deadline. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct DeadlineService<S> {
+    inner: S,
+    limits: Limits,
+}
+
+impl<S> DeadlineService<S> {
+    pub(super) const fn new(inner: S, limits: Limits) -> Self {
+        Self { inner, limits }
+    }
+}
+
+impl<S, P, R> Service<Request<P>> for DeadlineService<S>
+where
+    S: Service<Request<P>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = Gate<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<P>) -> Self::Future {
+        let head = &mut request.head;
+        head.deadline = head.deadline.tightened(self.limits.from(head.arrived));
+        if head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived) {
+            return Gate::refused(Rejected::new("deadline", Reason::Deadline));
+        }
+        Gate::passed(self.inner.call(request))
+    }
+}

@@ -1,0 +1,236 @@
+//! The leaf errors of the stack.
+//!
+//! A layer that cannot let a call through, or loses it on the way, says so with one of these small types behind
+//! tower's [`BoxError`]; tower's own layers mix in freely. Nothing is turned into text on the way:
+//! [`classify`](crate::classify) reads the types once, [`rescue`](crate::rescue) words them once.
+
+use std::{fmt, time::Duration};
+
+/// Alias for a type-erased error, the same as tower's.
+pub type BoxError = tower::BoxError;
+
+/// Why a layer of this stack said no.
+///
+/// The names are stable: they are the `reason` label of `buttress_rejections_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The caller's own quota is used up for now.
+    Quota,
+    /// The upstream rate limit, which all callers share, is used up for now.
+    RateLimit,
+    /// The circuit breaker is open, or half open with its probe under way.
+    BreakerOpen,
+    /// All slots are taken and the queue is full.
+    QueueFull,
+    /// All slots are taken, and this attempt must not wait (it is a retry).
+    NoSlot,
+    /// The call's deadline has passed, or passed while the call waited.
+    Deadline,
+    /// A layer from outside this crate shed the call (`tower::load_shed`, say).
+    Shed,
+}
+
+impl Reason {
+    /// All reasons, in the order of their declaration.
+    pub const ALL: [Self; 7] =
+        [Self::Quota, Self::RateLimit, Self::BreakerOpen, Self::QueueFull, Self::NoSlot, Self::Deadline, Self::Shed];
+
+    /// The value of the `reason` label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quota => "quota",
+            Self::RateLimit => "rate_limit",
+            Self::BreakerOpen => "breaker_open",
+            Self::QueueFull => "queue_full",
+            Self::NoSlot => "no_slot",
+            Self::Deadline => "deadline",
+            Self::Shed => "shed",
+        }
+    }
+}
+
+/// How much a limit allows, for the sentence that the caller reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Calls.
+    pub calls: u32,
+    /// Per this span of time.
+    pub per: Duration,
+}
+
+/// A layer of this stack refused the call: the handler never saw it, so nothing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    layer: &'static str,
+    reason: Reason,
+    retry_after: Option<Duration>,
+    allowance: Option<Allowance>,
+}
+
+impl Rejected {
+    /// A refusal by the layer named `layer` (the name of its module: `quota`, `breaker`, ...).
+    pub const fn new(layer: &'static str, reason: Reason) -> Self {
+        Self { layer, reason, retry_after: None, allowance: None }
+    }
+
+    /// The same, saying when the same call may be let through.
+    #[must_use]
+    pub const fn retry_after(mut self, delay: Option<Duration>) -> Self {
+        self.retry_after = delay;
+        self
+    }
+
+    /// The same, saying what the limit allows.
+    #[must_use]
+    pub const fn allowing(mut self, allowance: Allowance) -> Self {
+        self.allowance = Some(allowance);
+        self
+    }
+
+    /// The layer that refused.
+    pub const fn layer(&self) -> &'static str {
+        self.layer
+    }
+
+    /// Why.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// When the same call may be let through, if the layer knows. `None` also where waiting would not help.
+    pub const fn delay(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What the limit allows, if the layer has a limit that can be said in calls per time.
+    pub const fn allowance(&self) -> Option<Allowance> {
+        self.allowance
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused by {}: {}", self.layer, self.reason.as_str())
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+/// Which clock ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Clock {
+    /// The limit of one attempt; another attempt may follow.
+    Attempt,
+    /// The soft end of the call, which progress moves.
+    Soft,
+    /// No progress for too long, once there had been some.
+    Idle,
+    /// The hard end of the call, which nothing moves.
+    Hard,
+}
+
+impl Clock {
+    /// All clocks, in the order of their declaration.
+    pub const ALL: [Self; 4] = [Self::Attempt, Self::Soft, Self::Idle, Self::Hard];
+
+    /// The value of the `kind` label of `buttress_timeouts_total`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Soft => "soft",
+            Self::Idle => "idle",
+            Self::Hard => "hard",
+        }
+    }
+}
+
+/// An attempt that was under way ran out of time: whether it had an effect is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("timed out after {} ms ({})", .after.as_millis(), .clock.as_str())]
+pub struct TimedOut {
+    /// Which clock ran out.
+    pub clock: Clock,
+    /// How long the attempt had been under way.
+    pub after: Duration,
+}
+
+/// What is known about a message that a transport lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// It never left: the connection was refused, the child is not running, the stream was refused.
+    NotSent,
+    /// It may have arrived: reset, or end of stream, after it was sent.
+    Unknown,
+}
+
+/// The transport lost the call.
+#[derive(Debug, thiserror::Error)]
+#[error("transport failed ({})", match .delivery { Delivery::NotSent => "not sent", Delivery::Unknown => "delivery unknown" })]
+pub struct Transport {
+    delivery: Delivery,
+    source: Option<BoxError>,
+}
+
+impl Transport {
+    /// The request never left.
+    pub fn not_sent(source: impl Into<BoxError>) -> Self {
+        Self { delivery: Delivery::NotSent, source: Some(source.into()) }
+    }
+
+    /// The request may have arrived.
+    pub fn unknown(source: impl Into<BoxError>) -> Self {
+        Self { delivery: Delivery::Unknown, source: Some(source.into()) }
+    }
+
+    /// What is known about the delivery.
+    pub const fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+}
+
+/// The peer answered with an HTTP status instead of an MCP message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("HTTP status {code}")]
+pub struct HttpStatus {
+    /// The status code.
+    pub code: u16,
+    /// The `Retry-After` header, if there was one.
+    pub retry_after: Option<Duration>,
+    /// Whether the request carried a session id (revisions up to 2025-11-25): a 404 then means that the session is gone.
+    pub in_session: bool,
+}
+
+/// The handler panicked. The panic's own words go to the log, never to a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the handler panicked")]
+pub struct Panicked;
+
+/// A call that was attempted more than once and still ended in an error; the last error is the source.
+#[derive(Debug, thiserror::Error)]
+#[error("failed after {attempts} attempts")]
+pub struct Exhausted {
+    /// How many attempts were made.
+    pub attempts: u32,
+    source: BoxError,
+}
+
+impl Exhausted {
+    /// Wraps the last error of a call that took `attempts` attempts.
+    pub fn new(attempts: u32, source: BoxError) -> Self {
+        Self { attempts, source }
+    }
+}
+
+/// The first error of type `E` in a chain of sources, starting with `error` itself.
+pub fn find<'a, E: std::error::Error + 'static>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

@@ -1,0 +1,31 @@
+#![doc = include_str!("../README.md")]
+#![warn(unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
+
+pub mod adapters;
+pub mod attempt;
+pub mod breaker;
+pub mod call;
+pub mod catalogue;
+pub mod classify;
+pub mod concurrency;
+pub mod deadline;
+pub mod error;
+mod gate;
+pub mod metrics;
+pub mod outcome;
+pub mod panic;
+pub mod quota;
+pub mod rate_limit;
+pub mod record;
+pub mod rescue;
+pub mod retry;
+pub mod stack;
+pub mod timeout;
+
+#[doc(inline)]
+pub use adapters::raw;
+#[cfg(feature = "rmcp")]
+#[doc(inline)]
+pub use adapters::rmcp;
+pub use error::BoxError;
+pub use stack::{Stack, StackService};

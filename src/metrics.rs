@@ -1,0 +1,312 @@
+//! The metrics: one table that names and describes each, and what several layers share to record them.
+//!
+//! Names follow the OpenTelemetry conventions for MCP in their Prometheus spelling; what is ours begins with `buttress_`.
+//! Labels come from closed sets and from the upstream's own lists only ([`Catalogue`](crate::catalogue::Catalogue)), never
+//! from a caller; tenants are never labels. A layer makes its handles when it first meets a target, so install the recorder
+//! before the first call.
+
+use std::{fmt, sync::OnceLock, time::Duration};
+
+use metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit, with_recorder};
+
+use crate::{
+    call::{Method, Response, Target, Verdict},
+    classify::code,
+    error::{BoxError, Panicked, TimedOut, find},
+};
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Seconds, in buckets.
+    Histogram,
+}
+
+/// One metric of this crate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its full Prometheus name.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Its `HELP` line.
+    pub help: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! metrics {
+    ($( $id:ident = $kind:ident $name:literal [$($label:literal)*] $help:literal; )*) => {
+        $( #[doc = $help] pub const $id: Metric =
+            Metric { name: $name, kind: Kind::$kind, help: $help, labels: &[$($label),*] }; )*
+        /// All metrics of this crate.
+        pub const ALL: &[Metric] = &[$( $id ),*];
+    };
+}
+
+metrics! {
+    SERVER_DURATION = Histogram "mcp_server_operation_duration_seconds"
+        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "error_type" "rpc_response_status_code"]
+        "Duration of MCP calls as their callers see them, refusals and retries included.";
+    CLIENT_DURATION = Histogram "mcp_client_operation_duration_seconds"
+        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "error_type" "rpc_response_status_code"]
+        "Duration of single attempts at an MCP call, from when it reaches the handler to its answer.";
+    IN_FLIGHT = Gauge "buttress_requests_in_flight" ["upstream"]
+        "Calls that have arrived and have no answer yet.";
+    REJECTIONS = Counter "buttress_rejections_total" ["upstream" "gen_ai_tool_name" "layer" "reason"]
+        "Calls that a layer of the stack refused, and that were answered with that refusal.";
+    RETRIES = Counter "buttress_retries_total" ["upstream" "gen_ai_tool_name" "outcome"]
+        "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
+    RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "gen_ai_tool_name" "reason"]
+        "Failed attempts that were not repeated although attempts were left, by the reason why.";
+    RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
+        "Tokens left in the retry budget.";
+    BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "gen_ai_tool_name" "state"]
+        "State of the circuit breaker: 1 for the state that it is in, 0 for the others.";
+    BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "gen_ai_tool_name" "from" "to"]
+        "Changes of a circuit breaker's state.";
+    CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "gen_ai_tool_name"]
+        "How many attempts may run at once.";
+    CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "gen_ai_tool_name"]
+        "Attempts that hold a slot.";
+    QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "gen_ai_tool_name"]
+        "Attempts that wait for a slot.";
+    TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "gen_ai_tool_name" "kind"]
+        "Attempts that were given up, by the clock that ran out.";
+    PANICS = Counter "buttress_panics_total" ["upstream" "gen_ai_tool_name"]
+        "Handlers that panicked.";
+    SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
+        "Open subscriptions/listen streams.";
+}
+
+impl Metric {
+    /// A label set of this metric: `values` in the order of its labels, which [`labels`](Self::labels) fixes.
+    fn key(&self, values: impl IntoIterator<Item = SharedString>) -> metrics::Key {
+        let labels: Vec<Label> = self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
+        debug_assert_eq!(labels.len(), self.labels.len(), "{} wants {:?}", self.name, self.labels);
+        metrics::Key::from_parts(self.name, labels)
+    }
+
+    pub(crate) fn counter(&self, values: impl IntoIterator<Item = SharedString>) -> Counter {
+        let key = self.key(values);
+        with_recorder(|recorder| recorder.register_counter(&key, &METADATA))
+    }
+
+    pub(crate) fn gauge(&self, values: impl IntoIterator<Item = SharedString>) -> Gauge {
+        let key = self.key(values);
+        with_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
+    }
+
+    pub(crate) fn histogram(&self, values: impl IntoIterator<Item = SharedString>) -> Histogram {
+        let key = self.key(values);
+        with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
+    }
+}
+
+static METADATA: metrics::Metadata<'static> = metrics::Metadata::new(module_path!(), metrics::Level::INFO, Some(module_path!()));
+
+/// Describes all metrics to the installed recorder, so that a scrape carries their `HELP` lines.
+pub fn describe() {
+    for metric in ALL {
+        let (name, help) = (metric.name.into(), metric.help.into());
+        with_recorder(|recorder| match metric.kind {
+            Kind::Counter => recorder.describe_counter(name, None, help),
+            Kind::Gauge => recorder.describe_gauge(name, None, help),
+            Kind::Histogram => recorder.describe_histogram(name, Some(Unit::Seconds), help),
+        });
+    }
+}
+
+/// The `upstream` label.
+pub(crate) fn upstream(target: &Target) -> SharedString {
+    SharedString::from_shared(target.upstream().into())
+}
+
+/// The labels `upstream` and `gen_ai_tool_name`.
+pub(crate) fn tool(target: &Target) -> [SharedString; 2] {
+    let name = match target.method() {
+        Method::ToolsCall => SharedString::from_owned(target.label().to_owned()),
+        _ => SharedString::const_str(""),
+    };
+    [upstream(target), name]
+}
+
+/// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorType {
+    None,
+    ToolError,
+    Rejected,
+    Timeout,
+    Panic,
+    NotSent,
+    Throttled,
+    Ambiguous,
+    Denied,
+    SessionLost,
+    ClientFault,
+    Cancelled,
+    Code(RpcCode),
+}
+
+/// A JSON-RPC error code, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RpcCode(u8);
+
+/// The codes that have a series of their own; all others share `_OTHER`, since an upstream may send any integer.
+const CODES: [(i64, &str); 10] = [
+    (code::PARSE_ERROR, "-32700"),
+    (code::INVALID_REQUEST, "-32600"),
+    (code::METHOD_NOT_FOUND, "-32601"),
+    (code::INVALID_PARAMS, "-32602"),
+    (code::INTERNAL_ERROR, "-32603"),
+    (code::RESOURCE_NOT_FOUND, "-32002"),
+    (code::HEADER_MISMATCH, "-32020"),
+    (code::MISSING_REQUIRED_CLIENT_CAPABILITY, "-32021"),
+    (code::UNSUPPORTED_PROTOCOL_VERSION, "-32022"),
+    (code::URL_ELICITATION_REQUIRED, "-32042"),
+];
+
+impl RpcCode {
+    fn of(code: i64) -> Self {
+        let place = CODES.iter().position(|(known, _)| *known == code).unwrap_or(CODES.len());
+        Self(u8::try_from(place).unwrap_or(u8::MAX))
+    }
+
+    fn as_str(self) -> &'static str {
+        CODES.get(usize::from(self.0)).map_or("_OTHER", |(_, label)| label)
+    }
+
+    /// The first five of the table but one, and -32002: on the server's side these answer a request that is at fault, which
+    /// is no error of the server's (OpenTelemetry, MCP conventions).
+    fn is_callers(self) -> bool {
+        matches!(self.as_str(), "-32700" | "-32600" | "-32601" | "-32602" | "-32002")
+    }
+}
+
+impl ErrorType {
+    const COUNT: usize = 12 + CODES.len() + 1;
+
+    pub(crate) fn of<R>(outcome: &Result<Response<R>, BoxError>) -> Self {
+        let verdict = Verdict::of(outcome);
+        let code = match outcome {
+            Ok(response) => response.result.as_ref().err().map(|error| error.code),
+            Err(_) => None,
+        };
+        match verdict {
+            Verdict::Ok | Verdict::InputRequired | Verdict::Task if code.is_none() => Self::None,
+            Verdict::LocalReject => Self::Rejected,
+            Verdict::Cancelled => Self::Cancelled,
+            Verdict::Throttled { .. } => Self::Throttled,
+            Verdict::NotSent => Self::NotSent,
+            Verdict::Denied => Self::Denied,
+            Verdict::SessionLost => Self::SessionLost,
+            verdict => match (code, outcome) {
+                (Some(code), _) => Self::Code(RpcCode::of(code)),
+                (None, Err(error)) if find::<Panicked>(&**error).is_some() => Self::Panic,
+                (None, Err(error)) if find::<TimedOut>(&**error).is_some() => Self::Timeout,
+                (None, Err(error)) if find::<tower::timeout::error::Elapsed>(&**error).is_some() => Self::Timeout,
+                (None, _) if verdict == Verdict::ToolError => Self::ToolError,
+                (None, _) if verdict == Verdict::ClientFault => Self::ClientFault,
+                (None, _) => Self::Ambiguous,
+            },
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::ToolError => 1,
+            Self::Rejected => 2,
+            Self::Timeout => 3,
+            Self::Panic => 4,
+            Self::NotSent => 5,
+            Self::Throttled => 6,
+            Self::Ambiguous => 7,
+            Self::Denied => 8,
+            Self::SessionLost => 9,
+            Self::ClientFault => 10,
+            Self::Cancelled => 11,
+            Self::Code(code) => 12 + usize::from(code.0),
+        }
+    }
+
+    fn labels(self, side: Side) -> [&'static str; 2] {
+        match self {
+            Self::None => ["", ""],
+            Self::ToolError => ["tool_error", ""],
+            Self::Rejected => ["rejected", ""],
+            Self::Timeout => ["timeout", ""],
+            Self::Panic => ["panic", ""],
+            Self::NotSent => ["not_sent", ""],
+            Self::Throttled => ["throttled", ""],
+            Self::Ambiguous => ["ambiguous", ""],
+            Self::Denied => ["denied", ""],
+            Self::SessionLost => ["session_lost", ""],
+            Self::ClientFault => ["client_fault", ""],
+            Self::Cancelled => ["cancelled", ""],
+            Self::Code(code) if side == Side::Server && code.is_callers() => ["", code.as_str()],
+            Self::Code(code) => [code.as_str(), code.as_str()],
+        }
+    }
+}
+
+/// Whose view a duration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The call's: [`SERVER_DURATION`].
+    Server,
+    /// An attempt's: [`CLIENT_DURATION`].
+    Client,
+}
+
+/// The duration histograms of one target on one side: a handle per outcome, made when the outcome is first seen.
+pub(crate) struct Durations {
+    side: Side,
+    target: [SharedString; 4],
+    series: [OnceLock<Histogram>; ErrorType::COUNT],
+}
+
+impl Durations {
+    pub(crate) fn new(side: Side, target: &Target) -> Self {
+        let name = || SharedString::from_owned(target.label().to_owned());
+        let (tool, prompt) = match target.method() {
+            Method::ToolsCall => (name(), SharedString::const_str("")),
+            Method::PromptsGet => (SharedString::const_str(""), name()),
+            _ => (SharedString::const_str(""), SharedString::const_str("")),
+        };
+        let durations = Self {
+            side,
+            target: [upstream(target), SharedString::const_str(target.method().label()), tool, prompt],
+            series: std::array::from_fn(|_| OnceLock::new()),
+        };
+        // The series that every dashboard divides by is there from the start.
+        durations.series(ErrorType::None);
+        durations
+    }
+
+    pub(crate) fn record(&self, outcome: ErrorType, duration: Duration) {
+        self.series(outcome).record(duration.as_secs_f64());
+    }
+
+    fn series(&self, outcome: ErrorType) -> &Histogram {
+        self.series[outcome.index()].get_or_init(|| {
+            let metric = match self.side {
+                Side::Server => SERVER_DURATION,
+                Side::Client => CLIENT_DURATION,
+            };
+            let labels = outcome.labels(self.side).map(SharedString::const_str);
+            metric.histogram(self.target.iter().cloned().chain(labels))
+        })
+    }
+}
+
+impl fmt::Debug for Durations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Durations").field("side", &self.side).finish_non_exhaustive()
+    }
+}

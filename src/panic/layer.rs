@@ -1,0 +1,48 @@
+use std::{any::Any, sync::Arc};
+
+use metrics::Counter;
+use tower::Layer;
+
+use super::PanicGuard;
+use crate::{
+    call::{Slot, Target},
+    error::Panicked,
+    metrics::{PANICS, tool},
+};
+
+/// Turns panics into errors. See the [module](super).
+#[derive(Debug, Clone, Default)]
+pub struct PanicLayer {
+    slot: Slot<Counter>,
+}
+
+impl PanicLayer {
+    /// A guard against panics.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<S> Layer<S> for PanicLayer {
+    type Service = PanicGuard<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        PanicGuard::new(inner, self.slot)
+    }
+}
+
+/// Where a panic is written down.
+#[derive(Debug, Clone)]
+pub(super) struct Witness {
+    pub(super) target: Arc<Target>,
+    pub(super) slot: Slot<Counter>,
+}
+
+impl Witness {
+    pub(super) fn saw(&self, panic: &(dyn Any + Send)) -> Panicked {
+        let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        tracing::error!(target = %self.target, panic = words.unwrap_or("not a string"), "the handler panicked");
+        self.target.cell(&self.slot, || PANICS.counter(tool(&self.target))).increment(1);
+        Panicked
+    }
+}

@@ -1,0 +1,121 @@
+//! One shard of the store: its cells, and when it forgets them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use super::gcra::{Gcra, is_fresh};
+
+/// Cells up to which a shard is neither swept for its length nor shrunk.
+const SMALL: usize = 16;
+/// A full shard is swept at most this often, in nanoseconds: a flood of new keys must not buy a
+/// sweep with each.
+const FULL_SWEEP_NS: u64 = 1_000_000_000;
+
+/// Cells by key. Empty, it allocates nothing.
+#[derive(Default)]
+pub(super) struct Shard {
+    cells: HashMap<Key, u64, BuildHasherDefault<PassThrough>>,
+    /// The length that calls for a sweep; the first check finds zero, and its sweep sets it.
+    sweep_at_len: usize,
+    /// The latest instant of a sweep, in nanoseconds since the epoch.
+    swept_at: u64,
+}
+
+impl Shard {
+    /// The TAT of a cell, in nanoseconds since the epoch.
+    pub(super) fn get(&self, key: Key) -> Option<u64> {
+        self.cells.get(&key).copied()
+    }
+
+    /// Stores the TAT of a cell, which grows the map only if the cell is new.
+    pub(super) fn set(&mut self, key: Key, tat: u64) {
+        // Not `insert`: that makes room before it looks.
+        *self.cells.entry(key).or_default() = tat;
+    }
+
+    /// Cells stored.
+    pub(super) fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Sweeps if that is worth it, and returns the instant to decide at.
+    ///
+    /// It is never before the last sweep: to a call that read the clock earlier and came late, a
+    /// cell gone since may have meant something.
+    pub(super) fn tidy(&mut self, now: u64, capacity: usize) -> u64 {
+        let len = self.cells.len();
+        let rested = now.saturating_sub(self.swept_at) >= FULL_SWEEP_NS;
+        if len >= self.sweep_at_len || (len >= capacity && rested) {
+            self.sweep(now);
+        }
+        now.max(self.swept_at)
+    }
+
+    /// Removes what is fresh, and gives memory back when the map is mostly empty.
+    pub(super) fn sweep(&mut self, now: u64) {
+        self.swept_at = self.swept_at.max(now);
+        self.cells.retain(|_, tat| !is_fresh(*tat, self.swept_at));
+        self.sweep_at_len = SMALL.max(2 * self.cells.len());
+        if self.cells.capacity() > 2 * self.sweep_at_len {
+            self.cells.shrink_to(self.sweep_at_len);
+        }
+    }
+}
+
+/// A cell's key, in halves because a `u128` is aligned to 16 bytes: a slot is 24 bytes, not 32.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key {
+    high: u64,
+    low: u64,
+}
+
+impl Key {
+    /// The two halves of `key`.
+    pub(super) const fn new(key: u128) -> Self {
+        Self { high: (key >> 64) as u64, low: key as u64 }
+    }
+
+    /// The cell that a full shard keeps for all other keys of one quota.
+    pub(super) const fn shared(gcra: Gcra) -> Self {
+        let (high, low) = gcra.parameters();
+        Self { high, low }
+    }
+
+    /// The half that is not hashed.
+    pub(super) const fn high(self) -> u64 {
+        self.high
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.low);
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct PassThrough(u64);
+
+impl Hasher for PassThrough {
+    fn write(&mut self, bytes: &[u8]) {
+        // A key comes by `write_u64`; the trait asks for this one all the same.
+        self.0 = bytes.iter().fold(self.0, |hash, &byte| hash.rotate_left(8) ^ u64::from(byte));
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+impl Shard {
+    /// Cells that fit before the map grows.
+    pub(super) fn capacity(&self) -> usize {
+        self.cells.capacity()
+    }
+}

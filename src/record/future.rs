@@ -1,0 +1,89 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::layer::Handles;
+use crate::{
+    call::Response,
+    error::{BoxError, Reason, Rejected, find},
+    metrics::ErrorType,
+};
+
+pin_project! {
+    /// The future of [`Record`](super::Record).
+    #[derive(Debug)]
+    pub struct RecordFuture<F> {
+        #[pin]
+        inner: F,
+        open: Open,
+    }
+}
+
+impl<F> RecordFuture<F> {
+    pub(super) fn new(inner: F, handles: Arc<Handles>, arrived: Instant) -> Self {
+        handles.in_flight.increment(1.0);
+        Self { inner, open: Open { handles, arrived, closed: false } }
+    }
+}
+
+/// A record that is not closed yet. Dropped in that state, the caller has left.
+#[derive(Debug)]
+struct Open {
+    handles: Arc<Handles>,
+    arrived: Instant,
+    closed: bool,
+}
+
+impl Open {
+    fn close<R>(&mut self, outcome: &Result<Response<R>, BoxError>) {
+        self.closed = true;
+        let completed = match outcome {
+            // A repeated call may have waited after the answer that it gives in the end, so only the first attempt's
+            // clock read is the call's own.
+            Ok(Response { completed: Some(at), attempts: 1, .. }) => *at,
+            _ => Instant::now(),
+        };
+        self.finish(ErrorType::of(outcome), completed);
+        if let Err(error) = outcome {
+            if let Some(rejected) = find::<Rejected>(&**error) {
+                self.handles.rejected(rejected.layer(), rejected.reason());
+            } else if find::<tower::load_shed::error::Overloaded>(&**error).is_some() {
+                self.handles.rejected("load_shed", Reason::Shed);
+            }
+        }
+    }
+
+    fn finish(&self, outcome: ErrorType, completed: Instant) {
+        self.handles.durations.record(outcome, completed.saturating_duration_since(self.arrived));
+        self.handles.in_flight.decrement(1.0);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.finish(ErrorType::Cancelled, Instant::now());
+        }
+    }
+}
+
+impl<F, R, E> Future for RecordFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<R>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let outcome = ready!(this.inner.poll(cx)).map_err(Into::into);
+        this.open.close(&outcome);
+        Poll::Ready(outcome)
+    }
+}

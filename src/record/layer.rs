@@ -1,0 +1,66 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::{Counter, Gauge};
+use tower::Layer;
+
+use super::Record;
+use crate::{
+    call::{Slot, Target},
+    error::Reason,
+    metrics::{Durations, IN_FLIGHT, REJECTIONS, Side, tool, upstream},
+};
+
+/// Records each call. See the [module](super).
+#[derive(Debug, Clone, Default)]
+pub struct RecordLayer {
+    slot: Slot<Arc<Handles>>,
+}
+
+impl RecordLayer {
+    /// A record of its own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<S> Layer<S> for RecordLayer {
+    type Service = Record<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Record::new(inner, self.slot)
+    }
+}
+
+/// The handles of one target.
+#[derive(Debug)]
+pub(super) struct Handles {
+    pub(super) durations: Durations,
+    pub(super) in_flight: Gauge,
+    labels: [metrics::SharedString; 2],
+    /// Refusals are few in kind: a short list that is walked.
+    rejections: Mutex<Vec<(&'static str, Reason, Counter)>>,
+}
+
+impl Handles {
+    pub(super) fn new(target: &Target) -> Self {
+        Self {
+            durations: Durations::new(Side::Server, target),
+            in_flight: IN_FLIGHT.gauge([upstream(target)]),
+            labels: tool(target),
+            rejections: Mutex::default(),
+        }
+    }
+
+    pub(super) fn rejected(&self, layer: &'static str, reason: Reason) {
+        let mut rejections = self.rejections.lock().unwrap_or_else(PoisonError::into_inner);
+        match rejections.iter().find(|(by, why, _)| (*by, *why) == (layer, reason)) {
+            Some((.., counter)) => counter.increment(1),
+            None => {
+                let label = [layer.into(), reason.as_str().into()];
+                let counter = REJECTIONS.counter(self.labels.iter().cloned().chain(label));
+                counter.increment(1);
+                rejections.push((layer, reason, counter));
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The words.
+//!
+//! Each text says what happened, whether anything was done, and what to do instead, in that order. A model reads it, so it
+//! holds nothing of ours but names that the operator gave: no paths, no addresses, no words of an upstream or of a panic.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value, json};
+
+use super::Deliver;
+use crate::{
+    call::{CallResult, ErrorObject, Method, Peer, Refusal, Response, Target, Verdict},
+    error::{BoxError, Exhausted, Reason, Rejected, TimedOut, find},
+};
+
+/// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand: an object with
+/// `class` (the verdict), `retryable` (whether the same call may be sent again), and where known `retryAfterMs`, `layer`,
+/// `reason`, `attempts`.
+pub const META_KEY: &str = "dev.buttress/outcome";
+
+const TOO_MANY_REQUESTS: u16 = 429;
+const SERVICE_UNAVAILABLE: u16 = 503;
+const GATEWAY_TIMEOUT: u16 = 504;
+
+/// What has to be known of a call to word its end. Dropped with the call, it closes the caller's ear.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) target: Arc<Target>,
+    pub(super) peer: Option<Peer>,
+    pub(super) safe: bool,
+    pub(super) deliver: Deliver,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if let Some(peer) = &self.peer {
+            peer.close();
+        }
+    }
+}
+
+/// A refused or lost call, put into words.
+struct Told {
+    text: String,
+    retry_after: Option<Duration>,
+    status: u16,
+}
+
+impl Scene {
+    pub(super) fn answer<R: CallResult>(&self, outcome: Result<Response<R>, BoxError>) -> Response<R> {
+        let verdict = Verdict::of(&outcome);
+        match outcome {
+            Ok(response) => self.annotated(response, verdict),
+            Err(error) => self.told(&error, verdict),
+        }
+    }
+
+    /// Whether the caller has to be warned that the call may have happened and must not be repeated.
+    fn is_unknown(&self, verdict: Verdict) -> bool {
+        let committed = self.peer.as_ref().is_some_and(Peer::is_committed);
+        matches!(verdict, Verdict::Ambiguous { .. }) && (!self.safe || committed)
+    }
+
+    /// The facts for machines.
+    fn facts(&self, verdict: Verdict, retry_after: Option<Duration>, attempts: u32) -> Map<String, Value> {
+        let retryable = match verdict {
+            Verdict::Throttled { .. } | Verdict::NotSent | Verdict::LocalReject => true,
+            Verdict::Ambiguous { .. } => !self.is_unknown(verdict),
+            _ => false,
+        };
+        let mut facts = Map::new();
+        let class = if self.is_unknown(verdict) { "outcome_unknown" } else { verdict.as_str() };
+        facts.insert("class".into(), json!(class));
+        facts.insert("retryable".into(), json!(retryable));
+        if let Some(delay) = retry_after {
+            facts.insert("retryAfterMs".into(), json!(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)));
+        }
+        if attempts > 1 {
+            facts.insert("attempts".into(), json!(attempts));
+        }
+        facts
+    }
+
+    /// A handler's own answer, with what it cannot know added where it matters.
+    fn annotated<R: CallResult>(&self, mut response: Response<R>, verdict: Verdict) -> Response<R> {
+        if !matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. }) {
+            return response;
+        }
+        let notice = if self.is_unknown(verdict) { self.unknown("failed") } else { String::new() };
+        let facts = Value::Object(self.facts(verdict, verdict.retry_after(), response.attempts));
+        match &mut response.result {
+            Ok(result) => result.add_notice(&notice, facts),
+            Err(error) => {
+                if !notice.is_empty() {
+                    error.message = Cow::Owned(format!("{}. {notice}", error.message));
+                }
+                error.data.get_or_insert_with(|| json!({ META_KEY: facts }));
+            }
+        }
+        response
+    }
+
+    /// The answer to a call that no handler answered.
+    fn told<R: CallResult>(&self, error: &BoxError, verdict: Verdict) -> Response<R> {
+        let attempts = find::<Exhausted>(&**error).map_or(1, |exhausted| exhausted.attempts);
+        let rejected = find::<Rejected>(&**error);
+        let told = match rejected {
+            Some(rejected) => self.refused(rejected),
+            None => self.lost(error, verdict),
+        };
+        let mut facts = self.facts(verdict, told.retry_after, attempts);
+        if let Some(rejected) = rejected {
+            facts.insert("layer".into(), json!(rejected.layer()));
+            facts.insert("reason".into(), json!(rejected.reason().as_str()));
+        }
+        let facts = Value::Object(facts);
+        let as_result = *self.target.method() == Method::ToolsCall && self.deliver == Deliver::ToolResult;
+        let result = as_result.then(|| R::tool_error(told.text.clone(), facts.clone())).flatten();
+        let mut response = Response::from_result(result.ok_or_else(|| ErrorObject {
+            code: i64::from(told.status),
+            message: told.text.into(),
+            data: Some(json!({ META_KEY: facts })),
+        }));
+        response.verdict = Some(verdict);
+        response.attempts = attempts;
+        response.refusal = Some(Refusal { status: told.status, retry_after: told.retry_after });
+        response
+    }
+
+    fn refused(&self, rejected: &Rejected) -> Told {
+        let target = &self.target;
+        let after = rejected.delay();
+        let again = match after {
+            Some(delay) => format!("Nothing was done. Retry after {}; do not call it again before then.", seconds(delay)),
+            None => "Nothing was done. Try again later.".to_owned(),
+        };
+        let (text, status) = match rejected.reason() {
+            Reason::Quota | Reason::RateLimit if after.is_none() => (
+                format!(
+                    "Rate limited: this call to {target} costs more than its limit ever allows. Nothing was done. Do not call it again like this."
+                ),
+                TOO_MANY_REQUESTS,
+            ),
+            Reason::Quota | Reason::RateLimit => {
+                let allows = rejected.allowance().map_or_else(
+                    || "is over its limit for now".to_owned(),
+                    |allowance| format!("allows {} calls {}", allowance.calls, every(allowance.per)),
+                );
+                (format!("Rate limited: {target} {allows}. {again}"), TOO_MANY_REQUESTS)
+            }
+            Reason::BreakerOpen => (
+                format!(
+                    "Unavailable: {target} has been failing and is being left alone for a while. Your arguments are not at fault. {again}"
+                ),
+                SERVICE_UNAVAILABLE,
+            ),
+            Reason::QueueFull | Reason::NoSlot | Reason::Shed => (
+                format!("Busy: {target} has more calls than it can take. Your arguments are not at fault. {again}"),
+                SERVICE_UNAVAILABLE,
+            ),
+            Reason::Deadline => (
+                format!(
+                    "Too late: the time for this call to {target} ran out before it could begin. Your arguments are not at fault. {again}"
+                ),
+                GATEWAY_TIMEOUT,
+            ),
+        };
+        Told { text, retry_after: after, status }
+    }
+
+    fn lost(&self, error: &BoxError, verdict: Verdict) -> Told {
+        let target = &self.target;
+        let retry_after = verdict.retry_after();
+        let again = retry_after.map_or_else(|| "Try again later.".to_owned(), |delay| format!("Retry after {}.", seconds(delay)));
+        let timed_out = find::<TimedOut>(&**error).map(|timed_out| timed_out.after);
+        let elapsed = timed_out.is_some() || find::<tower::timeout::error::Elapsed>(&**error).is_some();
+        let (text, status) = match verdict {
+            Verdict::Throttled { .. } => {
+                (format!("Rate limited: {target} is over its limit for now. Nothing was done. {again}"), TOO_MANY_REQUESTS)
+            }
+            Verdict::NotSent => (
+                format!("Unavailable: {target} could not be reached. Nothing was done. Your arguments are not at fault. {again}"),
+                SERVICE_UNAVAILABLE,
+            ),
+            Verdict::LocalReject => {
+                (format!("Busy: {target} has more calls than it can take. Nothing was done. {again}"), SERVICE_UNAVAILABLE)
+            }
+            Verdict::Denied => (
+                format!("Not allowed: {target} refused this caller. Nothing was done. Do not call it again as you are."),
+                SERVICE_UNAVAILABLE,
+            ),
+            Verdict::ClientFault => (
+                format!("Refused: {target} did not accept the request. Nothing was done. Do not send it again unchanged."),
+                SERVICE_UNAVAILABLE,
+            ),
+            _ => {
+                let what = match (elapsed, timed_out) {
+                    (_, Some(after)) => format!("gave no answer in {}", seconds(after)),
+                    (true, None) => "gave no answer in time".to_owned(),
+                    (false, None) => "failed".to_owned(),
+                };
+                let text = if self.is_unknown(verdict) {
+                    self.unknown(&what)
+                } else {
+                    format!("Unavailable: {target} {what}. Calling it again is safe. {again}")
+                };
+                (text, if elapsed { GATEWAY_TIMEOUT } else { SERVICE_UNAVAILABLE })
+            }
+        };
+        Told { text, retry_after, status }
+    }
+
+    fn unknown(&self, what: &str) -> String {
+        format!(
+            "Outcome unknown: {} {what}, and the call may or may not have taken effect. Do not repeat it; find out first whether it did.",
+            self.target
+        )
+    }
+}
+
+/// A delay in words, rounded up: who comes back earlier is refused again.
+fn seconds(delay: Duration) -> String {
+    format!("{} s", delay.as_millis().div_ceil(1000))
+}
+
+/// `per` as in "30 calls a minute".
+fn every(per: Duration) -> String {
+    match per.as_secs() {
+        1 if per.subsec_nanos() == 0 => "a second".to_owned(),
+        60 => "a minute".to_owned(),
+        3600 => "an hour".to_owned(),
+        _ => format!("in {}", seconds(per)),
+    }
+}

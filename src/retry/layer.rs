@@ -1,0 +1,126 @@
+use std::{fmt, num::NonZeroU32, sync::Arc};
+
+use metrics::{Counter, Gauge};
+use tower::Layer;
+
+use super::{Budget, FullJitter, MakeBackoff, Retry, policy::Skip};
+use crate::{
+    call::{Slot, Target},
+    metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, tool, upstream},
+};
+
+/// Repeats calls that failed. See the [module](super).
+#[derive(Debug, Clone, Default)]
+pub struct RetryLayer {
+    shared: Arc<Shared>,
+}
+
+/// What all services of one layer share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) attempts: NonZeroU32,
+    pub(super) backoff: Arc<dyn MakeBackoff>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) slot: Slot<Handles>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        const ATTEMPTS: NonZeroU32 = NonZeroU32::new(3).unwrap();
+        Self { attempts: ATTEMPTS, backoff: Arc::new(FullJitter::default()), budget: Arc::default(), slot: Slot::new() }
+    }
+}
+
+impl RetryLayer {
+    /// At most `attempts` attempts a call, the first included; otherwise the defaults: [`FullJitter`], [`Budget`].
+    pub fn new(attempts: NonZeroU32) -> Self {
+        Self { shared: Arc::new(Shared { attempts, ..Shared::default() }) }
+    }
+
+    /// One attempt a call: readiness is still cut here, but nothing is repeated.
+    pub fn off() -> Self {
+        Self::new(NonZeroU32::MIN)
+    }
+
+    /// Waits as `backoff` says between attempts.
+    #[must_use]
+    pub fn backoff(mut self, backoff: impl MakeBackoff + 'static) -> Self {
+        Arc::make_mut(&mut self.shared).backoff = Arc::new(backoff);
+        self
+    }
+
+    /// Pays for retries from `budget`, which other layers in front of the same upstream may share.
+    #[must_use]
+    pub fn budget(mut self, budget: Arc<Budget>) -> Self {
+        Arc::make_mut(&mut self.shared).budget = budget;
+        self
+    }
+}
+
+impl<S: Clone> Layer<S> for RetryLayer {
+    type Service = Retry<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Retry::new(inner, self.shared.clone())
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("attempts", &self.attempts).field("budget", &self.budget).finish_non_exhaustive()
+    }
+}
+
+/// How a repeated attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeated {
+    Success,
+    Failure,
+    /// A layer further in had no room for it.
+    Refused,
+}
+
+impl Repeated {
+    const ALL: [Self; 3] = [Self::Success, Self::Failure, Self::Refused];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// The handles of one target.
+pub(super) struct Handles {
+    repeated: [Counter; Repeated::ALL.len()],
+    skipped: [Counter; Skip::ALL.len()],
+    budget: Gauge,
+}
+
+impl Handles {
+    pub(super) fn new(target: &Target, budget: &Budget) -> Self {
+        let counter =
+            |metric: crate::metrics::Metric, label: &'static str| metric.counter(tool(target).into_iter().chain([label.into()]));
+        let handles = Self {
+            repeated: Repeated::ALL.map(|outcome| counter(RETRIES, outcome.as_str())),
+            skipped: Skip::ALL.map(|reason| counter(RETRIES_SKIPPED, reason.as_str())),
+            budget: RETRY_BUDGET.gauge([upstream(target)]),
+        };
+        handles.tokens(budget);
+        handles
+    }
+
+    pub(super) fn repeated(&self, outcome: Repeated) {
+        self.repeated[outcome as usize].increment(1);
+    }
+
+    pub(super) fn skipped(&self, reason: Skip) {
+        self.skipped[reason as usize].increment(1);
+    }
+
+    pub(super) fn tokens(&self, budget: &Budget) {
+        self.budget.set(f64::from(budget.tokens()));
+    }
+}

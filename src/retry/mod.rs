@@ -1,0 +1,62 @@
+//! Retry: repeats a call that failed, where that is safe, affordable and in time.
+//!
+//! What may be repeated is decided by the [`Verdict`](crate::call::Verdict) alone:
+//!
+//! * *Throttled* and *not sent* say that nothing has happened, so any call is repeated.
+//! * *Ambiguous* is repeated only where the call is [safe](crate::call::Head::is_safe). Otherwise its outcome stays unknown,
+//!   and the caller is told so.
+//! * A call is never repeated once its caller has seen something of the outcome.
+//!
+//! Backoff is full jitter; a delay that the backend names is obeyed if it is at most 5 s longer, else there is no retry and
+//! the caller gets the answer with the delay. Every retry is paid from a [budget](Budget), so that retries stay a small share
+//! of the traffic however sick the backend is. A repeated attempt never queues behind fresh calls: if a layer further in
+//! refuses it, its tokens go back and the caller gets the answer that there was.
+//!
+//! * **Error type**: [`BoxError`](crate::BoxError): the last attempt's, inside [`Exhausted`](crate::error::Exhausted) if
+//!   there was more than one. [`Rejected`](crate::error::Rejected) with
+//!   [`Reason::Deadline`](crate::error::Reason::Deadline) if the inner service was not ready in time.
+//! * **Order**: inside all that counts logical calls (record, deadline, quota), outside all that counts attempts (breaker,
+//!   concurrency, timer).
+//! * **Readiness**: always ready. This is where readiness is cut: the inner service is driven to readiness inside the call's
+//!   future, until its deadline.
+//! * **Clones** share the budget, and so do two services from one layer.
+//! * **Drop**: drops the attempt under way; a retry that was paid for stays paid.
+//! * **Metrics**: [`RETRIES`](crate::metrics::RETRIES), [`RETRIES_SKIPPED`](crate::metrics::RETRIES_SKIPPED),
+//!   [`RETRY_BUDGET`](crate::metrics::RETRY_BUDGET).
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue, error::Transport, retry::RetryLayer};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let mut service = ServiceBuilder::new().layer(RetryLayer::default()).service(service_fn(async |_: Request<()>| {
+//!     match ATTEMPTS.fetch_add(1, Ordering::Relaxed) {
+//!         0 => Err(BoxError::from(Transport::not_sent("connection refused"))),
+//!         _ => Ok(Response::new("done")),
+//!     }
+//! }));
+//! let target = Catalogue::new("words").resolve(&Method::ToolsCall, Some("say"), None);
+//! let response = service.ready().await?.call(Request::new(target, ())).await?;
+//! assert_eq!((response.result, response.attempts), (Ok("done"), 2));
+//! # Ok(())
+//! # }
+//! ```
+
+mod backoff;
+mod budget;
+mod future;
+mod layer;
+mod policy;
+mod service;
+
+#[cfg(feature = "backoff")]
+pub use backoff::FromBackoff;
+pub use backoff::{Backoff, Cause, FullJitter, MakeBackoff};
+pub use budget::Budget;
+pub use future::RetryFuture;
+pub use layer::RetryLayer;
+pub use service::Retry;

@@ -1,0 +1,83 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower::Service;
+
+use super::{
+    RetryFuture,
+    layer::{Handles, Shared},
+};
+use crate::{
+    call::{Request, Response},
+    error::BoxError,
+};
+
+/// Repeats calls to the inner service that failed. See the [module](super).
+#[derive(Debug)]
+pub struct Retry<S> {
+    inner: S,
+    /// Whether `inner` was found ready, and has not been called since.
+    ready: bool,
+    /// Where a future finds a service for a further attempt: cloned only when there is one.
+    pristine: Arc<S>,
+    shared: Arc<Shared>,
+}
+
+impl<S: Clone> Retry<S> {
+    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { pristine: Arc::new(inner.clone()), inner, ready: false, shared }
+    }
+}
+
+/// A clone has made nothing ready yet.
+impl<S: Clone> Clone for Retry<S> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), ready: false, pristine: self.pristine.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S, P, R> Service<Request<P>> for Retry<S>
+where
+    S: Service<Request<P>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    P: Clone,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = RetryFuture<S, P, R>;
+
+    /// Always ready, unless the inner service has failed for good: a caller that waited here could not be bounded by its
+    /// deadline, since readiness knows no request.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if !self.ready {
+            match self.inner.poll_ready(cx) {
+                Poll::Ready(Ok(())) => self.ready = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => {}
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<P>) -> Self::Future {
+        let head = &mut request.head;
+        let repeats = self.shared.attempts.get() > 1 && !head.target.is_exempt();
+        head.repeatable = repeats && head.is_safe();
+        if repeats {
+            // Made on the first call, so that a scrape shows the zeros before the first failure.
+            head.target.cell(&self.shared.slot, || Handles::new(&head.target, &self.shared.budget));
+        }
+        let copy = repeats.then(|| request.clone());
+        let (shared, pristine) = (self.shared.clone(), self.pristine.clone());
+        if std::mem::take(&mut self.ready) {
+            RetryFuture::calling(self.inner.call(request), copy, shared, pristine)
+        } else {
+            // The service that was polled goes along: it may hold a place in somebody's queue.
+            let fresh = self.inner.clone();
+            let polled = std::mem::replace(&mut self.inner, fresh);
+            RetryFuture::readying(polled, request, copy, shared, pristine)
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The stack: the one place where the order of layers is decided.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tower::{Layer, Service};
+
+use crate::{
+    attempt::AttemptLayer,
+    breaker::BreakerLayer,
+    call::{CallResult, Request, Response},
+    concurrency::ConcurrencyLayer,
+    deadline::{DeadlineLayer, Limits},
+    error::BoxError,
+    panic::PanicLayer,
+    quota::QuotaLayer,
+    rate_limit::{RateLimit, RateLimitLayer},
+    record::RecordLayer,
+    rescue::{Deliver, RescueLayer},
+    retry::RetryLayer,
+    timeout::TimeoutLayer,
+};
+
+/// The layers of one upstream, in the one right order.
+///
+/// The default is what DESIGN calls production: deadlines, retries, breakers and concurrency limits on, quotas and rate
+/// limits off until you name them. All state lives in the layers: services built from one stack share it.
+///
+/// ```
+/// use std::{num::NonZeroU32, time::Duration};
+/// use buttress::{BoxError, Stack, call::{Method, Request, Response}, catalogue::Catalogue, quota::QuotaLayer};
+/// use governor::Quota;
+/// use tower::service_fn;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let stack = Stack::new().quota(QuotaLayer::new().per_tenant(Quota::per_second(NonZeroU32::MIN)));
+/// let say = service_fn(async |call: Request<&'static str>| Ok::<_, BoxError>(Response::new(call.params.to_owned())));
+/// let service = stack.service(say);
+///
+/// let target = Catalogue::new("words").resolve(&Method::ToolsCall, Some("say"), None);
+/// let first = service.answer(Request::new(target.clone(), "hello")).await?;
+/// assert_eq!(first.result, Ok("hello".to_owned()));
+/// let second = service.answer(Request::new(target, "again")).await?;
+/// assert!(second.result.is_ok_and(|text| text.starts_with("Rate limited: ")));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Stack {
+    rescue: RescueLayer,
+    record: RecordLayer,
+    deadline: DeadlineLayer,
+    quota: QuotaLayer,
+    retry: RetryLayer,
+    breaker: BreakerLayer,
+    concurrency: ConcurrencyLayer,
+    rate_limit: RateLimitLayer,
+    attempt: AttemptLayer,
+    timeout: TimeoutLayer,
+    panic: PanicLayer,
+}
+
+/// How long an attempt may take after which another may follow.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
+
+impl Default for Stack {
+    fn default() -> Self {
+        Self {
+            rescue: RescueLayer::default(),
+            record: RecordLayer::new(),
+            deadline: DeadlineLayer::default(),
+            quota: QuotaLayer::new(),
+            retry: RetryLayer::default(),
+            breaker: BreakerLayer::default(),
+            concurrency: ConcurrencyLayer::default(),
+            rate_limit: RateLimitLayer::off(),
+            attempt: AttemptLayer::new(),
+            timeout: TimeoutLayer::repeatable(ATTEMPT_LIMIT),
+            panic: PanicLayer::new(),
+        }
+    }
+}
+
+impl Stack {
+    /// The default stack.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How refused tool calls are told. Default: as tool results.
+    #[must_use]
+    pub fn deliver(mut self, deliver: Deliver) -> Self {
+        self.rescue = RescueLayer::new(deliver);
+        self
+    }
+
+    /// How long calls may take. Default: 55 s, 30 s between signs of progress, 10 min in any case.
+    #[must_use]
+    pub fn deadline(mut self, limits: Limits) -> Self {
+        self.deadline = DeadlineLayer::new(limits);
+        self
+    }
+
+    /// How many calls are let in. Default: all.
+    #[must_use]
+    pub fn quota(mut self, quota: QuotaLayer) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// How calls are repeated. Default: 3 attempts, full jitter, 500 tokens.
+    #[must_use]
+    pub fn retry(mut self, retry: RetryLayer) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// When a target is left alone. Default: after 6 failures in a row, or under 50 % success.
+    #[must_use]
+    pub fn breaker(mut self, breaker: BreakerLayer) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// How many attempts run at once. Default: 64 per target, and as many waiting.
+    #[must_use]
+    pub fn concurrency(mut self, concurrency: ConcurrencyLayer) -> Self {
+        self.concurrency = concurrency;
+        self
+    }
+
+    /// How fast attempts may be made, by any `governor::RateLimiter`. Default: no limit.
+    #[must_use]
+    pub fn rate_limit<L: RateLimit + 'static>(self, limiter: Arc<L>) -> Self {
+        self.rate_limit_layer(RateLimitLayer::new(limiter))
+    }
+
+    /// The same with a layer that is ready made: a keyed limiter, say.
+    #[must_use]
+    pub fn rate_limit_layer(mut self, rate_limit: RateLimitLayer) -> Self {
+        self.rate_limit = rate_limit;
+        self
+    }
+
+    /// How long an attempt may take after which another may follow. Default: 20 s. `None`: as long as the call itself.
+    #[must_use]
+    pub fn attempt_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.timeout = limit.into().map_or_else(TimeoutLayer::deadline_only, TimeoutLayer::repeatable);
+        self
+    }
+
+    /// Puts the layers in front of `handler`, and erases the type once.
+    pub fn service<S, P, R>(&self, handler: S) -> StackService<P, R>
+    where
+        S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        P: Clone + Send + 'static,
+        R: CallResult + Send + 'static,
+    {
+        StackService::new(self.in_order(handler))
+    }
+
+    /// The order, from the inside out.
+    fn in_order<S, P, R>(
+        &self,
+        handler: S,
+    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static
+    where
+        S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        P: Clone + Send + 'static,
+        R: CallResult + Send + 'static,
+    {
+        // Innermost: from here on a panic is an error, and every guard above runs in peace.
+        let service = self.panic.layer(handler);
+        // The only timer of an attempt. Outside the guard, so that a handler that panics needs no timer.
+        let service = self.timeout.layer(service);
+        // Outside both, so that a timeout and a panic get a verdict too; inside all that reads verdicts.
+        let service = self.attempt.layer(service);
+        // Counts what is really sent, at the moment it is sent: so inside retry and behind the queue.
+        let service = self.rate_limit.layer(service);
+        // A slot is held for the attempt alone: held during a backoff, it would divide capacity by 14 while failing.
+        let service = self.concurrency.layer(service);
+        // Sees every attempt, and refuses before a slot is taken or waited for.
+        let service = self.breaker.layer(service);
+        // Everything below counts attempts, everything above counts calls. Readiness is cut here.
+        let service = self.retry.layer(service);
+        // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
+        let service = self.quota.layer(service);
+        // Stamps the end of the call before anything can wait.
+        let service = self.deadline.layer(service);
+        // Sees every refusal below, and every caller that leaves.
+        let service = self.record.layer(service);
+        // Errors become answers last, so that all layers read types and none reads texts.
+        self.rescue.layer(service)
+    }
+}
+
+type Answer<R> = Pin<Box<dyn Future<Output = Result<Response<R>, BoxError>> + Send>>;
+
+/// A stack in front of its handler, with the type erased: cheap to clone, always ready.
+pub struct StackService<P, R>(Arc<dyn Erased<P, R>>);
+
+/// Object-safe, and callable through `&self`: each call works on a clone of its own.
+trait Erased<P, R>: Send + Sync {
+    fn call(&self, request: Request<P>) -> Answer<R>;
+}
+
+impl<S, P, R> Erased<P, R> for S
+where
+    S: Service<Request<P>, Response = Response<R>, Error = BoxError> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    P: Send + 'static,
+    R: 'static,
+{
+    fn call(&self, request: Request<P>) -> Answer<R> {
+        Box::pin(tower::util::Oneshot::new(self.clone(), request))
+    }
+}
+
+impl<P, R> StackService<P, R>
+where
+    P: Send + 'static,
+    R: 'static,
+{
+    fn new<S>(service: S) -> Self
+    where
+        S: Service<Request<P>, Response = Response<R>, Error = BoxError> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+    {
+        Self(Arc::new(service))
+    }
+
+    /// Answers one call. The stack ends in its [rescue step](crate::rescue), so this is `Err` only where the handler's own
+    /// service failed to become ready for good.
+    pub fn answer(&self, request: Request<P>) -> Answer<R> {
+        self.0.call(request)
+    }
+}
+
+impl<P, R> Service<Request<P>> for StackService<P, R>
+where
+    P: Send + 'static,
+    R: 'static,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = Answer<R>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<P>) -> Self::Future {
+        self.0.call(request)
+    }
+}
+
+impl<P, R> Clone for StackService<P, R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<P, R> fmt::Debug for StackService<P, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StackService").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,37 @@
+//! The attempt's timer: the one clock that ends a call that hangs.
+//!
+//! It fires at the earlier of the attempt's own limit and the call's [deadline](crate::deadline), and is armed only when the
+//! handler does not answer at once. Progress moves the end, but does not touch the timer: it stores a timestamp, and the timer
+//! looks at it when it fires. A handler that answers at the very instant of the end is heard: the answer is polled first.
+//!
+//! * **Error type**: [`BoxError`](crate::BoxError); [`TimedOut`](crate::error::TimedOut), which says what clock ran out. What
+//!   a timed-out attempt did is not known.
+//! * **Order**: inside the classifier, so that a timeout has a verdict; outside the panic guard.
+//! * **Clones** share the counters.
+//! * **Drop**: a timeout drops the inner future, which is how a call is cancelled.
+//! * **Metrics**: [`TIMEOUTS`](crate::metrics::TIMEOUTS).
+//!
+//! ```
+//! use std::time::Duration;
+//! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue, error::TimedOut, timeout::TimeoutLayer};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let mut service = ServiceBuilder::new()
+//!     .layer(TimeoutLayer::new(Duration::from_secs(2)))
+//!     .service(service_fn(async |_: Request<()>| std::future::pending::<Result<Response<()>, BoxError>>().await));
+//! let target = Catalogue::new("words").resolve(&Method::ToolsCall, Some("hang"), None);
+//! let error = service.ready().await?.call(Request::new(target, ())).await.unwrap_err();
+//! assert_eq!(error.downcast_ref::<TimedOut>().map(|timed_out| timed_out.after), Some(Duration::from_secs(2)));
+//! # Ok(())
+//! # }
+//! ```
+
+mod future;
+mod layer;
+mod service;
+
+pub use future::TimeoutFuture;
+pub use layer::TimeoutLayer;
+pub use service::Timeout;

@@ -1,0 +1,60 @@
+use std::task::{Context, Poll};
+
+use tower::Service;
+
+use super::{
+    TimeoutFuture,
+    layer::{Counters, Limit},
+};
+use crate::{
+    call::{Request, Response, Slot},
+    error::BoxError,
+    timeout::future::Timer,
+};
+
+/// Ends attempts at the inner service that take too long. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct Timeout<S> {
+    inner: S,
+    limit: Limit,
+    slot: Slot<Counters>,
+}
+
+impl<S> Timeout<S> {
+    pub(super) const fn new(inner: S, limit: Limit, slot: Slot<Counters>) -> Self {
+        Self { inner, limit, slot }
+    }
+}
+
+impl<S, P, R> Service<Request<P>> for Timeout<S>
+where
+    S: Service<Request<P>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = TimeoutFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<P>) -> Self::Future {
+        let head = &request.head;
+        let attempt = match self.limit {
+            Limit::All(limit) => Some(limit),
+            Limit::Repeatable(limit) if head.repeatable => Some(limit),
+            Limit::Repeatable(_) | Limit::Deadline => None,
+        };
+        let timer = Timer {
+            began: head.attempt_at,
+            attempt: attempt.and_then(|limit| head.attempt_at.checked_add(limit)),
+            lifted_by_commit: matches!(self.limit, Limit::Repeatable(_)),
+            deadline: head.deadline,
+            peer: head.peer.clone(),
+            target: head.target.clone(),
+            slot: self.slot,
+        };
+        TimeoutFuture::new(self.inner.call(request), timer)
+    }
+}
