@@ -2,6 +2,8 @@
 #![warn(unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
 
 pub mod adapters;
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod attempt;
 pub mod breaker;
 pub mod call;
@@ -20,6 +22,8 @@ pub mod record;
 pub mod rescue;
 pub mod retry;
 pub mod stack;
+#[cfg(test)]
+mod testing;
 pub mod timeout;
 
 #[doc(inline)]

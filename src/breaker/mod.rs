@@ -54,3 +54,6 @@ pub use policy::{Policy, PolicyError, Settings};
 pub use service::Breaker;
 pub use ticket::State;
 use ticket::{Admit, Sample, Ticket, Transition};
+
+#[cfg(test)]
+mod tests;

@@ -41,3 +41,6 @@ mod service;
 pub use future::ConcurrencyFuture;
 pub use layer::ConcurrencyLayer;
 pub use service::Concurrency;
+
+#[cfg(test)]
+mod tests;

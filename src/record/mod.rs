@@ -40,3 +40,6 @@ mod service;
 pub use future::RecordFuture;
 pub use layer::RecordLayer;
 pub use service::Record;
+
+#[cfg(test)]
+mod tests;

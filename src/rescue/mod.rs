@@ -40,3 +40,6 @@ pub use future::RescueFuture;
 pub use layer::{Deliver, RescueLayer};
 pub use service::Rescue;
 pub use words::META_KEY;
+
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,6 @@ pub use budget::Budget;
 pub use future::RetryFuture;
 pub use layer::RetryLayer;
 pub use service::Retry;
+
+#[cfg(test)]
+mod tests;

@@ -35,3 +35,6 @@ mod service;
 pub use future::TimeoutFuture;
 pub use layer::TimeoutLayer;
 pub use service::Timeout;
+
+#[cfg(test)]
+mod tests;

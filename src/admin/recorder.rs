@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// The bucket bounds of all durations, in seconds: those that the OpenTelemetry conventions for MCP ask for.
+pub const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// How often samples are moved from the recorder's buffers into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// This process's metrics, recorded for Prometheus. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+/// The recorder could not be installed.
+#[derive(Debug, thiserror::Error)]
+#[error("the metrics recorder cannot be installed: is there another one in this process?")]
+pub struct InstallError(#[from] BuildError);
+
+impl Metrics {
+    /// Installs a Prometheus recorder for this process, with our buckets, and describes our metrics to it.
+    ///
+    /// Do this before anything is counted, and keep [`upkeep`](Self::upkeep) running ([`Admin::serve`](super::Admin::serve)
+    /// does).
+    ///
+    /// # Errors
+    ///
+    /// If the process has a recorder already.
+    pub fn install() -> Result<Self, InstallError> {
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &BUCKETS)?
+            .install_recorder()?;
+        crate::metrics::describe();
+        Ok(Self(handle))
+    }
+
+    /// All metrics as Prometheus's text format. Takes a while where there are many: not for an async thread.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Moves samples into their buckets every 5 s, for ever. Without it, samples pile up in memory between scrapes.
+    pub async fn upkeep(&self) {
+        let mut interval = tokio::time::interval(UPKEEP);
+        loop {
+            interval.tick().await;
+            let handle = self.0.clone();
+            // Fails only where the runtime is shutting down.
+            let _ = tokio::task::spawn_blocking(move || handle.run_upkeep()).await;
+        }
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::{Deliver, META_KEY, RescueLayer};
+use crate::{
+    call::{CallResult, ErrorObject, Method, Refusal, Request, Response, Verdict},
+    catalogue::Catalogue,
+    error::{Allowance, BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
+    outcome::Word,
+    testing::{safe_tool, tool},
+};
+
+/// A result that keeps what it was told.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    text: String,
+    facts: Value,
+}
+
+impl CallResult for Told {
+    fn tool_error(text: String, facts: Value) -> Option<Self> {
+        Some(Self { text, facts })
+    }
+
+    fn add_notice(&mut self, text: &str, facts: Value) {
+        self.text.push_str(text);
+        self.facts = facts;
+    }
+}
+
+async fn rescued(
+    layer: RescueLayer,
+    target: std::sync::Arc<crate::call::Target>,
+    outcome: Result<Response<Told>, BoxError>,
+) -> Response<Told> {
+    let mut outcome = Some(outcome);
+    let handler = service_fn(move |_: Request<()>| std::future::ready(outcome.take().unwrap()));
+    layer.layer(handler).oneshot(Request::new(target, ())).await.unwrap()
+}
+
+async fn told(error: impl Into<BoxError>) -> (String, Value, Option<Refusal>) {
+    let response = rescued(RescueLayer::default(), tool("t"), Err(error.into())).await;
+    let Told { text, facts } = response.result.unwrap();
+    (text, facts, response.refusal)
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[tokio::test]
+async fn a_refusal_says_the_limit_and_when_to_come_back() {
+    let rejected = Rejected::new("quota", Reason::Quota)
+        .allowing(Allowance { calls: 30, per: seconds(60) })
+        .retry_after(Some(Duration::from_millis(11_001)));
+    let (text, facts, refusal) = told(rejected).await;
+    assert_eq!(
+        text,
+        "Rate limited: \"t\" on \"up\" allows 30 calls a minute. Nothing was done. Retry after 12 s; do not call it again before then."
+    );
+    assert_eq!(
+        facts,
+        json!({ "class": "local_reject", "retryable": true, "retryAfterMs": 11_001, "layer": "quota", "reason": "quota" })
+    );
+    assert_eq!(refusal, Some(Refusal { status: 429, retry_after: Some(Duration::from_millis(11_001)) }));
+}
+
+#[tokio::test]
+async fn each_reason_has_its_words_and_its_status() {
+    for (reason, begins, status) in [
+        (Reason::Quota, "Rate limited: ", 429),
+        (Reason::RateLimit, "Rate limited: ", 429),
+        (Reason::BreakerOpen, "Unavailable: ", 503),
+        (Reason::QueueFull, "Busy: ", 503),
+        (Reason::NoSlot, "Busy: ", 503),
+        (Reason::Shed, "Busy: ", 503),
+        (Reason::Deadline, "Too late: ", 504),
+    ] {
+        let (text, facts, refusal) = told(Rejected::new("some", reason)).await;
+        assert!(text.starts_with(begins) && text.contains("Nothing was done."), "{text}");
+        assert_eq!((facts["class"].as_str(), refusal.map(|refusal| refusal.status)), (Some("local_reject"), Some(status)));
+    }
+}
+
+#[tokio::test]
+async fn a_lost_call_says_whether_anything_can_have_happened() {
+    let timed_out = || TimedOut { clock: Clock::Soft, after: seconds(10) };
+    let (text, facts, refusal) = told(timed_out()).await;
+    assert_eq!(
+        text,
+        "Outcome unknown: \"t\" on \"up\" gave no answer in 10 s, and the call may or may not have taken effect. Do not repeat it; find out first whether it did."
+    );
+    assert_eq!(facts, json!({ "class": "outcome_unknown", "retryable": false }));
+    assert_eq!(refusal.map(|refusal| refusal.status), Some(504));
+
+    let safe = rescued(RescueLayer::default(), safe_tool("t"), Err(Exhausted::new(3, timed_out().into()).into())).await;
+    let safe = safe.result.unwrap();
+    assert!(safe.text.contains("Calling it again is safe."), "{}", safe.text);
+    assert_eq!(safe.facts, json!({ "class": "ambiguous", "retryable": true, "attempts": 3 }));
+
+    let (text, facts, _) = told(Transport::not_sent("refused by 10.0.0.7:443")).await;
+    assert!(text.contains("could not be reached. Nothing was done."), "{text}");
+    assert_eq!((facts["class"].as_str(), facts["retryable"].as_bool()), (Some("not_sent"), Some(true)));
+    let (text, ..) = told(Panicked).await;
+    assert!(text.starts_with("Outcome unknown: "), "{text}");
+}
+
+/// What a model reads holds nothing of anybody's insides.
+#[tokio::test]
+async fn no_words_of_an_upstream_are_passed_on() {
+    let secret = "postgres://root:hunter2@10.0.0.7/prod at /srv/app/main.rs:17";
+    for error in [
+        BoxError::from(secret),
+        Transport::unknown(secret).into(),
+        Transport::not_sent(secret).into(),
+        Exhausted::new(2, secret.into()).into(),
+        HttpStatus { code: 403, retry_after: None, in_session: false }.into(),
+    ] {
+        let (text, facts, _) = told(error).await;
+        assert!(!format!("{text}{facts}").contains("hunter2") && !text.contains("10.0.0.7"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_handlers_own_answer_is_kept_and_only_doubt_is_added() {
+    let said = |word: Word| {
+        let mut response = Response::new(Told { text: "the handler's words. ".into(), facts: Value::Null }).with_word(word);
+        response.verdict = Some(word.verdict());
+        response
+    };
+    let layer = RescueLayer::default();
+    let unsure = rescued(layer, tool("t"), Ok(said(Word::Ambiguous))).await.result.unwrap();
+    assert!(unsure.text.starts_with("the handler's words. Outcome unknown: "), "{}", unsure.text);
+    assert_eq!(unsure.facts["class"], "outcome_unknown");
+    let safe = rescued(layer, safe_tool("t"), Ok(said(Word::Ambiguous))).await.result.unwrap();
+    assert_eq!((&*safe.text, &safe.facts["class"]), ("the handler's words. ", &json!("ambiguous")));
+    let throttled = rescued(layer, tool("t"), Ok(said(Word::Throttled { retry_after: Some(seconds(9)) }))).await;
+    assert_eq!(throttled.result.unwrap().facts, json!({ "class": "throttled", "retryable": true, "retryAfterMs": 9000 }));
+
+    let mut error = Response::from_error(ErrorObject::new(-32603, "it broke"));
+    error.verdict = Some(Verdict::AMBIGUOUS);
+    let error = rescued(layer, tool("t"), Ok(error)).await.result.unwrap_err();
+    assert!(error.message.starts_with("it broke. Outcome unknown: "), "{error}");
+    assert_eq!(error.code, -32603);
+}
+
+#[tokio::test]
+async fn other_methods_and_who_asks_for_it_get_a_json_rpc_error() {
+    let list = Catalogue::new("up").resolve(&Method::ResourcesList, None, None);
+    let refused = || Err(Rejected::new("breaker", Reason::BreakerOpen).retry_after(Some(seconds(4))).into());
+    for (layer, target) in [(RescueLayer::default(), list), (RescueLayer::new(Deliver::JsonRpcError), tool("t"))] {
+        let response = rescued(layer, target, refused()).await;
+        let error = response.result.unwrap_err();
+        assert_eq!(error.code, 503);
+        assert_eq!(error.data.unwrap()[META_KEY]["retryAfterMs"], 4000);
+    }
+}

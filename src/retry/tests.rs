@@ -1,0 +1,167 @@
+use std::{num::NonZeroU32, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
+
+use super::{Budget, FullJitter, RetryLayer};
+use crate::{
+    call::{Admission, Notify, Peer, Progress, Request, Response, Target, Verdict},
+    error::{BoxError, Clock, Exhausted, Reason, Rejected, TimedOut, Transport},
+    outcome::Word,
+    testing::{Outcome, Script, Step, safe_tool, tool},
+};
+
+fn layer() -> RetryLayer {
+    RetryLayer::default().backoff(FullJitter::default().seeded(1))
+}
+
+async fn call(layer: &RetryLayer, script: &Script, target: Arc<Target>) -> Outcome {
+    layer.layer(script.clone()).oneshot(Request::new(target, ())).await
+}
+
+fn not_sent() -> Step {
+    Step::Answer(Err(Transport::not_sent("refused").into()))
+}
+
+fn timed_out() -> Step {
+    Step::Answer(Err(TimedOut { clock: Clock::Attempt, after: Duration::ZERO }.into()))
+}
+
+/// An answer of the handler's, as the classifier leaves it.
+fn classified(word: Word) -> Step {
+    let mut response = Response::new("not now").with_word(word);
+    response.verdict = Some(word.verdict());
+    Step::Answer(Ok(response))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_sent_is_repeated_whatever_the_tool() {
+    let script = Script::new([not_sent(), not_sent()]);
+    let response = call(&layer(), &script, tool("t")).await.unwrap();
+    assert_eq!((response.result, response.attempts), (Ok("done"), 3));
+    assert_eq!(script.seen(), [(0, Admission::Wait, false), (1, Admission::NoWait, false), (2, Admission::NoWait, false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_in_doubt_is_repeated_only_if_it_is_safe() {
+    let script = Script::new([timed_out()]);
+    let error = call(&layer(), &script, tool("t")).await.unwrap_err();
+    assert!(error.is::<TimedOut>());
+    assert_eq!(script.seen(), [(0, Admission::Wait, false)]);
+
+    let script = Script::new([timed_out()]);
+    assert!(call(&layer(), &script, safe_tool("t")).await.is_ok());
+    assert_eq!(script.seen(), [(0, Admission::Wait, true), (1, Admission::NoWait, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_end_and_the_error_says_how_many_there_were() {
+    let script = Script::new([not_sent(), not_sent(), not_sent()]);
+    let error = call(&layer(), &script, tool("t")).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Exhausted>().map(|exhausted| exhausted.attempts), Some(3));
+    assert_eq!(Verdict::of_error(&*error), Verdict::NotSent);
+    assert_eq!(script.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delay_that_the_backend_names_is_waited_out() {
+    let retry_after = Some(Duration::from_secs(5));
+    let script = Script::new([classified(Word::Throttled { retry_after })]);
+    let began = Instant::now();
+    assert!(call(&layer(), &script, tool("t")).await.is_ok());
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+
+    let script = Script::new([classified(Word::Throttled { retry_after: Some(Duration::from_secs(7)) })]);
+    let response = call(&layer(), &script, tool("t")).await.unwrap();
+    assert_eq!((response.result, response.attempts, script.calls()), (Ok("not now"), 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_retry_gives_the_answer_that_there_was_and_its_tokens_back() {
+    let budget = Arc::new(Budget::new(100));
+    let refused = || Step::Answer(Err(Rejected::new("breaker", Reason::BreakerOpen).into()));
+    let script = Script::new([classified(Word::NotSent), refused()]);
+    let response = call(&layer().budget(budget.clone()), &script, tool("t")).await.unwrap();
+    assert_eq!((response.result, response.attempts), (Ok("not now"), 1));
+    assert_eq!((script.calls(), budget.tokens()), (2, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_fails_stays_paid_and_one_that_succeeds_is_refunded() {
+    let budget = Arc::new(Budget::new(100));
+    let layer = layer().budget(budget.clone());
+    let script = Script::new([not_sent(), not_sent(), not_sent()]);
+    call(&layer, &script, tool("t")).await.unwrap_err();
+    assert_eq!(budget.tokens(), 90);
+    let script = Script::new([not_sent()]);
+    call(&layer, &script, tool("t")).await.unwrap();
+    assert_eq!(budget.tokens(), 90);
+    call(&layer, &Script::default(), tool("t")).await.unwrap();
+    assert_eq!(budget.tokens(), 91);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_budget_ends_the_retries() {
+    let script = Script::new([not_sent()]);
+    call(&layer().budget(Arc::new(Budget::new(9))), &script, tool("t")).await.unwrap_err();
+    assert_eq!(script.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_retry_begins_after_the_deadline() {
+    let script = Script::new([classified(Word::Throttled { retry_after: Some(Duration::from_secs(3)) })]);
+    let mut request = Request::new(tool("t"), ());
+    request.head.deadline.soft = Some(Instant::now() + Duration::from_secs(3));
+    let response = layer().layer(script.clone()).oneshot(request).await.unwrap();
+    assert_eq!((response.result, script.calls()), (Ok("not now"), 1));
+}
+
+#[derive(Debug)]
+struct Deaf;
+
+impl Notify for Deaf {
+    fn progress(&self, _progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_committed_call_is_not_repeated_and_a_dead_attempt_is_not_heard() {
+    let script = Script::new([not_sent()]);
+    let mut request = Request::new(safe_tool("t"), ());
+    let peer = Peer::new(Deaf, Instant::now());
+    request.head.peer = Some(peer.clone());
+    layer().layer(script.clone()).oneshot(request.clone()).await.unwrap();
+    assert!(!peer.is_open(), "the second attempt has a peer of its own");
+
+    let script = Script::new([timed_out()]);
+    let peer = Peer::new(Deaf, Instant::now());
+    peer.commit();
+    request.head.peer = Some(peer);
+    layer().layer(script.clone()).oneshot(request).await.unwrap_err();
+    assert_eq!(script.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lifecycle_methods_are_attempted_once() {
+    let script = Script::new([not_sent()]);
+    let ping = crate::catalogue::Catalogue::new("up").resolve(&crate::call::Method::Ping, None, None);
+    call(&layer(), &script, ping).await.unwrap_err();
+    assert_eq!(script.calls(), 1);
+}
+
+/// Readiness is cut here: the service is always ready, and who waits for the inner one waits until the deadline.
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_readiness_is_bounded_by_the_deadline() {
+    let script = Script::new([Step::Hang]);
+    let mut service = RetryLayer::new(NonZeroU32::MIN).layer(ConcurrencyLimit::new(script.clone(), 1));
+    let first = service.ready().await.unwrap().call(Request::new(tool("t"), ()));
+    let mut second = Request::new(tool("t"), ());
+    second.head.deadline.soft = Some(Instant::now() + Duration::from_secs(2));
+    let began = Instant::now();
+    let error = service.ready().await.unwrap().call(second).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Rejected>().map(Rejected::reason), Some(Reason::Deadline));
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
+    drop(first);
+    assert!(service.ready().await.unwrap().call(Request::new(tool("t"), ())).await.is_ok());
+}

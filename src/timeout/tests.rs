@@ -1,0 +1,92 @@
+use std::{pin::Pin, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::TimeoutLayer;
+use crate::{
+    call::{Deadline, Notify, Peer, Progress, Request, Response},
+    error::{BoxError, Clock, TimedOut},
+    testing::{Script, Step, tool},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Deaf;
+
+impl Notify for Deaf {
+    fn progress(&self, _progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+fn request(soft: u32, hard: u32) -> Request<()> {
+    let now = Instant::now();
+    let mut request = Request::new(tool("t"), ());
+    request.head.deadline = Deadline { soft: Some(now + soft * SECOND), idle: Some(2 * SECOND), hard: Some(now + hard * SECOND) };
+    request.head.peer = Some(Peer::new(Deaf, now));
+    request
+}
+
+/// Which clock ends this call when its handler hangs, and after how long.
+async fn ended(layer: TimeoutLayer, request: Request<()>) -> (Clock, Duration) {
+    let error = layer.layer(Script::new([Step::Hang])).oneshot(request).await.unwrap_err();
+    let TimedOut { clock, after } = *error.downcast_ref().unwrap();
+    (clock, after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_earliest_clock_ends_a_call_that_hangs() {
+    assert_eq!(ended(TimeoutLayer::new(SECOND), request(5, 9)).await, (Clock::Attempt, SECOND));
+    assert_eq!(ended(TimeoutLayer::new(7 * SECOND), request(5, 9)).await, (Clock::Soft, 5 * SECOND));
+    assert_eq!(ended(TimeoutLayer::deadline_only(), request(9, 5)).await, (Clock::Hard, 5 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_attempt_that_may_be_followed_by_another_has_a_limit_of_its_own() {
+    assert_eq!(ended(TimeoutLayer::repeatable(SECOND), request(5, 9)).await, (Clock::Soft, 5 * SECOND));
+    let mut repeatable = request(5, 9);
+    repeatable.head.repeatable = true;
+    assert_eq!(ended(TimeoutLayer::repeatable(SECOND), repeatable).await, (Clock::Attempt, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_at_the_very_end_is_heard() {
+    let script = Script::new([Step::After(SECOND, Ok(Response::new("just in time")))]);
+    let response = TimeoutLayer::new(SECOND).layer(script).oneshot(request(5, 9)).await.unwrap();
+    assert_eq!(response.result, Ok("just in time"));
+}
+
+/// A handler that reports progress once a second, `steps` times, and then hangs.
+async fn reporting(layer: TimeoutLayer, request: Request<()>, steps: u32) -> (Clock, Duration) {
+    let service = service_fn(move |call: Request<()>| async move {
+        let peer = call.head.peer.unwrap();
+        for step in 0..steps {
+            sleep(SECOND).await;
+            peer.progress(Progress { progress: f64::from(step), total: None, message: None }).await?;
+        }
+        std::future::pending::<Result<Response<()>, BoxError>>().await
+    });
+    let error = layer.layer(service).oneshot(request).await.unwrap_err();
+    let TimedOut { clock, after } = *error.downcast_ref().unwrap();
+    (clock, after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_moves_the_end_until_it_stops_or_the_hard_end_comes() {
+    assert_eq!(reporting(TimeoutLayer::deadline_only(), request(3, 60), 2).await, (Clock::Idle, 4 * SECOND));
+    assert_eq!(reporting(TimeoutLayer::deadline_only(), request(3, 60), 10).await, (Clock::Idle, 12 * SECOND));
+    assert_eq!(reporting(TimeoutLayer::deadline_only(), request(3, 6), 10).await, (Clock::Hard, 6 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_lifts_the_limit_of_an_attempt_that_can_no_longer_be_repeated() {
+    let repeatable = || {
+        let mut request = request(10, 60);
+        request.head.repeatable = true;
+        request
+    };
+    assert_eq!(reporting(TimeoutLayer::repeatable(2 * SECOND), repeatable(), 1).await, (Clock::Soft, 10 * SECOND));
+    // Too late to commit.
+    assert_eq!(reporting(TimeoutLayer::repeatable(SECOND / 2), repeatable(), 1).await, (Clock::Attempt, SECOND / 2));
+}
