@@ -32,32 +32,7 @@
 
 use std::{cell::Cell, time::Duration};
 
-use crate::call::Verdict;
-
-/// What a handler may say of its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
-    /// The backend refused for now, and nothing has happened in this call.
-    Throttled {
-        /// The delay that the backend named.
-        retry_after: Option<Duration>,
-    },
-    /// The backend never saw the call: nothing has happened.
-    NotSent,
-    /// It may or may not have happened.
-    Ambiguous,
-}
-
-impl Word {
-    /// The verdict that this word stands for.
-    pub const fn verdict(self) -> Verdict {
-        match self {
-            Self::Throttled { retry_after } => Verdict::Throttled { retry_after },
-            Self::NotSent => Verdict::NotSent,
-            Self::Ambiguous => Verdict::AMBIGUOUS,
-        }
-    }
-}
+pub use crate::call::Word;
 
 /// The backend refused this call for now (HTTP 429), and named this delay or none. Asserts that nothing has happened yet in
 /// this call, so that any tool may be called again.
@@ -85,8 +60,7 @@ thread_local! {
 fn say(word: Word) {
     match SLOT.get() {
         None => tracing::debug!(?word, "an outcome was said outside of a call; nobody hears it"),
-        Some(Some(Word::Ambiguous)) => {}
-        Some(_) => SLOT.set(Some(Some(word))),
+        Some(said) => SLOT.set(Some(Some(said.map_or(word, |said| said.then(word))))),
     }
 }
 

@@ -70,7 +70,10 @@ where
         let completed = Instant::now();
         if let Ok(response) = &mut outcome {
             response.completed = Some(completed);
-            response.word = response.word.or(*this.word);
+            response.word = match (*this.word, response.word) {
+                (Some(said), Some(answered)) => Some(said.then(answered)),
+                (said, answered) => said.or(answered),
+            };
             response.verdict = Some(Verdict::of_answer(response));
         }
         this.open.close(ErrorType::of(&outcome), completed);

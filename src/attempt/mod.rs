@@ -36,3 +36,6 @@ mod service;
 pub use future::AttemptFuture;
 pub use layer::AttemptLayer;
 pub use service::Attempt;
+
+#[cfg(test)]
+mod tests;

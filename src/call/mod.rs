@@ -13,6 +13,7 @@ mod response;
 mod slots;
 mod target;
 mod verdict;
+mod word;
 
 pub use caller::{Arrival, Caller, Digest, Identify, OneTenant};
 pub use deadline::{Admission, Deadline};
@@ -24,3 +25,4 @@ pub use response::{CallResult, ErrorObject, Refusal, Response, ResultKind};
 pub use slots::Slot;
 pub use target::{Annotations, Target, TargetPolicy};
 pub use verdict::Verdict;
+pub use word::Word;

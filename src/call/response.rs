@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Verdict;
-use crate::outcome::Word;
+use super::{Verdict, Word};
 
 /// A handler's answer: `Ok(Response)` of a service means that it answered, whatever the answer.
 #[derive(Debug, Clone)]

@@ -35,3 +35,6 @@ mod service;
 
 pub use layer::{DeadlineLayer, Limits};
 pub use service::DeadlineService;
+
+#[cfg(test)]
+mod tests;

@@ -34,3 +34,6 @@ mod service;
 pub use future::PanicFuture;
 pub use layer::PanicLayer;
 pub use service::PanicGuard;
+
+#[cfg(test)]
+mod tests;

@@ -44,3 +44,6 @@ mod store;
 
 pub use layer::QuotaLayer;
 pub use service::QuotaService;
+
+#[cfg(test)]
+mod tests;

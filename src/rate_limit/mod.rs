@@ -37,3 +37,6 @@ mod service;
 
 pub use layer::{RateLimit, RateLimitLayer};
 pub use service::RateLimited;
+
+#[cfg(test)]
+mod tests;

@@ -32,9 +32,9 @@ use super::{
     model::{annotations, error_data, learn},
 };
 use crate::{
-    Stack, StackService,
-    call::{Arrival, Identify, Method, OneTenant, Peer, Request, Target},
+    call::{Arrival, Caller, Identify, Method, OneTenant, Peer, Request, Target},
     catalogue::{Catalogue, Scope},
+    stack::{Stack, StackService},
 };
 
 /// Puts the default stack in front of a handler. `upstream` is your name for the server, in metrics and in what callers read.
@@ -178,7 +178,7 @@ impl<H: ServerHandler> Server<H> {
         call
     }
 
-    fn target(&self, request: &ClientRequest, caller: &crate::call::Caller) -> Arc<Target> {
+    fn target(&self, request: &ClientRequest, caller: &Caller) -> Arc<Target> {
         let catalogue = &self.shared.catalogue;
         let method = Method::from_wire(request.method());
         let name = match request {
