@@ -37,7 +37,8 @@ fn labels_in_expressions_are_labels_of_the_metric() {
     for expression in expressions(&dashboard) {
         let labels: BTreeSet<&str> =
             ALL.iter().filter(|metric| expression.contains(metric.name)).flat_map(|metric| metric.labels).copied().collect();
-        let grouped = expression.split(" by (").skip(1).filter_map(|rest| rest.split_once(')')).flat_map(|(by, _)| by.split(", "));
+        let grouped =
+            expression.split(" by (").skip(1).filter_map(|rest| rest.split_once(')')).flat_map(|(by, _)| by.split(", "));
         for label in grouped.filter(|label| *label != "le") {
             assert!(labels.contains(label), "{label} in {expression}");
         }

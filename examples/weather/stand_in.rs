@@ -73,12 +73,14 @@ impl StandIn {
     }
 
     /// What happened so far, stops included.
+    #[cfg_attr(not(test), allow(dead_code, reason = "the example reads /stats and the metrics instead"))]
     pub fn stats(&self) -> Stats {
         self.world.stats()
     }
 
     /// Stops listening and resets every connection. On return the last call
     /// has ended, connections are refused, and all state is kept.
+    #[cfg_attr(not(test), allow(dead_code, reason = "only tests take the backend away"))]
     pub async fn stop(&mut self) {
         if let Some(Serving { closing, ended }) = self.serving.take() {
             drop(closing);
@@ -88,6 +90,7 @@ impl StandIn {
     }
 
     /// Listens again, on the same port. Does nothing while it is listening.
+    #[cfg_attr(not(test), allow(dead_code, reason = "only tests take the backend away"))]
     pub async fn resume(&mut self) -> io::Result<()> {
         if self.serving.is_none() {
             self.serve(TcpListener::bind(self.address).await?);

@@ -81,11 +81,13 @@ impl Budget {
         self.put(withdrawal.share, withdrawal.cost);
     }
 
-    /// What a call earns that succeeded at once.
-    pub(super) fn earn(&self, tenant: Digest) {
-        if !self.full.load(Ordering::Relaxed) {
+    /// What a call earns that succeeded at once. Says whether there was room for it.
+    pub(super) fn earn(&self, tenant: Digest) -> bool {
+        let room = !self.full.load(Ordering::Relaxed);
+        if room {
             self.put(tenant, 1);
         }
+        room
     }
 
     fn put(&self, share: Digest, tokens: u32) {

@@ -144,11 +144,13 @@ impl<S, P, R> Call<S, P, R> {
         let Some(copy) = &self.copy else { return Next::End(outcome) };
         let verdict = Verdict::of(&outcome);
         let budget = &self.shared.budget;
+        let handles = copy.head.target.cell(&self.shared.slot, || Handles::new(&copy.head.target, budget));
         if self.attempts == 1 && verdict == Verdict::Ok {
-            budget.earn(copy.head.caller.tenant_digest());
+            if budget.earn(copy.head.caller.tenant_digest()) {
+                handles.tokens(budget);
+            }
             return Next::End(outcome);
         }
-        let handles = copy.head.target.cell(&self.shared.slot, || Handles::new(&copy.head.target, budget));
         if let Some(paid) = self.paid.take() {
             let repeated = match verdict {
                 Verdict::LocalReject => Repeated::Refused,

@@ -1,10 +1,13 @@
-//! What the client answers with, fit to be passed on as it is.
+//! What the client answers with, fit to be passed on as it is: each type knows
+//! its JSON schema.
 
+use rmcp::schemars::{self, JsonSchema};
 use serde::{Deserialize, Serialize};
 
 /// The units of an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Units {
     /// Degrees Celsius and kilometres per hour.
     #[default]
@@ -25,7 +28,8 @@ impl Units {
 }
 
 /// A place on the map.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 pub struct Place {
     pub name: String,
     /// Some places, such as islands, belong to none.
@@ -36,7 +40,8 @@ pub struct Place {
 }
 
 /// The weather right now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct Current {
     /// Local time at the place, to the minute.
     pub time: String,
@@ -49,14 +54,16 @@ pub struct Current {
 }
 
 /// The weather of the days to come.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct Forecast {
     pub temperature_unit: String,
     pub days: Vec<Day>,
 }
 
 /// One day of a forecast. What the models do not reach is left open.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(inline)]
 pub struct Day {
     pub date: String,
     pub sky: Option<&'static str>,
