@@ -23,11 +23,13 @@ use buttress::{
     panic::PanicLayer,
     quota::QuotaLayer,
     rescue::RescueLayer,
-    retry::RetryLayer,
+    retry::{FullJitter, RetryLayer},
     timeout::TimeoutLayer,
 };
 use governor::Quota;
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+
+const MS: Duration = Duration::from_millis(1);
 
 /// Every third attempt finds the backend busy, and says so.
 async fn count_words(call: Request<String>) -> Result<Response<String>, BoxError> {
@@ -47,7 +49,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(RescueLayer::default())
         .layer(DeadlineLayer::new(Limits::default().soft(Duration::from_secs(5))))
         .layer(QuotaLayer::new().per_tenant(ten_a_minute))
-        .layer(RetryLayer::default())
+        .layer(RetryLayer::default().backoff(FullJitter::new(20 * MS, 50 * MS, 1000 * MS)))
         .layer(BreakerLayer::default())
         .layer(ConcurrencyLayer::default())
         .layer(AttemptLayer::new())
