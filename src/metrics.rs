@@ -62,7 +62,7 @@ metrics! {
     RETRIES = Counter "buttress_retries_total" ["upstream" "gen_ai_tool_name" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
     RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "gen_ai_tool_name" "reason"]
-        "Failed attempts that were not repeated although attempts were left, by the reason why.";
+        "Failed attempts that were not repeated, by the reason why.";
     RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
         "Tokens left in the retry budget.";
     BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "gen_ai_tool_name" "state"]

@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Cell {
-    name: String,
+    target: (String, String),
     machine: Mutex<(Machine, Rng)>,
     labels: [metrics::SharedString; 2],
     states: [Gauge; STATES.len()],
@@ -39,7 +39,7 @@ impl Cell {
         let labels = tool(target);
         let gauge = |state: State| BREAKER_STATE.gauge(labels.iter().cloned().chain([state.as_str().into()]));
         let cell = Self {
-            name: target.to_string(),
+            target: (target.upstream().to_owned(), target.label().to_owned()),
             machine: Mutex::new((Machine::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
             states: STATES.map(gauge),
             labels,
@@ -73,10 +73,11 @@ impl Cell {
         self.show(to);
         let edge = [from.as_str().into(), to.as_str().into()];
         BREAKER_TRANSITIONS.counter(self.labels.iter().cloned().chain(edge)).increment(1);
+        let (upstream, tool) = &self.target;
         match to {
-            State::Open => tracing::warn!(target = self.name, from = from.as_str(), "the circuit breaker opens"),
-            State::HalfOpen => tracing::info!(target = self.name, "the circuit breaker probes"),
-            State::Closed => tracing::info!(target = self.name, "the circuit breaker closes"),
+            State::Open => tracing::warn!(upstream, tool, from = from.as_str(), "the circuit breaker opens"),
+            State::HalfOpen => tracing::info!(upstream, tool, "the circuit breaker probes"),
+            State::Closed => tracing::info!(upstream, tool, "the circuit breaker closes"),
         }
     }
 

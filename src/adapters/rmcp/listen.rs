@@ -51,7 +51,7 @@ impl Subscriptions {
         std::future::poll_fn(|cx| {
             // As in the panic guard: a stream that panicked is never polled again.
             catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll(cx))).unwrap_or_else(|_| {
-                tracing::error!(target = %self.target, "the subscription panicked");
+                tracing::error!(upstream = self.target.upstream(), "the subscription panicked");
                 let text = format!("Unavailable: {} failed. Subscribing again is safe.", self.target);
                 Poll::Ready(Err(ErrorData::new(ErrorCode(503), text, None)))
             })
