@@ -125,6 +125,15 @@ impl Verdict {
     }
 }
 
+/// What a service that failed to become ready says of the call that waited for it: whatever the error, nothing was sent.
+pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
+    let error = error.into();
+    match Verdict::of_error(&*error) {
+        Verdict::Ambiguous { .. } => Transport::not_sent(error).into(),
+        _ => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

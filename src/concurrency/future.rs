@@ -15,6 +15,7 @@ use tower::Service;
 use super::permit::{Permit, Place};
 use crate::{
     call::Request,
+    classify::unsent,
     error::{BoxError, Reason, Rejected},
 };
 
@@ -92,7 +93,7 @@ where
             }
         }
         if self.permit.is_some()
-            && let Poll::Ready(ready) = self.service.poll_ready(cx).map_err(Into::into)
+            && let Poll::Ready(ready) = self.service.poll_ready(cx).map_err(unsent)
             && let Some(permit) = self.permit.take()
         {
             return Poll::Ready(ready.map(|()| permit));

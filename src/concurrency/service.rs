@@ -53,9 +53,12 @@ where
             return ConcurrencyFuture::refused(Reason::NoSlot);
         }
         match slots.try_queue() {
-            // The readiness of `self.inner` is not taken along into the queue: whoever waits must not hold what the inner
-            // service reserved for a call that may never come.
-            Some(place) => ConcurrencyFuture::waiting(place, request, self.inner.clone()),
+            Some(place) => {
+                // A clone is not ready: neither the call in the queue nor this service, which its owner may keep, must hold what
+                // the inner service has reserved. Who is ahead in the queue may need just that to get on.
+                self.inner = self.inner.clone();
+                ConcurrencyFuture::waiting(place, request, self.inner.clone())
+            }
             None => ConcurrencyFuture::refused(Reason::QueueFull),
         }
     }

@@ -41,8 +41,8 @@ pub(super) struct Witness {
 impl Witness {
     pub(super) fn saw(&self, panic: &(dyn Any + Send)) -> Panicked {
         let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let (upstream, tool) = (self.target.upstream(), self.target.label());
-        tracing::error!(upstream, tool, panic = words.unwrap_or("not a string"), "the handler panicked");
+        let (upstream, label) = (self.target.upstream(), self.target.label());
+        tracing::error!(upstream, tool = label, panic = words.unwrap_or("not a string"), "the handler panicked");
         self.target.cell(&self.slot, || PANICS.counter(tool(&self.target))).increment(1);
         Panicked
     }

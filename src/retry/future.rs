@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     call::{Admission, Peer, Request, Response, Verdict},
+    classify::unsent,
     error::{BoxError, Exhausted, Reason, Rejected},
 };
 
@@ -67,6 +68,8 @@ struct Call<S, P, R> {
     backoff: Option<Box<dyn Backoff>>,
     /// The answer that the caller gets if the next attempt is refused.
     last: Option<Outcome<R>>,
+    /// What the next attempt is paid with, while it has not begun.
+    reserved: Option<Withdrawal>,
     /// What the attempt under way was paid with.
     paid: Option<Withdrawal>,
     shared: Arc<Shared>,
@@ -113,7 +116,7 @@ impl<S, P> Readying<S, P> {
         let Some(request) = &mut self.request else { return Poll::Pending };
         match self.service.poll_ready(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(unsent(error))),
             Poll::Pending if request.head.admission == Admission::NoWait => {
                 return Poll::Ready(Err(Rejected::new("retry", Reason::NoSlot).into()));
             }
@@ -136,7 +139,7 @@ impl<S, P> Readying<S, P> {
 
 impl<S, P, R> Call<S, P, R> {
     const fn new(copy: Option<Request<P>>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
-        Self { copy, attempts: 1, backoff: None, last: None, paid: None, shared, pristine }
+        Self { copy, attempts: 1, backoff: None, last: None, reserved: None, paid: None, shared, pristine }
     }
 
     /// What follows an attempt's outcome.
@@ -183,7 +186,7 @@ impl<S, P, R> Call<S, P, R> {
         match judged {
             Ok(Some((at, paid))) => {
                 handles.tokens(budget);
-                self.paid = Some(paid);
+                self.reserved = Some(paid);
                 self.last = Some(outcome);
                 Next::RepeatAt(at)
             }
@@ -208,6 +211,17 @@ impl<S, P, R> Call<S, P, R> {
     }
 }
 
+impl<S, P, R> Drop for Call<S, P, R> {
+    /// A call that is dropped in its backoff has paid for an attempt that is not made.
+    fn drop(&mut self) {
+        if let (Some(unused), Some(copy)) = (self.reserved.take(), &self.copy) {
+            let budget = &self.shared.budget;
+            budget.refund(unused);
+            copy.head.target.cell(&self.shared.slot, || Handles::new(&copy.head.target, budget)).tokens(budget);
+        }
+    }
+}
+
 impl<S, P, R> Call<S, P, R>
 where
     S: Clone,
@@ -221,6 +235,7 @@ where
         copy.head.repeatable = copy.head.is_safe();
         copy.head.peer = copy.head.peer.as_ref().map(Peer::next_attempt);
         self.attempts += 1;
+        self.paid = self.reserved.take();
         Some(Readying::new(S::clone(&self.pristine), copy.clone()))
     }
 }

@@ -150,6 +150,19 @@ async fn lifecycle_methods_are_attempted_once() {
     assert_eq!(script.calls(), 1);
 }
 
+/// A service that fails before it is called has done nothing, whatever it says.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_becomes_ready_was_sent_nothing() {
+    let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<()>>();
+    handle.allow(0);
+    let call = RetryLayer::off().layer(mock).oneshot(Request::new(tool("t"), ()));
+    let call = tokio::spawn(call);
+    tokio::task::yield_now().await;
+    handle.send_error("out of order");
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(Verdict::of_error(&*error), Verdict::NotSent);
+}
+
 /// Readiness is cut here: the service is always ready, and who waits for the inner one waits until the deadline.
 #[tokio::test(start_paused = true)]
 async fn the_wait_for_readiness_is_bounded_by_the_deadline() {

@@ -1,0 +1,193 @@
+//! The contract: what every layer of this crate must do, whatever else it does.
+//!
+//! [`contract!`] below lists the layers; each gets every check of [`checks`] as a test of its own name. A check drives the
+//! layer around a [`probe`](probe::Probe), through [scenes](scene::Scene) in which a call has to wait. Everything runs on the
+//! paused clock, and nothing is drawn from an unknown seed.
+//!
+//! To add a layer, add a line; [`every_layer_is_listed`] fails until it is there.
+
+mod beside_tower;
+mod checks;
+mod drive;
+mod meter;
+mod planted;
+mod probe;
+mod scene;
+mod stage;
+
+use std::{collections::BTreeSet, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+
+use buttress::{
+    attempt::AttemptLayer,
+    breaker::{BreakerLayer, Policy, Settings},
+    concurrency::ConcurrencyLayer,
+    deadline::DeadlineLayer,
+    error::Reason,
+    panic::PanicLayer,
+    quota::QuotaLayer,
+    rate_limit::RateLimitLayer,
+    record::RecordLayer,
+    rescue::RescueLayer,
+    retry::{FullJitter, RetryLayer},
+    timeout::TimeoutLayer,
+};
+use checks::{Checked, allocations, drops, readiness, refusals, retries, sharing, spin};
+use drive::Subject;
+use governor::{Quota, RateLimiter};
+use refusals::Spent;
+use stage::Act;
+
+/// One line per layer: its name, which is its directory's; the layer; how often it allocates for a call that it lets through;
+/// the event at which it counts something, if that is more than an answer; what makes it refuse, and the reason that it gives;
+/// and after `in` a layer that is sooner at its limit, where the first one has room for the other checks.
+macro_rules! contract {
+    ($(
+        $name:ident: $layer:expr, allocations: $allocations:literal
+            $(, counts: $event:expr)?
+            $(, refuses: [$($spent:ident: $reason:ident),+] $(in $tight:expr)?)?;
+    )*) => {
+        const LISTED: &[&str] = &[$(stringify!($name)),*];
+        $( mod $name {
+            use super::*;
+
+            fn layer() -> impl Subject {
+                $layer
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn calls_only_what_is_ready() -> Checked {
+                readiness::calls_only_what_is_ready(layer()).await
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn passes_readiness_errors_on() -> Checked {
+                readiness::passes_readiness_errors_on(layer()).await
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn keeps_nothing_ready_while_it_waits() -> Checked {
+                readiness::keeps_nothing_ready_while_it_waits(layer()).await
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn sleeps_while_it_waits() -> Checked {
+                spin::sleeps_while_it_waits(layer()).await
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn leaks_nothing_wherever_it_is_dropped() -> Checked {
+                drops::leaks_nothing_wherever_it_is_dropped(layer()).await
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn shares_its_handles_when_layered_twice() -> Checked {
+                let events: &[Act] = &[Act::Answer, $($event)?];
+                for event in events {
+                    sharing::shares_its_handles(layer(), *event).await?;
+                }
+                Ok(())
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn allocates_what_it_states() -> Checked {
+                allocations::allocates_what_it_states(layer(), $allocations).await
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn works_beside_towers_layers() -> Checked {
+                beside_tower::works_between_towers_layers($layer).await
+            }
+
+            $(
+                /// So through the service that used it up, and through another of the same layer.
+                #[tokio::test(start_paused = true)]
+                async fn refuses_in_its_own_name_when_layered_twice_too() -> Checked {
+                    let tight = || or!(layer() $(, $tight)?);
+                    for (spent, reason) in [$((Spent::$spent, Reason::$reason)),+] {
+                        refusals::refuses(tight, stringify!($name), spent, reason).await?;
+                    }
+                    Ok(())
+                }
+            )?
+        } )*
+    };
+}
+
+/// The second of two, or the first where there is no second.
+macro_rules! or {
+    ($one:expr) => {
+        $one
+    };
+    ($one:expr, $other:expr) => {
+        $other
+    };
+}
+
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+const THREE: NonZeroU32 = NonZeroU32::new(3).unwrap();
+/// Longer than the scenes last, shorter than a call may.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+contract! {
+    rescue: RescueLayer::default(), allocations: 0;
+    record: RecordLayer::new(), allocations: 0;
+    deadline: DeadlineLayer::default(), allocations: 0, refuses: [Time: Deadline];
+    quota: QuotaLayer::new().overall(plenty()), allocations: 0,
+        refuses: [Call: Quota] in QuotaLayer::new().overall(one());
+    retry: RetryLayer::new(THREE).backoff(FullJitter::default().seeded(1)), allocations: 0, counts: Act::Fail,
+        refuses: [Readiness: Deadline];
+    breaker: BreakerLayer::new(brittle()).seeded(1), allocations: 0, refuses: [Failures: BreakerOpen];
+    concurrency: ConcurrencyLayer::new(ONE), allocations: 0,
+        refuses: [Slot: NoSlot, Patience: Deadline, Queue: QueueFull];
+    rate_limit: RateLimitLayer::new(Arc::new(RateLimiter::direct(plenty()))), allocations: 0,
+        refuses: [Call: RateLimit] in RateLimitLayer::new(Arc::new(RateLimiter::direct(one())));
+    attempt: AttemptLayer::new(), allocations: 0;
+    timeout: TimeoutLayer::new(PATIENCE), allocations: 0, counts: Act::Hang;
+    panic: PanicLayer::new(), allocations: 0, counts: Act::Panic;
+}
+
+/// More than any check uses.
+const fn plenty() -> Quota {
+    const CALLS: NonZeroU32 = NonZeroU32::new(100_000).unwrap();
+    Quota::per_second(CALLS)
+}
+
+/// One call, and none again while a check runs.
+const fn one() -> Quota {
+    Quota::per_hour(ONE)
+}
+
+/// Opens at the second failure in a row, and once its probe has passed, lets all through at once.
+#[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and these settings are constants")]
+fn brittle() -> Policy {
+    Policy::try_new(Settings { consecutive_failures: 2, ramp: Duration::ZERO, ..Settings::default() }).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_shares_its_budget_when_layered_twice() -> Checked {
+    retries::shares_its_budget().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_pays_for_attempts_that_are_made() -> Checked {
+    retries::pays_for_attempts_that_are_made().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_shows_what_it_earns() -> Checked {
+    retries::shows_what_it_earns().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn timeout_gives_up_on_what_hangs() -> Checked {
+    refusals::gives_up_on_what_hangs(TimeoutLayer::new(PATIENCE), PATIENCE).await
+}
+
+#[test]
+fn every_layer_is_listed() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let entries = src.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let layers = entries.filter(|path| path.join("layer.rs").exists());
+    let layers: BTreeSet<String> = layers.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    assert_eq!(layers, LISTED.iter().map(ToString::to_string).collect(), "directories of layers, and the list of this suite");
+}
