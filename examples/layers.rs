@@ -34,7 +34,7 @@ const MS: Duration = Duration::from_millis(1);
 /// Every third attempt finds the backend busy, and says so.
 async fn count_words(call: Request<String>) -> Result<Response<String>, BoxError> {
     static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
-    if ATTEMPTS.fetch_add(1, Ordering::Relaxed) % 3 == 0 {
+    if ATTEMPTS.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
         outcome::throttled(Duration::from_millis(20));
         return Ok(Response::new("the counter is busy".to_owned()));
     }

@@ -1,5 +1,7 @@
 //! The examples that end by themselves, run to their end.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{path::PathBuf, process::Command};
 
 /// An example's binary, which cargo builds beside the tests.

@@ -1,6 +1,6 @@
 //! The stack around the handler, and the two transports it is served by.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, num::NonZeroU32, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,6 +13,7 @@ use axum::{
 use buttress::{
     Stack,
     deadline::Limits,
+    retry::RetryLayer,
     rmcp::{RefusalStatusLayer, Server, ServerLayer},
 };
 use http_body_util::BodyExt;
@@ -42,6 +43,9 @@ pub const PATH: &str = "/mcp";
 /// The weather service answers in milliseconds or not at all.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 
+/// One attempt in six fails here: after three of them, one read in 250 would still be lost.
+const ATTEMPTS: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
 /// A model should not wait longer for the weather; nor does a shutdown for the calls in flight.
 const SOFT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -50,7 +54,8 @@ const LARGEST_BODY: usize = 1024 * 1024;
 
 /// The handler behind the stack. Clones share the state of all layers.
 pub fn wrap(weather: Weather) -> Server<Weather> {
-    let stack = Stack::new().deadline(Limits::default().soft(SOFT_LIMIT)).attempt_limit(ATTEMPT_LIMIT);
+    let stack =
+        Stack::new().deadline(Limits::default().soft(SOFT_LIMIT)).retry(RetryLayer::new(ATTEMPTS)).attempt_limit(ATTEMPT_LIMIT);
     ServerLayer::new("weather", &stack).layer(weather)
 }
 

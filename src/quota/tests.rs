@@ -58,7 +58,8 @@ async fn a_noisy_tenant_does_not_use_up_the_shared_limit() {
 
 #[tokio::test(start_paused = true)]
 async fn each_scope_has_cells_of_its_own() {
-    let scopes: [(fn(QuotaLayer, Quota) -> QuotaLayer, [bool; 3]); 4] = [
+    type With = fn(QuotaLayer, Quota) -> QuotaLayer;
+    let scopes: [(With, [bool; 3]); 4] = [
         (QuotaLayer::per_tenant_and_target, [true, true, true]),
         (QuotaLayer::per_tenant, [false, true, true]),
         (QuotaLayer::per_target, [true, false, true]),

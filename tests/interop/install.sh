@@ -1,0 +1,53 @@
+#!/bin/sh
+# Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages with
+# the official SDKs, and promtool. Quick when all is there. Python 3.10 and Node 20, or newer, have to be there already.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+into=${CARGO_TARGET_DIR:-$here/../../target}/interop
+mkdir -p "$into/bin"
+into=$(cd "$into" && pwd)
+
+fail() {
+    echo "tests/interop/install.sh: $1" >&2
+    exit 1
+}
+
+# A copy of the file that named what to install lies where that was installed, and is made last: so one that is the same
+# says that all is there.
+if ! cmp -s "$here/requirements.txt" "$into/venv/requirements.txt"; then
+    command -v python3 >/dev/null || fail "Python 3 is missing."
+    rm -rf "$into/venv"
+    python3 -m venv "$into/venv" || fail "python3 cannot make a virtual environment (on Debian, install python3-venv)."
+    "$into/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
+    cp "$here/requirements.txt" "$into/venv/requirements.txt"
+fi
+
+if ! cmp -s "$here/package.json" "$into/node_modules/package.json"; then
+    command -v npm >/dev/null || fail "Node and its npm are missing."
+    rm -rf "$into/node_modules"
+    cp "$here/package.json" "$into/package.json"
+    npm install --prefix "$into" --no-package-lock --no-audit --no-fund --silent
+    cp "$here/package.json" "$into/node_modules/package.json"
+fi
+# Node looks for packages beside a script and above it, never elsewhere.
+ln -sfn "$into/node_modules" "$here/node_modules"
+
+if ! [ -x "$into/bin/promtool" ]; then
+    if found=$(command -v promtool); then
+        ln -sf "$found" "$into/bin/promtool"
+    else
+        command -v apt-get >/dev/null || fail "promtool is missing: install Prometheus, which holds it."
+        as_root=
+        if [ "$(id -u)" -eq 0 ]; then
+            apt-get update --quiet=2
+            as_root='--option APT::Sandbox::User=root' # Or it warns that its own user cannot write here.
+        fi
+        # Only the one program: the package as a whole would run a server on this machine from now on.
+        package=$(mktemp -d)
+        trap 'rm -rf "$package"' EXIT
+        (cd "$package" && apt-get download --quiet=2 $as_root prometheus) || fail "promtool is missing, and apt-get has no prometheus."
+        dpkg-deb --extract "$package"/prometheus_*.deb "$package/all"
+        mv "$package/all/usr/bin/promtool" "$into/bin/promtool"
+    fi
+fi
