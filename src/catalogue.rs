@@ -144,7 +144,8 @@ impl Catalogue {
                 continue;
             }
             if names.count >= self.capacity {
-                tracing::warn!(upstream = %self.upstream, capacity = self.capacity, "the catalogue is full; further names share one entry");
+                let (upstream, capacity) = (&*self.upstream, self.capacity);
+                tracing::warn!(upstream, capacity, "the catalogue is full; further names share one entry");
                 break;
             }
             let target = Arc::new(self.target(method, name));

@@ -103,6 +103,11 @@ impl Rejected {
         self.retry_after
     }
 
+    /// Whether no waiting helps: a limit that never admits a call of this cost.
+    pub const fn is_final(&self) -> bool {
+        matches!(self.reason, Reason::Quota | Reason::RateLimit) && self.retry_after.is_none()
+    }
+
     /// What the limit allows, if the layer has a limit that can be said in calls per time.
     pub const fn allowance(&self) -> Option<Allowance> {
         self.allowance

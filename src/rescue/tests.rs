@@ -58,13 +58,21 @@ async fn a_refusal_says_the_limit_and_when_to_come_back() {
     let (text, facts, refusal) = told(rejected).await;
     assert_eq!(
         text,
-        "Rate limited: \"t\" on \"up\" allows 30 calls a minute. Nothing was done. Retry after 12 s; do not call it again before then."
+        "Rate limited: \"t\" on \"up\" allows 30 calls a minute. Nothing was done. \
+         Retry after 12 s; do not call it again before then."
     );
     assert_eq!(
         facts,
         json!({ "class": "local_reject", "retryable": true, "retryAfterMs": 11_001, "layer": "quota", "reason": "quota" })
     );
     assert_eq!(refusal, Some(Refusal { status: 429, retry_after: Some(Duration::from_millis(11_001)) }));
+}
+
+#[tokio::test]
+async fn a_call_that_no_waiting_helps_is_not_asked_to_wait() {
+    let (text, facts, _) = told(Rejected::new("quota", Reason::Quota)).await;
+    assert!(text.ends_with("allows no call of this cost, ever. Nothing was done. Do not call it again like this."), "{text}");
+    assert_eq!(facts["retryable"], false);
 }
 
 #[tokio::test]
@@ -90,7 +98,8 @@ async fn a_lost_call_says_whether_anything_can_have_happened() {
     let (text, facts, refusal) = told(timed_out()).await;
     assert_eq!(
         text,
-        "Outcome unknown: \"t\" on \"up\" gave no answer in 10 s, and the call may or may not have taken effect. Do not repeat it; find out first whether it did."
+        "Outcome unknown: \"t\" on \"up\" gave no answer in 10 s, and the call may or may not have taken effect. \
+         Do not repeat it; find out first whether it did."
     );
     assert_eq!(facts, json!({ "class": "outcome_unknown", "retryable": false }));
     assert_eq!(refusal.map(|refusal| refusal.status), Some(504));
@@ -101,7 +110,7 @@ async fn a_lost_call_says_whether_anything_can_have_happened() {
     assert_eq!(safe.facts, json!({ "class": "ambiguous", "retryable": true, "attempts": 3 }));
 
     let (text, facts, _) = told(Transport::not_sent("refused by 10.0.0.7:443")).await;
-    assert!(text.contains("could not be reached. Nothing was done."), "{text}");
+    assert!(text.contains("could not be reached.") && text.contains("Nothing was done."), "{text}");
     assert_eq!((facts["class"].as_str(), facts["retryable"].as_bool()), (Some("not_sent"), Some(true)));
     let (text, ..) = told(Panicked).await;
     assert!(text.starts_with("Outcome unknown: "), "{text}");

@@ -22,6 +22,10 @@ const TOO_MANY_REQUESTS: u16 = 429;
 const SERVICE_UNAVAILABLE: u16 = 503;
 const GATEWAY_TIMEOUT: u16 = 504;
 
+const NOTHING_DONE: &str = "Nothing was done.";
+const NOT_YOUR_FAULT: &str = "Your arguments are not at fault.";
+const LATER: &str = "Try again later.";
+
 /// What has to be known of a call to word its end. Dropped with the call, it closes the caller's ear.
 #[derive(Debug)]
 pub(super) struct Scene {
@@ -110,6 +114,7 @@ impl Scene {
         };
         let mut facts = self.facts(verdict, told.retry_after, attempts);
         if let Some(rejected) = rejected {
+            facts.insert("retryable".into(), json!(!rejected.is_final()));
             facts.insert("layer".into(), json!(rejected.layer()));
             facts.insert("reason".into(), json!(rejected.reason().as_str()));
         }
@@ -128,91 +133,80 @@ impl Scene {
     }
 
     fn refused(&self, rejected: &Rejected) -> Told {
-        let target = &self.target;
-        let after = rejected.delay();
-        let again = match after {
-            Some(delay) => format!("Nothing was done. Retry after {}; do not call it again before then.", seconds(delay)),
-            None => "Nothing was done. Try again later.".to_owned(),
+        let (target, retry_after) = (&self.target, rejected.delay());
+        let again = match retry_after {
+            Some(delay) => format!("Retry after {}; do not call it again before then.", seconds(delay)),
+            None if rejected.is_final() => "Do not call it again like this.".to_owned(),
+            None => LATER.to_owned(),
         };
-        let (text, status) = match rejected.reason() {
-            Reason::Quota | Reason::RateLimit if after.is_none() => (
-                format!(
-                    "Rate limited: this call to {target} costs more than its limit ever allows. Nothing was done. Do not call it again like this."
-                ),
-                TOO_MANY_REQUESTS,
-            ),
+        let (what, status) = match rejected.reason() {
             Reason::Quota | Reason::RateLimit => {
-                let allows = rejected.allowance().map_or_else(
-                    || "is over its limit for now".to_owned(),
-                    |allowance| format!("allows {} calls {}", allowance.calls, every(allowance.per)),
-                );
-                (format!("Rate limited: {target} {allows}. {again}"), TOO_MANY_REQUESTS)
+                let allows = match rejected.allowance() {
+                    _ if rejected.is_final() => "allows no call of this cost, ever".to_owned(),
+                    Some(allowance) => format!("allows {} calls {}", allowance.calls, every(allowance.per)),
+                    None => "is over its limit for now".to_owned(),
+                };
+                (format!("Rate limited: {target} {allows}."), TOO_MANY_REQUESTS)
             }
-            Reason::BreakerOpen => (
-                format!(
-                    "Unavailable: {target} has been failing and is being left alone for a while. Your arguments are not at fault. {again}"
-                ),
-                SERVICE_UNAVAILABLE,
-            ),
-            Reason::QueueFull | Reason::NoSlot | Reason::Shed => (
-                format!("Busy: {target} has more calls than it can take. Your arguments are not at fault. {again}"),
-                SERVICE_UNAVAILABLE,
-            ),
-            Reason::Deadline => (
-                format!(
-                    "Too late: the time for this call to {target} ran out before it could begin. Your arguments are not at fault. {again}"
-                ),
-                GATEWAY_TIMEOUT,
-            ),
+            Reason::BreakerOpen => {
+                let what = format!("Unavailable: {target} has been failing and is left alone for a while. {NOT_YOUR_FAULT}");
+                (what, SERVICE_UNAVAILABLE)
+            }
+            Reason::QueueFull | Reason::NoSlot | Reason::Shed => (self.busy(), SERVICE_UNAVAILABLE),
+            Reason::Deadline => {
+                let what =
+                    format!("Too late: the time for this call to {target} ran out before it could begin. {NOT_YOUR_FAULT}");
+                (what, GATEWAY_TIMEOUT)
+            }
         };
-        Told { text, retry_after: after, status }
+        Told { text: format!("{what} {NOTHING_DONE} {again}"), retry_after, status }
     }
 
     fn lost(&self, error: &BoxError, verdict: Verdict) -> Told {
-        let target = &self.target;
-        let retry_after = verdict.retry_after();
-        let again = retry_after.map_or_else(|| "Try again later.".to_owned(), |delay| format!("Retry after {}.", seconds(delay)));
-        let timed_out = find::<TimedOut>(&**error).map(|timed_out| timed_out.after);
-        let elapsed = timed_out.is_some() || find::<tower::timeout::error::Elapsed>(&**error).is_some();
+        let (target, retry_after) = (&self.target, verdict.retry_after());
+        let again = retry_after.map_or_else(|| LATER.to_owned(), |delay| format!("Retry after {}.", seconds(delay)));
         let (text, status) = match verdict {
             Verdict::Throttled { .. } => {
-                (format!("Rate limited: {target} is over its limit for now. Nothing was done. {again}"), TOO_MANY_REQUESTS)
+                (format!("Rate limited: {target} is over its limit for now. {NOTHING_DONE} {again}"), TOO_MANY_REQUESTS)
             }
-            Verdict::NotSent => (
-                format!("Unavailable: {target} could not be reached. Nothing was done. Your arguments are not at fault. {again}"),
-                SERVICE_UNAVAILABLE,
-            ),
-            Verdict::LocalReject => {
-                (format!("Busy: {target} has more calls than it can take. Nothing was done. {again}"), SERVICE_UNAVAILABLE)
+            Verdict::NotSent => {
+                let what = format!("Unavailable: {target} could not be reached. {NOT_YOUR_FAULT}");
+                (format!("{what} {NOTHING_DONE} {again}"), SERVICE_UNAVAILABLE)
             }
-            Verdict::Denied => (
-                format!("Not allowed: {target} refused this caller. Nothing was done. Do not call it again as you are."),
-                SERVICE_UNAVAILABLE,
-            ),
-            Verdict::ClientFault => (
-                format!("Refused: {target} did not accept the request. Nothing was done. Do not send it again unchanged."),
-                SERVICE_UNAVAILABLE,
-            ),
+            Verdict::LocalReject => (format!("{} {NOTHING_DONE} {again}", self.busy()), SERVICE_UNAVAILABLE),
+            Verdict::Denied => {
+                let what = format!("Not allowed: {target} refused this caller.");
+                (format!("{what} {NOTHING_DONE} Do not call it again as you are."), SERVICE_UNAVAILABLE)
+            }
+            Verdict::ClientFault => {
+                let what = format!("Refused: {target} did not accept the request.");
+                (format!("{what} {NOTHING_DONE} Do not send it again unchanged."), SERVICE_UNAVAILABLE)
+            }
             _ => {
-                let what = match (elapsed, timed_out) {
-                    (_, Some(after)) => format!("gave no answer in {}", seconds(after)),
-                    (true, None) => "gave no answer in time".to_owned(),
-                    (false, None) => "failed".to_owned(),
+                let timed_out = find::<TimedOut>(&**error);
+                let what = match timed_out {
+                    Some(timed_out) => format!("gave no answer in {}", seconds(timed_out.after)),
+                    None => "failed".to_owned(),
                 };
                 let text = if self.is_unknown(verdict) {
                     self.unknown(&what)
                 } else {
                     format!("Unavailable: {target} {what}. Calling it again is safe. {again}")
                 };
-                (text, if elapsed { GATEWAY_TIMEOUT } else { SERVICE_UNAVAILABLE })
+                (text, if timed_out.is_some() { GATEWAY_TIMEOUT } else { SERVICE_UNAVAILABLE })
             }
         };
         Told { text, retry_after, status }
     }
 
+    fn busy(&self) -> String {
+        format!("Busy: {} has more calls than it can take. {NOT_YOUR_FAULT}", self.target)
+    }
+
     fn unknown(&self, what: &str) -> String {
         format!(
-            "Outcome unknown: {} {what}, and the call may or may not have taken effect. Do not repeat it; find out first whether it did.",
+            "Outcome unknown: {} {what}, and the call may or may not have taken effect. \
+             Do not repeat it; find out first whether it did.",
             self.target
         )
     }
@@ -223,12 +217,12 @@ fn seconds(delay: Duration) -> String {
     format!("{} s", delay.as_millis().div_ceil(1000))
 }
 
-/// `per` as in "30 calls a minute".
+/// `per` as in "30 calls a minute". Rounded: the time in which a burst is replenished is a sum of rounded intervals.
 fn every(per: Duration) -> String {
-    match per.as_secs() {
-        1 if per.subsec_nanos() == 0 => "a second".to_owned(),
-        60 => "a minute".to_owned(),
-        3600 => "an hour".to_owned(),
+    match (per.as_secs_f64() * 1000.0).round() {
+        1_000.0 => "a second".to_owned(),
+        60_000.0 => "a minute".to_owned(),
+        3_600_000.0 => "an hour".to_owned(),
         _ => format!("in {}", seconds(per)),
     }
 }
