@@ -57,27 +57,27 @@ metrics! {
         "Duration of single attempts at an MCP call, from when it reaches the handler to its answer.";
     IN_FLIGHT = Gauge "buttress_requests_in_flight" ["upstream"]
         "Calls that have arrived and have no answer yet.";
-    REJECTIONS = Counter "buttress_rejections_total" ["upstream" "gen_ai_tool_name" "layer" "reason"]
+    REJECTIONS = Counter "buttress_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
         "Calls that a layer of the stack refused, and that were answered with that refusal.";
-    RETRIES = Counter "buttress_retries_total" ["upstream" "gen_ai_tool_name" "outcome"]
+    RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
-    RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "gen_ai_tool_name" "reason"]
+    RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "reason"]
         "Failed attempts that were not repeated, by the reason why.";
     RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
         "Tokens left in the retry budget.";
-    BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "gen_ai_tool_name" "state"]
+    BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
         "State of the circuit breaker: 1 for the state that it is in, 0 for the others.";
-    BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "gen_ai_tool_name" "from" "to"]
+    BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "from" "to"]
         "Changes of a circuit breaker's state.";
-    CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "gen_ai_tool_name"]
+    CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "How many attempts may run at once.";
-    CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "gen_ai_tool_name"]
+    CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Attempts that hold a slot.";
-    QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "gen_ai_tool_name"]
+    QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Attempts that wait for a slot.";
-    TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "gen_ai_tool_name" "kind"]
+    TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
         "Attempts that were given up, by the clock that ran out.";
-    PANICS = Counter "buttress_panics_total" ["upstream" "gen_ai_tool_name"]
+    PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Handlers that panicked.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
@@ -126,13 +126,17 @@ pub(crate) fn upstream(target: &Target) -> SharedString {
     SharedString::from_shared(target.upstream().into())
 }
 
-/// The labels `upstream` and `gen_ai_tool_name`.
-pub(crate) fn tool(target: &Target) -> [SharedString; 2] {
-    let name = match target.method() {
-        Method::ToolsCall => SharedString::from_owned(target.label().to_owned()),
-        _ => SharedString::const_str(""),
+/// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`. All of them, so
+/// that no two targets share a series; those that do not apply are empty, which to Prometheus is absent.
+pub(crate) fn labels_of(target: &Target) -> [SharedString; 4] {
+    let none = || SharedString::const_str("");
+    let name = || SharedString::from_owned(target.label().to_owned());
+    let (tool, prompt) = match target.method() {
+        Method::ToolsCall => (name(), none()),
+        Method::PromptsGet => (none(), name()),
+        _ => (none(), none()),
     };
-    [upstream(target), name]
+    [upstream(target), SharedString::const_str(target.method().label()), tool, prompt]
 }
 
 /// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set.
@@ -273,17 +277,7 @@ pub(crate) struct Durations {
 
 impl Durations {
     pub(crate) fn new(side: Side, target: &Target) -> Self {
-        let name = || SharedString::from_owned(target.label().to_owned());
-        let (tool, prompt) = match target.method() {
-            Method::ToolsCall => (name(), SharedString::const_str("")),
-            Method::PromptsGet => (SharedString::const_str(""), name()),
-            _ => (SharedString::const_str(""), SharedString::const_str("")),
-        };
-        let durations = Self {
-            side,
-            target: [upstream(target), SharedString::const_str(target.method().label()), tool, prompt],
-            series: std::array::from_fn(|_| OnceLock::new()),
-        };
+        let durations = Self { side, target: labels_of(target), series: std::array::from_fn(|_| OnceLock::new()) };
         // The series that every dashboard divides by is there from the start.
         durations.series(ErrorType::None);
         durations

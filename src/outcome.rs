@@ -52,6 +52,13 @@ pub fn ambiguous() {
     say(Word::Ambiguous);
 }
 
+/// Takes back what was said of an attempt that worked out in the end: it has happened after all. Doubt stays.
+pub(crate) fn succeeded() {
+    if !matches!(SLOT.get(), None | Some(Some(Word::Ambiguous))) {
+        SLOT.set(Some(None));
+    }
+}
+
 thread_local! {
     /// The slot of the attempt that is being polled on this thread. `None` outside of any attempt.
     static SLOT: Cell<Option<Option<Word>>> = const { Cell::new(None) };

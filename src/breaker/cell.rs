@@ -10,14 +10,14 @@ use super::{Admit, Machine, Policy, Sample, State, Ticket, Transition};
 use crate::{
     call::{Target, Verdict},
     error::{Reason, Rejected},
-    metrics::{BREAKER_STATE, BREAKER_TRANSITIONS, tool},
+    metrics::{BREAKER_STATE, BREAKER_TRANSITIONS, labels_of},
 };
 
 #[derive(Debug)]
 pub(super) struct Cell {
     target: (String, String),
     machine: Mutex<(Machine, Rng)>,
-    labels: [metrics::SharedString; 2],
+    labels: [metrics::SharedString; 4],
     states: [Gauge; STATES.len()],
 }
 
@@ -36,7 +36,7 @@ impl State {
 
 impl Cell {
     pub(super) fn new(policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
-        let labels = tool(target);
+        let labels = labels_of(target);
         let gauge = |state: State| BREAKER_STATE.gauge(labels.iter().cloned().chain([state.as_str().into()]));
         let cell = Self {
             target: (target.upstream().to_owned(), target.label().to_owned()),

@@ -106,11 +106,13 @@ impl Target {
         self.name.as_deref()
     }
 
-    /// The name as a metric label: empty where the method has no names, `_OTHER` where it has and this one is not known.
+    /// The name as a metric label: empty where the method has no names; `_OTHER` where it has and this one is not known, or
+    /// is not fit for a label (other than up to 64 of `A-Z a-z 0-9 _ . / -`: what a hostile server may list).
     pub fn label(&self) -> &str {
+        let fit = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'/' | b'-');
         match (&self.name, &self.method) {
-            (Some(name), _) => name,
-            (None, Method::ToolsCall | Method::PromptsGet) => "_OTHER",
+            (Some(name), _) if (1..=64).contains(&name.len()) && name.bytes().all(fit) => name,
+            (Some(_), _) | (None, Method::ToolsCall | Method::PromptsGet) => "_OTHER",
             (None, _) => "",
         }
     }
@@ -204,6 +206,18 @@ mod tests {
         assert!(!tool(unstated, true, Annotations::default()).is_safe());
         assert!(tool(says(true), false, Annotations::default()).is_safe());
         assert!(!tool(says(false), true, reads).is_safe());
+    }
+
+    #[test]
+    fn only_a_plain_name_is_a_label() {
+        let label = |name: &str| {
+            let target = Target::new("up".into(), Method::ToolsCall, Some(name.into()), TargetPolicy::default(), false);
+            target.label().to_owned()
+        };
+        assert_eq!(label("fs/read-file_v1.2"), "fs/read-file_v1.2");
+        for odd in ["", "a\"b", "a\nb", "a b", "\u{202e}x", &"x".repeat(65)] {
+            assert_eq!(label(odd), "_OTHER", "{odd:?}");
+        }
     }
 
     #[test]

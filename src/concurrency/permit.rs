@@ -13,7 +13,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     call::Target,
-    metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_LIMIT, QUEUE_LENGTH, tool},
+    metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_LIMIT, QUEUE_LENGTH, labels_of},
 };
 
 /// The slots of one target.
@@ -29,14 +29,14 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn new(limit: NonZeroU32, places: u32, target: &Target) -> Self {
-        CONCURRENCY_LIMIT.gauge(tool(target)).set(f64::from(limit.get()));
+        CONCURRENCY_LIMIT.gauge(labels_of(target)).set(f64::from(limit.get()));
         let permits = usize::try_from(limit.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
             semaphore: Arc::new(Semaphore::new(permits)),
             waiting: AtomicU32::new(0),
             places,
-            in_flight: CONCURRENCY_IN_FLIGHT.gauge(tool(target)),
-            queued: QUEUE_LENGTH.gauge(tool(target)),
+            in_flight: CONCURRENCY_IN_FLIGHT.gauge(labels_of(target)),
+            queued: QUEUE_LENGTH.gauge(labels_of(target)),
         }
     }
 

@@ -38,7 +38,8 @@ where
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
         head.deadline = head.deadline.tightened(self.limits.from(head.arrived));
-        if head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived) {
+        let late = head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived);
+        if late && !head.target.is_exempt() {
             return Gate::refused(Rejected::new("deadline", Reason::Deadline));
         }
         Gate::passed(self.inner.call(request))

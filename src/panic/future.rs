@@ -1,10 +1,11 @@
 use std::{
     future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::AssertUnwindSafe,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
+use futures_util::future::{CatchUnwind, FutureExt};
 use pin_project_lite::pin_project;
 
 use super::layer::Witness;
@@ -15,15 +16,16 @@ pin_project! {
     #[derive(Debug)]
     pub struct PanicFuture<F> {
         #[pin]
-        inner: Option<F>,
+        inner: Option<CatchUnwind<AssertUnwindSafe<F>>>,
         panicked: Option<Panicked>,
         witness: Witness,
     }
 }
 
-impl<F> PanicFuture<F> {
-    pub(super) const fn running(inner: F, witness: Witness) -> Self {
-        Self { inner: Some(inner), panicked: None, witness }
+impl<F: Future> PanicFuture<F> {
+    pub(super) fn running(inner: F, witness: Witness) -> Self {
+        // The future is dropped right after a panic and never polled again.
+        Self { inner: Some(AssertUnwindSafe(inner).catch_unwind()), panicked: None, witness }
     }
 
     pub(super) const fn panicked(panicked: Panicked, witness: Witness) -> Self {
@@ -46,13 +48,12 @@ where
                 None => Poll::Pending,
             };
         };
-        // The future is dropped right after a panic and never polled again.
-        match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
-            Ok(poll) => poll.map_err(Into::into),
+        Poll::Ready(match ready!(inner.poll(cx)) {
+            Ok(outcome) => outcome.map_err(Into::into),
             Err(panic) => {
                 this.inner.set(None);
-                Poll::Ready(Err(this.witness.saw(&*panic).into()))
+                Err(this.witness.saw(&*panic).into())
             }
-        }
+        })
     }
 }

@@ -7,7 +7,7 @@ use super::Record;
 use crate::{
     call::{Slot, Target},
     error::Reason,
-    metrics::{Durations, IN_FLIGHT, REJECTIONS, Side, tool, upstream},
+    metrics::{Durations, IN_FLIGHT, REJECTIONS, Side, labels_of, upstream},
 };
 
 /// Records each call. See the [module](super).
@@ -36,7 +36,7 @@ impl<S> Layer<S> for RecordLayer {
 pub(super) struct Handles {
     pub(super) durations: Durations,
     pub(super) in_flight: Gauge,
-    labels: [metrics::SharedString; 2],
+    labels: [metrics::SharedString; 4],
     /// Refusals are few in kind: a short list that is walked.
     rejections: Mutex<Vec<(&'static str, Reason, Counter)>>,
 }
@@ -46,7 +46,7 @@ impl Handles {
         Self {
             durations: Durations::new(Side::Server, target),
             in_flight: IN_FLIGHT.gauge([upstream(target)]),
-            labels: tool(target),
+            labels: labels_of(target),
             rejections: Mutex::default(),
         }
     }

@@ -60,7 +60,7 @@ async fn an_answer_a_refusal_and_a_caller_who_leaves_are_told_apart() {
     assert_eq!(durations(&series, ",error_type=cancelled"), [2.0]);
     assert_eq!(series["buttress_requests_in_flight{upstream=up}"], DebugValue::Gauge(0.0.into()));
     assert_eq!(
-        series["buttress_rejections_total{upstream=up,gen_ai_tool_name=t,layer=quota,reason=quota}"],
+        series["buttress_rejections_total{upstream=up,mcp_method_name=tools/call,gen_ai_tool_name=t,layer=quota,reason=quota}"],
         DebugValue::Counter(1)
     );
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Deliver;
 use crate::{
     call::{CallResult, ErrorObject, Method, Peer, Refusal, Response, Target, Verdict},
-    error::{BoxError, Exhausted, Reason, Rejected, TimedOut, find},
+    error::{Allowance, BoxError, Exhausted, Reason, Rejected, TimedOut, find},
 };
 
 /// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand: an object with
@@ -143,7 +143,8 @@ impl Scene {
             Reason::Quota | Reason::RateLimit => {
                 let allows = match rejected.allowance() {
                     _ if rejected.is_final() => "allows no call of this cost, ever".to_owned(),
-                    Some(allowance) => format!("allows {} calls {}", allowance.calls, every(allowance.per)),
+                    Some(Allowance { calls: 1, per }) => format!("allows 1 call {}", every(per)),
+                    Some(Allowance { calls, per }) => format!("allows {calls} calls {}", every(per)),
                     None => "is over its limit for now".to_owned(),
                 };
                 (format!("Rate limited: {target} {allows}."), TOO_MANY_REQUESTS)

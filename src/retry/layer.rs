@@ -6,7 +6,7 @@ use tower::Layer;
 use super::{Budget, FullJitter, MakeBackoff, Retry, policy::Skip};
 use crate::{
     call::{Slot, Target},
-    metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, tool, upstream},
+    metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, labels_of, upstream},
 };
 
 /// Repeats calls that failed. See the [module](super).
@@ -101,8 +101,9 @@ pub(super) struct Handles {
 
 impl Handles {
     pub(super) fn new(target: &Target, budget: &Budget) -> Self {
-        let counter =
-            |metric: crate::metrics::Metric, label: &'static str| metric.counter(tool(target).into_iter().chain([label.into()]));
+        let counter = |metric: crate::metrics::Metric, label: &'static str| {
+            metric.counter(labels_of(target).into_iter().chain([label.into()]))
+        };
         let handles = Self {
             repeated: Repeated::ALL.map(|outcome| counter(RETRIES, outcome.as_str())),
             skipped: Skip::ALL.map(|reason| counter(RETRIES_SKIPPED, reason.as_str())),

@@ -7,7 +7,7 @@ use super::Timeout;
 use crate::{
     call::{Slot, Target},
     error::Clock,
-    metrics::{TIMEOUTS, tool},
+    metrics::{TIMEOUTS, labels_of},
 };
 
 /// Ends attempts that take too long. See the [module](super).
@@ -64,7 +64,7 @@ pub(super) struct Counters([Counter; Clock::ALL.len()]);
 
 impl Counters {
     pub(super) fn new(target: &Target) -> Self {
-        Self(Clock::ALL.map(|clock| TIMEOUTS.counter(tool(target).into_iter().chain([clock.as_str().into()]))))
+        Self(Clock::ALL.map(|clock| TIMEOUTS.counter(labels_of(target).into_iter().chain([clock.as_str().into()]))))
     }
 
     pub(super) fn count(&self, clock: Clock) {

@@ -1,23 +1,18 @@
 //! `subscriptions/listen`: a stream, not a call, and so a service of its own with a cap of its own.
 
-use std::{
-    future::Future,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use ::rmcp::{
     ErrorData,
     model::{ErrorCode, RequestId},
 };
+use futures_util::FutureExt;
 use metrics::Gauge;
 use tokio::sync::Semaphore;
 
 use crate::{
     call::Target,
-    metrics::{REJECTIONS, SUBSCRIPTIONS, tool, upstream},
+    metrics::{REJECTIONS, SUBSCRIPTIONS, labels_of, upstream},
 };
 
 /// The open subscriptions of one server.
@@ -38,25 +33,32 @@ impl Subscriptions {
     }
 
     /// Runs one subscription, if there is room for it, to its end.
-    pub(super) async fn run(&self, id: &RequestId, stream: impl Future<Output = Result<(), ErrorData>>) -> Result<(), ErrorData> {
+    pub(super) async fn run(
+        &self,
+        id: &RequestId,
+        left: impl Future<Output = ()>,
+        stream: impl Future<Output = Result<(), ErrorData>>,
+    ) -> Result<(), ErrorData> {
         let Ok(_place) = self.places.try_acquire() else {
-            let labels = tool(&self.target).into_iter().chain(["subscriptions".into(), "queue_full".into()]);
+            let labels = labels_of(&self.target).into_iter().chain(["subscriptions".into(), "queue_full".into()]);
             REJECTIONS.counter(labels).increment(1);
             tracing::debug!(%id, cap = self.cap, "a subscription is refused");
             let text = format!("Busy: {} has all the subscriptions it can take. Try again later.", self.target);
             return Err(ErrorData::new(ErrorCode(503), text, None));
         };
         let _open = Open::new(SUBSCRIPTIONS.gauge([upstream(&self.target)]));
-        let mut stream = pin!(stream);
-        std::future::poll_fn(|cx| {
-            // As in the panic guard: a stream that panicked is never polled again.
-            catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll(cx))).unwrap_or_else(|_| {
+        // As in the panic guard: a stream that panicked is never polled again.
+        let stream = AssertUnwindSafe(stream).catch_unwind();
+        tokio::select! {
+            biased;
+            ended = stream => ended.unwrap_or_else(|_| {
                 tracing::error!(upstream = self.target.upstream(), "the subscription panicked");
                 let text = format!("Unavailable: {} failed. Subscribing again is safe.", self.target);
-                Poll::Ready(Err(ErrorData::new(ErrorCode(503), text, None)))
-            })
-        })
-        .await
+                Err(ErrorData::new(ErrorCode(503), text, None))
+            }),
+            // As with calls: who leaves takes the stream along, and its place is free. rmcp sends nothing any more.
+            () = left => Ok(()),
+        }
     }
 }
 

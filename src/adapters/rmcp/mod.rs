@@ -17,6 +17,8 @@
 //!
 //! * **Tools** are learned from the handler's `get_tool` and from its own `tools/list` answers. A handler in this process is
 //!   trusted: its annotations decide what is safe to repeat.
+//! * **Prompts** are learned from `prompts/list` answers only, as rmcp has no lookup by name; until somebody has listed them,
+//!   all share one entry.
 //! * **Cancellation**: `notifications/cancelled`, a lost connection, and in revision 2026-07-28 a closed response stream drop
 //!   the call's future. The handler's `RequestContext::ct` is cancelled whenever its attempt ends without an answer, by a
 //!   timeout too, so that work which it spawned may notice.

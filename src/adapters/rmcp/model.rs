@@ -2,14 +2,12 @@
 
 use ::rmcp::{
     ErrorData,
-    model::{
-        CacheScope, CallToolResult, ContentBlock, ErrorCode, ListPromptsResult, ListToolsResult, MetaObject, ServerResult, Tool,
-    },
+    model::{CallToolResult, ContentBlock, ErrorCode, ListPromptsResult, ListToolsResult, MetaObject, ServerResult, Tool},
 };
 use serde_json::Value;
 
 use crate::{
-    call::{Annotations, CallResult, Digest, ErrorObject, Method, ResultKind},
+    call::{Annotations, CallResult, ErrorObject, Method, ResultKind},
     catalogue::{Catalogue, Scope},
     rescue::META_KEY,
 };
@@ -63,19 +61,18 @@ pub(super) fn annotations(tool: &Tool) -> Annotations {
 }
 
 /// Learns the names in an answer that lists some.
-pub(super) fn learn(catalogue: &Catalogue, result: &ServerResult, authorisation: Option<Digest>) {
-    let scope = |scope: &Option<CacheScope>| match scope {
-        Some(CacheScope::Private) => Scope::Private(authorisation),
-        _ => Scope::Public,
-    };
+///
+/// As public, whatever its `cacheScope`: rmcp writes `private` wherever a handler says nothing, and a name of a handler in
+/// this process is one tool, with one breaker and one limit, whoever may see it.
+pub(super) fn learn(catalogue: &Catalogue, result: &ServerResult) {
     match result {
-        ServerResult::ListToolsResult(ListToolsResult { tools, cache_scope, .. }) => {
+        ServerResult::ListToolsResult(ListToolsResult { tools, .. }) => {
             let listed = tools.iter().map(|tool| (&*tool.name, annotations(tool)));
-            catalogue.learn(&Method::ToolsCall, scope(cache_scope), listed);
+            catalogue.learn(&Method::ToolsCall, Scope::Public, listed);
         }
-        ServerResult::ListPromptsResult(ListPromptsResult { prompts, cache_scope, .. }) => {
+        ServerResult::ListPromptsResult(ListPromptsResult { prompts, .. }) => {
             let listed = prompts.iter().map(|prompt| (&*prompt.name, Annotations::default()));
-            catalogue.learn(&Method::PromptsGet, scope(cache_scope), listed);
+            catalogue.learn(&Method::PromptsGet, Scope::Public, listed);
         }
         _ => {}
     }

@@ -4,7 +4,7 @@
 // revision.
 #![allow(deprecated)]
 
-use std::{borrow::Cow, fmt, future::Future, sync::Arc};
+use std::{borrow::Cow, fmt, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use ::rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -23,6 +23,7 @@ use ::rmcp::{
     },
     service::{NotificationContext, RequestContext, SubscriptionContext},
 };
+use futures_util::FutureExt;
 use tower::Layer;
 
 use super::{
@@ -140,12 +141,21 @@ impl<H: fmt::Debug> fmt::Debug for Server<H> {
 }
 
 impl<H: ServerHandler> Server<H> {
-    /// Sends one call through the stack, and drops it when the caller leaves.
+    /// The adapter's edge: what panics outside of the stack's own guard (who tells callers apart, the handler's `get_tool`)
+    /// is answered too.
     async fn run(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
+        let answer = AssertUnwindSafe(self.answer(request, context)).catch_unwind();
+        answer.await.unwrap_or_else(|_| {
+            tracing::error!("the edge of the stack panicked");
+            Err(ErrorData::internal_error("the server failed on this call", None))
+        })
+    }
+
+    /// Sends one call through the stack, and drops it when the caller leaves.
+    async fn answer(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
         let (cancelled, id) = (context.ct.clone(), context.id.clone());
         let reject = http::slot(&context);
         let call = self.request(request, context);
-        let authorisation = call.head.caller.authorisation();
         let answer = tokio::select! {
             biased;
             answer = self.shared.service.answer(call) => answer,
@@ -160,16 +170,17 @@ impl<H: ServerHandler> Server<H> {
             slot.set(refusal, &id, error);
         }
         let result = response.result.map_err(error_data)?;
-        learn(&self.shared.catalogue, &result, authorisation);
+        learn(&self.shared.catalogue, &result);
         Ok(result)
     }
 
     fn request(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Request<Call<H>> {
-        let client = context.peer.peer_info();
-        let caller = self.shared.identify.identify(&Arrival {
-            parts: context.extensions.get(),
-            client: client.as_ref().map(|client| &*client.client_info.name),
-        });
+        // Not the peer's: in 2026-07-28 each request names its client itself.
+        let client = context.client_info();
+        let caller = self
+            .shared
+            .identify
+            .identify(&Arrival { parts: context.extensions.get(), client: client.as_ref().map(|client| &*client.name) });
         let target = self.target(&request, &caller);
         let progress = context.meta.get_progress_token().map(|token| Notifier { peer: context.peer.clone(), token });
         let mut call = Request::new(target, Call::new(self.handler.clone(), request, context));
@@ -180,7 +191,12 @@ impl<H: ServerHandler> Server<H> {
 
     fn target(&self, request: &ClientRequest, caller: &Caller) -> Arc<Target> {
         let catalogue = &self.shared.catalogue;
-        let method = Method::from_wire(request.method());
+        let method = match request {
+            // Also what rmcp makes of a known method with malformed parameters. Whatever it is called, it is answered as a
+            // custom request, and no name makes it exempt.
+            ClientRequest::CustomRequest(custom) => Method::Custom(custom.method.as_str().into()),
+            request => Method::from_wire(request.method()),
+        };
         let name = match request {
             ClientRequest::CallToolRequest(call) => Some(&*call.params.name),
             ClientRequest::GetPromptRequest(get) => Some(&*get.params.name),
@@ -326,8 +342,10 @@ impl<H: ServerHandler> ServerHandler for Server<H> {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let id = context.request_context().id.clone();
-        self.shared.subscriptions.run(&id, self.handler.listen(context)).await
+        let request = context.request_context();
+        let (id, left) = (request.id.clone(), request.ct.clone());
+        // In a block: a handler that panics before its first await is guarded too, and one that is refused is never called.
+        self.shared.subscriptions.run(&id, left.cancelled(), async { self.handler.listen(context).await }).await
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
