@@ -5,11 +5,11 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tower::{Layer, Service};
+use tower::{Layer, Service, util::Oneshot};
 
 use crate::{
     attempt::AttemptLayer,
@@ -212,7 +212,7 @@ pub struct StackService<P, R>(Arc<dyn Erased<P, R>>);
 
 /// Object-safe, and callable through `&self`: each call works on a clone of its own.
 trait Erased<P, R>: Send + Sync {
-    fn call(&self, request: Request<P>) -> Answer<R>;
+    fn answer(&self, request: Request<P>) -> Answer<R>;
 }
 
 impl<S, P, R> Erased<P, R> for S
@@ -222,8 +222,15 @@ where
     P: Send + 'static,
     R: 'static,
 {
-    fn call(&self, request: Request<P>) -> Answer<R> {
-        Box::pin(tower::util::Oneshot::new(self.clone(), request))
+    fn answer(&self, request: Request<P>) -> Answer<R> {
+        let mut service = self.clone();
+        // The stack is always ready (retry sees to that), so nobody is woken here, and the call can begin at once: the
+        // service need not be kept in the future.
+        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Box::pin(service.call(request)),
+            Poll::Ready(Err(error)) => Box::pin(async move { Err(error) }),
+            Poll::Pending => Box::pin(Oneshot::new(service, request)),
+        }
     }
 }
 
@@ -243,7 +250,7 @@ where
     /// Answers one call. The stack ends in its [rescue step](crate::rescue), so this is `Err` only where the handler's own
     /// service failed to become ready for good.
     pub fn answer(&self, request: Request<P>) -> Answer<R> {
-        self.0.call(request)
+        self.0.answer(request)
     }
 }
 
@@ -261,7 +268,7 @@ where
     }
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        self.0.call(request)
+        self.0.answer(request)
     }
 }
 

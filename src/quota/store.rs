@@ -82,40 +82,31 @@ impl Store {
     pub(crate) fn admit<const N: usize>(&self, now: Instant, checks: &[Option<Check>; N]) -> Result<(), Refused> {
         let now = nanos(now.saturating_duration_since(self.epoch));
         self.advance_round(now);
-        let mut held = self.hold(checks);
-        let mut refused: Option<Refused> = None;
-        for held in held.iter_mut().flatten() {
-            let now = held.shard.tidy(now, self.cells_per_shard);
-            for (index, check) in checks.iter().enumerate() {
-                let Some(check) = check.as_ref().filter(|c| shard_of(c.key) == held.number) else {
+        let mut held = [const { None }; N];
+        self.hold(now, checks, &mut held);
+        let mut plan = [const { None }; N];
+        for (index, check) in checks.iter().enumerate() {
+            let Some(check) = check else { continue };
+            let number = shard_of(check.key);
+            let Some(shard) = held.iter().flatten().find(|held| held.number == number) else { continue };
+            let (key, tat) = self.cell(shard, &plan, check);
+            let retry_after = match check.gcra.decide(tat, shard.now, check.cost) {
+                Decision::Admit { tat } => {
+                    plan[index] = Some(Planned { number, key, tat });
                     continue;
-                };
-                let cell = held.cell(check, self.cells_per_shard);
-                if cell.is_err() {
-                    self.overflows.fetch_add(1, Relaxed);
                 }
-                let (Ok((key, tat)) | Err((key, tat))) = cell;
-                let retry_after = match check.gcra.decide(tat, now, check.cost) {
-                    Decision::Admit { tat } => {
-                        held.plan[index] = Some((key, tat));
-                        continue;
-                    }
-                    Decision::Wait { retry_after } => Some(retry_after),
-                    Decision::Never => None,
-                };
-                // Shards come in their own order, which is not that of the checks.
-                if refused.is_none_or(|first| index < first.index) {
-                    refused = Some(Refused { index, retry_after });
-                }
+                Decision::Wait { retry_after } => Some(retry_after),
+                Decision::Never => None,
+            };
+            return Err(Refused { index, retry_after });
+        }
+        // In the order of the checks: the second for a cell builds on the first.
+        for planned in plan.iter().flatten() {
+            if let Some(held) = held.iter_mut().flatten().find(|held| held.number == planned.number) {
+                held.shard.set(planned.key, planned.tat);
             }
         }
-        match refused {
-            Some(refused) => Err(refused),
-            None => {
-                held.into_iter().flatten().for_each(Held::commit);
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// Cells stored, fresh ones that no sweep has met yet included. Takes every lock in turn.
@@ -129,14 +120,37 @@ impl Store {
     }
 
     /// Locks each shard that `checks` touch, once and in ascending order: no two callers deadlock.
-    fn hold<const N: usize>(&self, checks: &[Option<Check>; N]) -> [Option<Held<'_, N>>; N] {
+    fn hold<'a, const N: usize>(&'a self, now: u64, checks: &[Option<Check>; N], held: &mut [Option<Held<'a>>; N]) {
         let mut lowest = 0;
-        array::from_fn(|_| {
+        for held in held {
             let shards = checks.iter().flatten().map(|check| shard_of(check.key));
-            let number = shards.filter(|&number| number >= lowest).min()?;
+            let Some(number) = shards.filter(|&number| number >= lowest).min() else { return };
             lowest = number + 1;
-            Some(Held { number, shard: lock(&self.shards[number]), plan: [None; N] })
-        })
+            let mut shard = lock(&self.shards[number]);
+            *held = Some(Held { number, now: shard.tidy(now, self.cells_per_shard), shard });
+        }
+    }
+
+    /// The cell that decides `check`, with its TAT as this call would leave it so far: its own, or one that it has to share.
+    fn cell(&self, held: &Held<'_>, plan: &[Option<Planned>], check: &Check) -> (Key, u64) {
+        let here = || plan.iter().flatten().filter(|planned| planned.number == held.number);
+        let tat = |key| match here().filter(|planned| planned.key == key).last() {
+            Some(planned) => Some(planned.tat),
+            None => held.shard.get(key),
+        };
+        let own = Key::new(check.key);
+        if let Some(tat) = tat(own) {
+            return (own, tat);
+        }
+        // A key without a cell may have spent from the shared one: it must not start afresh.
+        let shared = Key::shared(check.gcra);
+        let tat = tat(shared).unwrap_or(0);
+        // What is planned may be an old cell; to count it as new errs by a few, on the safe side.
+        if held.shard.len() + here().count() < self.cells_per_shard {
+            return (own, tat);
+        }
+        self.overflows.fetch_add(1, Relaxed);
+        (shared, tat)
     }
 
     /// Sweeps the next shard of the round, if its time has come; holds no other lock meanwhile.
@@ -154,43 +168,18 @@ impl Store {
     }
 }
 
-/// A locked shard and what an admitted call will write to it: key and TAT, at the check's index.
-struct Held<'a, const N: usize> {
+/// A locked shard, and the instant that it decides at.
+struct Held<'a> {
     number: usize,
+    now: u64,
     shard: MutexGuard<'a, Shard>,
-    plan: [Option<(Key, u64)>; N],
 }
 
-impl<const N: usize> Held<'_, N> {
-    /// The cell that decides `check`, with its TAT: its own, or `Err` with the one it has to share.
-    fn cell(&self, check: &Check, capacity: usize) -> Result<(Key, u64), (Key, u64)> {
-        let own = Key::new(check.key);
-        if let Some(tat) = self.tat(own) {
-            return Ok((own, tat));
-        }
-        // A key without a cell may have spent from the shared one: it must not start afresh.
-        let shared = Key::shared(check.gcra);
-        let tat = self.tat(shared).unwrap_or(0);
-        // What is planned may be an old cell; to count it as new errs by a few, on the safe side.
-        let planned = self.plan.iter().flatten().count();
-        if self.shard.len() + planned < capacity { Ok((own, tat)) } else { Err((shared, tat)) }
-    }
-
-    /// The TAT of a cell, as this call would leave it so far.
-    fn tat(&self, key: Key) -> Option<u64> {
-        let mut planned = self.plan.iter().rev().flatten();
-        match planned.find(|(planned, _)| *planned == key) {
-            Some(&(_, tat)) => Some(tat),
-            None => self.shard.get(key),
-        }
-    }
-
-    /// Writes the plan in the order of the checks: the second for a cell builds on the first.
-    fn commit(mut self) {
-        for (key, tat) in self.plan.into_iter().flatten() {
-            self.shard.set(key, tat);
-        }
-    }
+/// What an admitted call will write.
+struct Planned {
+    number: usize,
+    key: Key,
+    tat: u64,
 }
 
 /// One half of a key picks the shard, the other the place in its map: else each map would use few

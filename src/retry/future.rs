@@ -11,18 +11,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
 use super::{
-    Backoff,
-    budget::Withdrawal,
-    layer::{Handles, Repeated, Shared},
-    policy::{Failure, Repeat, Skip, judge},
+    call::{Call, Next, Outcome},
+    layer::Shared,
 };
 use crate::{
-    call::{Admission, Peer, Request, Response, Verdict},
+    call::{Admission, Request, Response},
     classify::unsent,
-    error::{BoxError, Exhausted, Reason, Rejected},
+    error::{BoxError, Reason, Rejected},
 };
-
-type Outcome<R> = Result<Response<R>, BoxError>;
 
 pin_project! {
     /// The future of [`Retry`](super::Retry).
@@ -52,28 +48,6 @@ struct Readying<S, P> {
     service: S,
     request: Option<Request<P>>,
     deadline: Option<Pin<Box<Sleep>>>,
-}
-
-/// What follows an attempt.
-enum Next<R> {
-    RepeatAt(Instant),
-    End(Outcome<R>),
-}
-
-/// What is remembered from attempt to attempt.
-struct Call<S, P, R> {
-    /// What a further attempt is made from. `None`: there will be none.
-    copy: Option<Request<P>>,
-    attempts: u32,
-    backoff: Option<Box<dyn Backoff>>,
-    /// The answer that the caller gets if the next attempt is refused.
-    last: Option<Outcome<R>>,
-    /// What the next attempt is paid with, while it has not begun.
-    reserved: Option<Withdrawal>,
-    /// What the attempt under way was paid with.
-    paid: Option<Withdrawal>,
-    shared: Arc<Shared>,
-    pristine: Arc<S>,
 }
 
 impl<S, P, R> RetryFuture<S, P, R>
@@ -137,109 +111,6 @@ impl<S, P> Readying<S, P> {
     }
 }
 
-impl<S, P, R> Call<S, P, R> {
-    const fn new(copy: Option<Request<P>>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
-        Self { copy, attempts: 1, backoff: None, last: None, reserved: None, paid: None, shared, pristine }
-    }
-
-    /// What follows an attempt's outcome.
-    fn settle(&mut self, outcome: Outcome<R>) -> Next<R> {
-        let Some(copy) = &self.copy else { return Next::End(outcome) };
-        let verdict = Verdict::of(&outcome);
-        let budget = &self.shared.budget;
-        let handles = copy.head.target.cell(&self.shared.slot, || Handles::new(&copy.head.target, budget));
-        if self.attempts == 1 && verdict == Verdict::Ok {
-            if budget.earn(copy.head.caller.tenant_digest()) {
-                handles.tokens(budget);
-            }
-            return Next::End(outcome);
-        }
-        if let Some(paid) = self.paid.take() {
-            let repeated = match verdict {
-                Verdict::LocalReject => Repeated::Refused,
-                Verdict::Ok | Verdict::InputRequired | Verdict::Task => Repeated::Success,
-                _ => Repeated::Failure,
-            };
-            handles.repeated(repeated);
-            if repeated != Repeated::Failure {
-                budget.refund(paid);
-                handles.tokens(budget);
-            }
-            if let (Repeated::Refused, Some(last)) = (repeated, self.last.take()) {
-                self.attempts -= 1;
-                return Next::End(self.outcome(last));
-            }
-        }
-        let failure = Failure {
-            verdict,
-            safe: copy.head.is_safe(),
-            committed: copy.head.is_committed(),
-            attempts: self.attempts,
-            end: copy.head.deadline.end(copy.head.peer.as_ref().and_then(Peer::last_progress)).map(|(end, _)| end),
-        };
-        let make = || self.shared.backoff.make_backoff();
-        let judged = judge(failure, self.shared.attempts.get(), Instant::now(), make, &mut self.backoff).and_then(|repeat| {
-            let Some(Repeat { at, cost }) = repeat else { return Ok(None) };
-            let paid = budget.withdraw(&copy.head.caller, cost).ok_or(Skip::Budget)?;
-            Ok(Some((at, paid)))
-        });
-        match judged {
-            Ok(Some((at, paid))) => {
-                handles.tokens(budget);
-                self.reserved = Some(paid);
-                self.last = Some(outcome);
-                Next::RepeatAt(at)
-            }
-            Ok(None) => Next::End(self.outcome(outcome)),
-            Err(skip) => {
-                handles.skipped(skip);
-                Next::End(self.outcome(outcome))
-            }
-        }
-    }
-
-    /// The call's outcome, which says how many attempts it took.
-    fn outcome(&self, outcome: Outcome<R>) -> Outcome<R> {
-        match outcome {
-            Ok(mut response) => {
-                response.attempts = self.attempts;
-                Ok(response)
-            }
-            Err(error) if self.attempts > 1 => Err(Exhausted::new(self.attempts, error).into()),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl<S, P, R> Drop for Call<S, P, R> {
-    /// A call that is dropped in its backoff has paid for an attempt that is not made.
-    fn drop(&mut self) {
-        if let (Some(unused), Some(copy)) = (self.reserved.take(), &self.copy) {
-            let budget = &self.shared.budget;
-            budget.refund(unused);
-            copy.head.target.cell(&self.shared.slot, || Handles::new(&copy.head.target, budget)).tokens(budget);
-        }
-    }
-}
-
-impl<S, P, R> Call<S, P, R>
-where
-    S: Clone,
-    P: Clone,
-{
-    /// The next attempt: it must not wait, and speaks to the caller in its own name.
-    fn next_attempt(&mut self) -> Option<Readying<S, P>> {
-        let copy = self.copy.as_mut()?;
-        copy.head.attempt = self.attempts;
-        copy.head.admission = Admission::NoWait;
-        copy.head.repeatable = copy.head.is_safe();
-        copy.head.peer = copy.head.peer.as_ref().map(Peer::next_attempt);
-        self.attempts += 1;
-        self.paid = self.reserved.take();
-        Some(Readying::new(S::clone(&self.pristine), copy.clone()))
-    }
-}
-
 impl<S, P, R> Future for RetryFuture<S, P, R>
 where
     S: Service<Request<P>, Response = Response<R>> + Clone,
@@ -262,8 +133,8 @@ where
                 },
                 StateProj::Backoff { sleep } => {
                     ready!(sleep.poll(cx));
-                    let Some(readying) = this.call.next_attempt() else { return Poll::Pending };
-                    this.state.set(State::Readying { readying: Box::new(readying) });
+                    let Some((service, request)) = this.call.next_attempt() else { return Poll::Pending };
+                    this.state.set(State::Readying { readying: Box::new(Readying::new(service, request)) });
                     continue;
                 }
                 // Polled after it was done, as a future must not be.
@@ -286,6 +157,6 @@ where
     S: Service<Request<P>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RetryFuture").field("attempts", &self.call.attempts).finish_non_exhaustive()
+        f.debug_struct("RetryFuture").field("attempts", &self.call.attempts()).finish_non_exhaustive()
     }
 }

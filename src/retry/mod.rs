@@ -48,6 +48,7 @@
 
 mod backoff;
 mod budget;
+mod call;
 mod future;
 mod layer;
 mod policy;

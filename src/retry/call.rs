@@ -1,0 +1,198 @@
+//! What a call remembers from attempt to attempt, and what it does with each outcome.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    Backoff,
+    budget::Withdrawal,
+    layer::{Handles, Repeated, Shared},
+    policy::{Failure, Repeat, Skip, judge},
+};
+use crate::{
+    call::{Admission, Peer, Request, Response, Verdict},
+    error::{BoxError, Exhausted},
+};
+
+pub(super) type Outcome<R> = Result<Response<R>, BoxError>;
+
+/// What follows an attempt.
+pub(super) enum Next<R> {
+    RepeatAt(Instant),
+    End(Outcome<R>),
+}
+
+/// One call, over all its attempts.
+pub(super) struct Call<S, P, R> {
+    /// What a further attempt is made from. `None`: there will be none.
+    copy: Option<Request<P>>,
+    attempts: u32,
+    /// Boxed: a call that goes well at once, as most do, carries a pointer.
+    trouble: Option<Box<Trouble<R>>>,
+    shared: Arc<Shared>,
+    pristine: Arc<S>,
+}
+
+/// What is remembered once an attempt has failed.
+struct Trouble<R> {
+    backoff: Option<Box<dyn Backoff>>,
+    /// The answer that the caller gets if the next attempt is refused.
+    last: Option<Outcome<R>>,
+    payment: Option<Payment>,
+}
+
+/// What the next attempt is paid with, until it begins; then, what it was paid with.
+#[derive(Clone, Copy)]
+enum Payment {
+    Reserved(Withdrawal),
+    Spent(Withdrawal),
+}
+
+impl<R> Default for Trouble<R> {
+    fn default() -> Self {
+        Self { backoff: None, last: None, payment: None }
+    }
+}
+
+impl<S, P, R> Call<S, P, R> {
+    pub(super) const fn new(copy: Option<Request<P>>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
+        Self { copy, attempts: 1, trouble: None, shared, pristine }
+    }
+
+    pub(super) const fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// What follows an attempt's outcome.
+    pub(super) fn settle(&mut self, outcome: Outcome<R>) -> Next<R> {
+        let Some(copy) = &self.copy else { return Next::End(outcome) };
+        let verdict = Verdict::of(&outcome);
+        if self.trouble.is_none() && verdict == Verdict::Ok {
+            self.earn(copy);
+            return Next::End(outcome);
+        }
+        if let Some(last) = self.account(verdict) {
+            return Next::End(self.counted(last));
+        }
+        match self.pay_for_another(verdict) {
+            Ok(Some((at, paid))) => {
+                let trouble = self.trouble.get_or_insert_default();
+                trouble.payment = Some(Payment::Reserved(paid));
+                trouble.last = Some(outcome);
+                Next::RepeatAt(at)
+            }
+            Ok(None) => Next::End(self.counted(outcome)),
+            Err(skip) => {
+                if let Some(handles) = self.handles() {
+                    handles.skipped(skip);
+                }
+                Next::End(self.counted(outcome))
+            }
+        }
+    }
+
+    /// What a call earns that succeeded at once.
+    fn earn(&self, copy: &Request<P>) {
+        let earned = self.shared.budget.earn(copy.head.caller.tenant_digest());
+        if let Some(handles) = self.handles().filter(|_| earned) {
+            handles.tokens(&self.shared.budget);
+        }
+    }
+
+    /// Accounts for a repeated attempt by its verdict. If it was refused, gives the answer that there was before.
+    fn account(&mut self, verdict: Verdict) -> Option<Outcome<R>> {
+        let Payment::Spent(paid) = self.trouble.as_mut()?.payment.take()? else { return None };
+        let repeated = match verdict {
+            Verdict::LocalReject => Repeated::Refused,
+            Verdict::Ok | Verdict::InputRequired | Verdict::Task => Repeated::Success,
+            _ => Repeated::Failure,
+        };
+        let handles = self.handles()?;
+        handles.repeated(repeated);
+        if repeated != Repeated::Failure {
+            self.shared.budget.refund(paid);
+            handles.tokens(&self.shared.budget);
+        }
+        if repeated != Repeated::Refused {
+            return None;
+        }
+        self.attempts -= 1;
+        self.trouble.as_mut()?.last.take()
+    }
+
+    /// When to repeat, and what it was paid with; `None` if there is nothing to repeat.
+    fn pay_for_another(&mut self, verdict: Verdict) -> Result<Option<(Instant, Withdrawal)>, Skip> {
+        let Some(copy) = &self.copy else { return Ok(None) };
+        let (head, shared) = (&copy.head, &self.shared);
+        let last_progress = head.peer.as_ref().and_then(Peer::last_progress);
+        let failure = Failure {
+            verdict,
+            safe: head.is_safe(),
+            committed: head.is_committed(),
+            attempts: self.attempts,
+            end: head.deadline.end(last_progress).map(|(end, _)| end),
+        };
+        let mut series = self.trouble.as_mut().and_then(|trouble| trouble.backoff.take());
+        let make = || shared.backoff.make_backoff();
+        let repeat = judge(failure, shared.attempts.get(), Instant::now(), make, &mut series)?;
+        let Some(Repeat { at, cost }) = repeat else { return Ok(None) };
+        let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
+        self.trouble.get_or_insert_default().backoff = series;
+        if let Some(handles) = self.handles() {
+            handles.tokens(&self.shared.budget);
+        }
+        Ok(Some((at, paid)))
+    }
+
+    /// The call's outcome, which says how many attempts it took.
+    fn counted(&self, outcome: Outcome<R>) -> Outcome<R> {
+        match outcome {
+            Ok(mut response) => {
+                response.attempts = self.attempts;
+                Ok(response)
+            }
+            Err(error) if self.attempts > 1 => Err(Exhausted::new(self.attempts, error).into()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn handles(&self) -> Option<&Handles> {
+        let target = &self.copy.as_ref()?.head.target;
+        Some(target.cell(&self.shared.slot, || Handles::new(target, &self.shared.budget)))
+    }
+}
+
+impl<S, P, R> Drop for Call<S, P, R> {
+    /// A call that is dropped in its backoff has paid for an attempt that is not made.
+    fn drop(&mut self) {
+        if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment) {
+            self.shared.budget.refund(unused);
+            if let Some(handles) = self.handles() {
+                handles.tokens(&self.shared.budget);
+            }
+        }
+    }
+}
+
+impl<S, P, R> Call<S, P, R>
+where
+    S: Clone,
+    P: Clone,
+{
+    /// The next attempt: it must not wait, and speaks to the caller in its own name.
+    pub(super) fn next_attempt(&mut self) -> Option<(S, Request<P>)> {
+        let head = &mut self.copy.as_mut()?.head;
+        head.attempt = self.attempts;
+        head.admission = Admission::NoWait;
+        head.repeatable = head.is_safe();
+        head.peer = head.peer.as_ref().map(Peer::next_attempt);
+        self.attempts += 1;
+        if let Some(payment) = self.trouble.as_mut().and_then(|trouble| trouble.payment.as_mut())
+            && let Payment::Reserved(paid) = *payment
+        {
+            *payment = Payment::Spent(paid);
+        }
+        Some((S::clone(&self.pristine), self.copy.clone()?))
+    }
+}
