@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 use tokio::time::Instant;
 
 use super::{Admit, Machine, Policy, Sample, State, Ticket, Transition};
@@ -17,11 +17,19 @@ use crate::{
 pub(super) struct Cell {
     target: (String, String),
     machine: Mutex<(Machine, Rng)>,
-    labels: [metrics::SharedString; 4],
     states: [Gauge; STATES.len()],
+    transitions: [Counter; EDGES.len()],
 }
 
 const STATES: [State; 3] = [State::Closed, State::Open, State::HalfOpen];
+
+/// The changes that there are.
+const EDGES: [Transition; 4] = [
+    Transition { from: State::Closed, to: State::Open },
+    Transition { from: State::Open, to: State::HalfOpen },
+    Transition { from: State::HalfOpen, to: State::Open },
+    Transition { from: State::HalfOpen, to: State::Closed },
+];
 
 impl State {
     /// The value of the `state`, `from` and `to` labels.
@@ -38,11 +46,14 @@ impl Cell {
     pub(super) fn new(policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
         let labels = labels_of(target);
         let gauge = |state: State| BREAKER_STATE.gauge(labels.iter().cloned().chain([state.as_str().into()]));
+        let counter = |Transition { from, to }: Transition| {
+            BREAKER_TRANSITIONS.counter(labels.iter().cloned().chain([from.as_str().into(), to.as_str().into()]))
+        };
         let cell = Self {
             target: (target.upstream().to_owned(), target.label().to_owned()),
             machine: Mutex::new((Machine::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
             states: STATES.map(gauge),
-            labels,
+            transitions: EDGES.map(counter),
         };
         cell.show(State::Closed);
         cell
@@ -69,10 +80,12 @@ impl Cell {
     }
 
     fn tell(&self, transition: Option<Transition>) {
-        let Some(Transition { from, to }) = transition else { return };
+        let Some(transition) = transition else { return };
+        let Transition { from, to } = transition;
         self.show(to);
-        let edge = [from.as_str().into(), to.as_str().into()];
-        BREAKER_TRANSITIONS.counter(self.labels.iter().cloned().chain(edge)).increment(1);
+        if let Some(edge) = EDGES.iter().position(|edge| *edge == transition) {
+            self.transitions[edge].increment(1);
+        }
         let (upstream, tool) = &self.target;
         match to {
             State::Open => tracing::warn!(upstream, tool, from = from.as_str(), "the circuit breaker opens"),
