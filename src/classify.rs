@@ -7,8 +7,8 @@
 use std::error::Error;
 
 use crate::{
-    call::{CallResult, Response, ResultKind, Verdict},
-    error::{BoxError, Delivery, HttpStatus, Rejected, TimedOut, Transport},
+    call::{CallResult, Response, ResultKind, Verdict, Word},
+    error::{BoxError, Delivery, HttpStatus, Rejected, TimedOut, Transport, find},
 };
 
 /// The JSON-RPC codes that have a meaning of their own, from the specification of all revisions.
@@ -48,13 +48,20 @@ impl Verdict {
         }
     }
 
-    /// The verdict on an answer: the handler's word if it gave one, else what the answer looks like.
+    /// The verdict on an answer: the handler's word if it gave one, else what the answer looks like. A result that says that it
+    /// is a success outranks an earlier *throttled* or *not sent*.
     pub fn of_answer<R: CallResult>(response: &Response<R>) -> Self {
-        if let Some(word) = response.word {
-            return word.verdict();
+        let kind = response.result.as_ref().map(CallResult::kind);
+        let success = matches!(kind, Ok(ResultKind::Complete | ResultKind::InputRequired | ResultKind::Task));
+        match response.word {
+            // A call that worked out in the end has happened, whatever was said on the way: to repeat it would be a second
+            // effect. Doubt stays.
+            Some(Word::Throttled { .. } | Word::NotSent) if success => {}
+            Some(word) => return word.verdict(),
+            None => {}
         }
-        match response.result.as_ref().map(CallResult::kind) {
-            Ok(ResultKind::Complete) => Self::Ok,
+        match kind {
+            Ok(ResultKind::Complete | ResultKind::Unstated) => Self::Ok,
             Ok(ResultKind::ToolError) => Self::ToolError,
             Ok(ResultKind::InputRequired) => Self::InputRequired,
             Ok(ResultKind::Task) => Self::Task,
@@ -125,6 +132,17 @@ impl Verdict {
     }
 }
 
+/// What a handler's error says, given its word: an error of the handler's own stack further in, or one that follows a doubt, says
+/// nothing about whether this call had an effect.
+pub(crate) fn handlers(error: BoxError, word: Option<Word>) -> BoxError {
+    let doubt = match Verdict::of_error(&*error) {
+        Verdict::Ambiguous { .. } => false,
+        Verdict::LocalReject => find::<Rejected>(&*error).is_some() || word == Some(Word::Ambiguous),
+        _ => word == Some(Word::Ambiguous),
+    };
+    if doubt { Transport::unknown(error).into() } else { error }
+}
+
 /// What a service that failed to become ready says of the call that waited for it: whatever the error, nothing was sent.
 pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();
@@ -142,7 +160,6 @@ mod tests {
     use crate::{
         call::ErrorObject,
         error::{Clock, Exhausted, Panicked, Reason},
-        outcome::Word,
     };
 
     const OVERLOAD: Verdict = Verdict::Ambiguous { retry_after: None, overload: true };
@@ -224,10 +241,26 @@ mod tests {
 
     #[test]
     fn the_handlers_word_outranks_the_look_of_its_answer() {
-        let says = |word| Verdict::of_answer(&Response::new(Answer(ResultKind::ToolError)).with_word(word));
+        let answered = |kind, word| Verdict::of_answer(&Response::new(Answer(kind)).with_word(word));
+        let says = |word| answered(ResultKind::ToolError, word);
         let retry_after = Some(Duration::from_secs(1));
         assert_eq!(says(Word::Throttled { retry_after }), Verdict::Throttled { retry_after });
         assert_eq!(says(Word::NotSent), Verdict::NotSent);
         assert_eq!(says(Word::Ambiguous), Verdict::AMBIGUOUS);
+        assert_eq!(answered(ResultKind::Unstated, Word::NotSent), Verdict::NotSent);
+        assert_eq!(answered(ResultKind::Complete, Word::NotSent), Verdict::Ok);
+        assert_eq!(answered(ResultKind::Task, Word::Throttled { retry_after }), Verdict::Task);
+        assert_eq!(answered(ResultKind::Complete, Word::Ambiguous), Verdict::AMBIGUOUS);
+    }
+
+    #[test]
+    fn a_handlers_error_cannot_say_that_nothing_happened_after_a_doubt() {
+        let of = |error: BoxError, word| Verdict::of_error(&*handlers(error, word));
+        let not_sent = || Transport::not_sent("refused").into();
+        assert_eq!(of(not_sent(), None), Verdict::NotSent);
+        assert_eq!(of(not_sent(), Some(Word::Ambiguous)), Verdict::AMBIGUOUS);
+        // A refusal by a stack that the handler itself calls through is not this stack's.
+        assert_eq!(of(Rejected::new("quota", Reason::Quota).into(), None), Verdict::AMBIGUOUS);
+        assert_eq!(of(tower::load_shed::error::Overloaded::new().into(), None), Verdict::LocalReject);
     }
 }

@@ -25,8 +25,10 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! The word goes into a slot that the attempt's future carries and that exists only in this process: nothing of it is on the
-//! wire, so there is nothing to forge and nothing to strip. It is heard from the task that runs the handler, not from tasks
+//! The word goes into a slot that the attempt's future carries and that exists only in this process: it never travels, so
+//! there is nothing to forge and nothing to strip. What the stack makes of it, the caller may read in the answer's facts
+//! (see [`rescue`](crate::rescue)). It counts with an answer; with an error, only [`ambiguous`] does. A result that says that
+//! it is a success takes *throttled* and *not sent* back. It is heard from the task that runs the handler, not from tasks
 //! that the handler spawns; there, pass it back and say it in the handler. A plain service, which answers with a
 //! [`Response`](crate::call::Response), may also use [`with_word`](crate::call::Response::with_word).
 
@@ -50,13 +52,6 @@ pub fn not_sent() {
 /// other word of the same attempt: once in doubt, always in doubt.
 pub fn ambiguous() {
     say(Word::Ambiguous);
-}
-
-/// Takes back what was said of an attempt that worked out in the end: it has happened after all. Doubt stays.
-pub(crate) fn succeeded() {
-    if !matches!(SLOT.get(), None | Some(Some(Word::Ambiguous))) {
-        SLOT.set(Some(None));
-    }
 }
 
 thread_local! {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     call::{CallResult, Response, Verdict},
+    classify::handlers,
     error::BoxError,
     metrics::{Durations, ErrorType},
     outcome::{self, Word},
@@ -66,7 +67,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let poll = outcome::listen(this.word, || this.inner.poll(cx));
-        let mut outcome = ready!(poll).map_err(Into::into);
+        let mut outcome = ready!(poll).map_err(|error| handlers(error.into(), *this.word));
         let completed = Instant::now();
         if let Ok(response) = &mut outcome {
             response.completed = Some(completed);

@@ -46,7 +46,7 @@ pub struct Peer {
 struct Channel {
     notify: Box<dyn Notify>,
     opened: Instant,
-    /// The attempt that may speak; `CLOSED` once the call has ended.
+    /// The attempt that may speak; `SILENT` between attempts and once the call has ended.
     live: AtomicU32,
     committed: AtomicBool,
     /// Nanoseconds since `opened`, plus one; zero before any progress.
@@ -55,7 +55,7 @@ struct Channel {
     highest: Mutex<Option<f64>>,
 }
 
-const CLOSED: u32 = u32::MAX;
+const SILENT: u32 = u32::MAX;
 
 impl Peer {
     /// The peer of a call's first attempt.
@@ -85,22 +85,25 @@ impl Peer {
     ///
     /// The transport's, if it could not take the notification.
     pub async fn progress(&self, progress: Progress) -> Result<(), BoxError> {
-        if !self.is_open() || !self.advance(progress.progress) {
+        if !self.advance(progress.progress) {
             return Ok(());
         }
-        self.commit();
-        let at = u64::try_from(self.channel.opened.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
-        self.channel.last_progress.store(at + 1, Ordering::Release);
         self.channel.notify.progress(progress).await
     }
 
+    /// Takes a step, if this attempt may speak and the step goes forward. Under the lock, so that no step falls between an
+    /// attempt's end and the question whether the call is committed.
     fn advance(&self, progress: f64) -> bool {
         let mut highest = self.channel.highest.lock().unwrap_or_else(PoisonError::into_inner);
         let grown = !progress.is_nan() && highest.is_none_or(|highest| progress > highest);
-        if grown {
-            *highest = Some(progress);
+        if !grown || !self.is_open() {
+            return false;
         }
-        grown
+        *highest = Some(progress);
+        self.commit();
+        let at = u64::try_from(self.channel.opened.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
+        self.channel.last_progress.store(at + 1, Ordering::Release);
+        true
     }
 
     /// Marks the call committed: something of its outcome has reached the caller (partial content, say).
@@ -121,15 +124,16 @@ impl Peer {
 
     /// The next attempt's peer; this one is closed.
     #[must_use]
-    pub fn next_attempt(&self) -> Self {
+    pub(crate) fn next_attempt(&self) -> Self {
         let attempt = self.attempt + 1;
         self.channel.live.store(attempt, Ordering::Release);
         Self { channel: self.channel.clone(), attempt }
     }
 
-    /// Closes the peers of all attempts: the call has ended.
-    pub fn close(&self) {
-        self.channel.live.store(CLOSED, Ordering::Release);
+    /// Ends the attempt under way, or the call: nothing that is said by a peer of it is heard any more.
+    pub(crate) fn silence(&self) {
+        let _settled = self.channel.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        self.channel.live.store(SILENT, Ordering::Release);
     }
 }
 
@@ -177,7 +181,7 @@ mod tests {
         second.progress(step(1.0)).await.unwrap();
         second.progress(step(f64::NAN)).await.unwrap();
         second.progress(step(3.0)).await.unwrap();
-        second.close();
+        second.silence();
         second.progress(step(4.0)).await.unwrap();
         assert_eq!(*heard.0.lock().unwrap(), [2.0, 3.0]);
     }

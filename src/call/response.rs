@@ -100,6 +100,9 @@ impl std::error::Error for ErrorObject {}
 /// What kind of answer a result is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultKind {
+    /// A result that does not say whether it is a success: for the handler's own types. Taken for one, unless the handler
+    /// says otherwise (see [`outcome`](crate::outcome)).
+    Unstated,
     /// `resultType` is `complete`, or absent.
     Complete,
     /// A tool result with `isError: true`.
@@ -119,7 +122,7 @@ pub enum ResultKind {
 pub trait CallResult: Sized {
     /// What kind of answer this is.
     fn kind(&self) -> ResultKind {
-        ResultKind::Complete
+        ResultKind::Unstated
     }
 
     /// A tool result with `isError: true` that says `text` to the model and carries `meta` (one object under our own `_meta`

@@ -85,6 +85,12 @@ where
 {
     /// The slot and the readied service, or why there is none.
     fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, BoxError>> {
+        // First: a slot that comes free at the deadline comes too late.
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(refusal(Reason::Deadline).into()));
+        }
         if self.permit.is_none() {
             match self.slot.as_mut().poll(cx) {
                 Poll::Ready(Ok(permit)) => self.permit = Some(permit),
@@ -98,10 +104,7 @@ where
         {
             return Poll::Ready(ready.map(|()| permit));
         }
-        match &mut self.deadline {
-            Some(deadline) => deadline.as_mut().poll(cx).map(|()| Err(refusal(Reason::Deadline).into())),
-            None => Poll::Pending,
-        }
+        Poll::Pending
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::layer::Handles;
 use crate::{
-    call::Response,
+    call::{Response, Verdict},
     error::{BoxError, Reason, Rejected, find},
     metrics::ErrorType,
 };
@@ -50,10 +50,12 @@ impl Open {
             _ => Instant::now(),
         };
         self.finish(ErrorType::of(outcome), completed);
-        if let Err(error) = outcome {
+        if let Err(error) = outcome
+            && Verdict::of_error(&**error) == Verdict::LocalReject
+        {
             if let Some(rejected) = find::<Rejected>(&**error) {
                 self.handles.rejected(rejected.layer(), rejected.reason());
-            } else if find::<tower::load_shed::error::Overloaded>(&**error).is_some() {
+            } else {
                 self.handles.rejected("load_shed", Reason::Shed);
             }
         }

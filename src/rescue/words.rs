@@ -38,7 +38,7 @@ pub(super) struct Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         if let Some(peer) = &self.peer {
-            peer.close();
+            peer.silence();
         }
     }
 }
@@ -107,7 +107,7 @@ impl Scene {
     /// The answer to a call that no handler answered.
     fn told<R: CallResult>(&self, error: &BoxError, verdict: Verdict) -> Response<R> {
         let attempts = find::<Exhausted>(&**error).map_or(1, |exhausted| exhausted.attempts);
-        let rejected = find::<Rejected>(&**error);
+        let rejected = find::<Rejected>(&**error).filter(|_| verdict == Verdict::LocalReject);
         let told = match rejected {
             Some(rejected) => self.refused(rejected),
             None => self.lost(error, verdict),

@@ -93,6 +93,8 @@ impl Budget {
     fn put(&self, share: Digest, tokens: u32) {
         let mut state = self.lock();
         state.tokens = state.tokens.saturating_add(tokens).min(self.capacity);
+        // Who has no share of its own may have drawn on the common one.
+        let share = if state.used.contains_key(&share) { share } else { Caller::nobody() };
         if let Some(used) = state.used.get_mut(&share) {
             *used = used.saturating_sub(tokens);
             if *used == 0 {

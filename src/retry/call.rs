@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     call::{Admission, Peer, Request, Response, Verdict},
-    error::{BoxError, Exhausted},
+    error::{BoxError, Exhausted, Transport},
 };
 
 pub(super) type Outcome<R> = Result<Response<R>, BoxError>;
@@ -40,6 +40,8 @@ struct Trouble<R> {
     /// The answer that the caller gets if the next attempt is refused.
     last: Option<Outcome<R>>,
     payment: Option<Payment>,
+    /// Whether the outcome of an attempt was in doubt: then it may have happened, whatever a later attempt says.
+    doubt: bool,
 }
 
 /// What the next attempt is paid with, until it begins; then, what it was paid with.
@@ -51,7 +53,7 @@ enum Payment {
 
 impl<R> Default for Trouble<R> {
     fn default() -> Self {
-        Self { backoff: None, last: None, payment: None }
+        Self { backoff: None, last: None, payment: None, doubt: false }
     }
 }
 
@@ -79,6 +81,7 @@ impl<S, P, R> Call<S, P, R> {
             Ok(Some((at, paid))) => {
                 let trouble = self.trouble.get_or_insert_default();
                 trouble.payment = Some(Payment::Reserved(paid));
+                trouble.doubt |= matches!(verdict, Verdict::Ambiguous { .. });
                 trouble.last = Some(outcome);
                 Next::RepeatAt(at)
             }
@@ -118,13 +121,22 @@ impl<S, P, R> Call<S, P, R> {
             return None;
         }
         self.attempts -= 1;
-        self.trouble.as_mut()?.last.take()
+        let mut last = self.trouble.as_mut()?.last.take()?;
+        if let Ok(response) = &mut last {
+            // The caller has waited since.
+            response.completed = None;
+        }
+        Some(last)
     }
 
     /// When to repeat, and what it was paid with; `None` if there is nothing to repeat.
     fn pay_for_another(&mut self, verdict: Verdict) -> Result<Option<(Instant, Withdrawal)>, Skip> {
         let Some(copy) = &self.copy else { return Ok(None) };
         let (head, shared) = (&copy.head, &self.shared);
+        if let Some(peer) = &head.peer {
+            // Whether the call is committed is settled here: what this attempt says from now on goes nowhere.
+            peer.silence();
+        }
         let last_progress = head.peer.as_ref().and_then(Peer::last_progress);
         let failure = Failure {
             verdict,
@@ -145,9 +157,17 @@ impl<S, P, R> Call<S, P, R> {
         Ok(Some((at, paid)))
     }
 
-    /// The call's outcome, which says how many attempts it took.
+    /// The call's outcome, which says how many attempts it took, and does not forget a doubt.
     fn counted(&self, outcome: Outcome<R>) -> Outcome<R> {
+        let verdict = Verdict::of(&outcome);
+        let denies = verdict.is_unexecuted() || matches!(verdict, Verdict::ClientFault | Verdict::Denied);
+        let doubt = denies && self.trouble.as_ref().is_some_and(|trouble| trouble.doubt);
         match outcome {
+            Ok(mut response) if doubt => {
+                (response.verdict, response.attempts) = (Some(Verdict::AMBIGUOUS), self.attempts);
+                Ok(response)
+            }
+            Err(error) if doubt => Err(Exhausted::new(self.attempts, Transport::unknown(error).into()).into()),
             Ok(mut response) => {
                 response.attempts = self.attempts;
                 Ok(response)
@@ -185,7 +205,7 @@ where
         let head = &mut self.copy.as_mut()?.head;
         head.attempt = self.attempts;
         head.admission = Admission::NoWait;
-        head.repeatable = head.is_safe();
+        head.repeatable = self.attempts + 1 < self.shared.attempts.get() && head.is_safe();
         head.peer = head.peer.as_ref().map(Peer::next_attempt);
         self.attempts += 1;
         if let Some(payment) = self.trouble.as_mut().and_then(|trouble| trouble.payment.as_mut())

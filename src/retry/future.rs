@@ -87,6 +87,12 @@ impl<S, P> Readying<S, P> {
         S: Service<Request<P>, Response = Response<R>>,
         S::Error: Into<BoxError>,
     {
+        // First: a service that becomes ready at the deadline does so too late.
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Err(Rejected::new("retry", Reason::Deadline).into()));
+        }
         let Some(request) = &mut self.request else { return Poll::Pending };
         match self.service.poll_ready(cx) {
             Poll::Ready(Ok(())) => {}
@@ -94,14 +100,7 @@ impl<S, P> Readying<S, P> {
             Poll::Pending if request.head.admission == Admission::NoWait => {
                 return Poll::Ready(Err(Rejected::new("retry", Reason::NoSlot).into()));
             }
-            Poll::Pending => {
-                let deadline = match &mut self.deadline {
-                    Some(deadline) => deadline.as_mut(),
-                    None => return Poll::Pending,
-                };
-                ready!(deadline.poll(cx));
-                return Poll::Ready(Err(Rejected::new("retry", Reason::Deadline).into()));
-            }
+            Poll::Pending => return Poll::Pending,
         }
         request.head.attempt_at = Instant::now();
         match self.request.take() {

@@ -16,9 +16,8 @@ use tower::Service;
 
 use super::model::error_object;
 use crate::{
-    call::{CallResult, Notify, Progress, Request, Response, ResultKind},
+    call::{Notify, Progress, Request, Response},
     error::BoxError,
-    outcome,
 };
 
 /// The parameters of a call: rmcp's own structs, as they came.
@@ -79,11 +78,6 @@ impl<H: ServerHandler> Service<Request<Call<H>>> for Handler {
             }
             let result = ::rmcp::Service::<RoleServer>::handle_request(&*handler, request, context).await;
             abandoned.disarm();
-            // rmcp's results say whether they are failures, so a word that was said before a success is out of date: to
-            // repeat the call for it would be a second effect.
-            if result.as_ref().is_ok_and(|result| result.kind() != ResultKind::ToolError) {
-                outcome::succeeded();
-            }
             Ok(Response::from_result(result.map_err(error_object)))
         })
     }

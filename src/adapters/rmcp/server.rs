@@ -33,7 +33,7 @@ use super::{
     model::{annotations, error_data, learn},
 };
 use crate::{
-    call::{Arrival, Caller, Identify, Method, OneTenant, Peer, Request, Target},
+    call::{Arrival, Caller, Identify, Method, OneTenant, Peer, Request, Target, Verdict},
     catalogue::{Catalogue, Scope},
     stack::{Stack, StackService},
 };
@@ -166,7 +166,10 @@ impl<H: ServerHandler> Server<H> {
             tracing::error!(error = &*error, "the stack is out of order");
             ErrorData::internal_error("the server cannot take calls", None)
         })?;
-        if let (Some(slot), Some(refusal), Err(error)) = (reject, response.refusal, &response.result) {
+        // Only where the handler never saw the call: whatever it sent, a notification, has begun the HTTP response.
+        if let (Some(slot), Some(refusal), Err(error)) = (reject, response.refusal, &response.result)
+            && response.verdict == Some(Verdict::LocalReject)
+        {
             slot.set(refusal, &id, error);
         }
         let result = response.result.map_err(error_data)?;
