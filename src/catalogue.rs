@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -37,6 +40,8 @@ pub struct Catalogue {
     names: ArcSwap<Names>,
     /// Learning is rare and takes its turn; resolving never waits for it.
     learning: Mutex<()>,
+    /// Whether it has been told that the catalogue is full.
+    full: AtomicBool,
 }
 
 type ByName = HashMap<Arc<str>, Arc<Target>>;
@@ -80,6 +85,7 @@ impl Catalogue {
             policies: HashMap::new(),
             names: ArcSwap::default(),
             learning: Mutex::new(()),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -88,22 +94,29 @@ impl Catalogue {
     #[must_use]
     pub fn trust_annotations(mut self) -> Self {
         self.trust_annotations = true;
-        self
+        self.declared()
     }
 
     /// Learns at most `capacity` names; the others share one entry per method.
     #[must_use]
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
-        self
+        self.declared()
     }
 
     /// The operator's word on one tool, which holds whenever a tool of this name is learned; the name is known from now on.
     #[must_use]
     pub fn tool(mut self, name: impl Into<String>, policy: TargetPolicy) -> Self {
-        let name = name.into();
-        self.policies.insert(name.clone(), policy);
-        self.learn(&Method::ToolsCall, Scope::Public, [(name.as_str(), Annotations::default())]);
+        self.policies.insert(name.into(), policy);
+        self.declared()
+    }
+
+    /// Starts anew with what the operator has declared, which takes nothing from the capacity.
+    fn declared(mut self) -> Self {
+        let target = |name: &String| (name.as_str().into(), Arc::new(self.target(&Method::ToolsCall, name)));
+        let declared: ByName = self.policies.keys().map(target).collect();
+        let tools = HashMap::from([(Scope::Public, declared)]);
+        self.names = ArcSwap::from_pointee(Names { tools, ..Names::default() });
         self
     }
 
@@ -144,6 +157,9 @@ impl Catalogue {
                 continue;
             }
             if names.count >= self.capacity {
+                if self.full.swap(true, Ordering::Relaxed) {
+                    break;
+                }
                 let (upstream, capacity) = (&*self.upstream, self.capacity);
                 tracing::warn!(upstream, capacity, "the catalogue is full; further names share one entry");
                 break;
@@ -230,6 +246,20 @@ mod tests {
         assert!(catalogue.known(&Method::ToolsCall, "b", None).is_some());
         assert!(catalogue.known(&Method::ToolsCall, "c", None).is_none());
         assert_eq!(catalogue.names.load().count, 2);
+    }
+
+    #[test]
+    fn a_catalogue_may_be_built_in_any_order() {
+        let safe = TargetPolicy { safe: Some(true), ..TargetPolicy::default() };
+        let catalogue = Catalogue::new("up")
+            .tool("a", TargetPolicy::default())
+            .tool("b", TargetPolicy::default())
+            .tool("b", safe)
+            .capacity(1)
+            .trust_annotations();
+        public(&catalogue, ["a", "c", "d"]);
+        let safe = |name| catalogue.known(&Method::ToolsCall, name, None).map(|target| target.is_safe());
+        assert_eq!([safe("a"), safe("b"), safe("c"), safe("d")], [Some(true), Some(true), Some(true), None]);
     }
 
     #[test]

@@ -66,12 +66,13 @@ pub struct Rejected {
     reason: Reason,
     retry_after: Option<Duration>,
     allowance: Option<Allowance>,
+    never: bool,
 }
 
 impl Rejected {
     /// A refusal by the layer named `layer` (the name of its module: `quota`, `breaker`, ...).
     pub const fn new(layer: &'static str, reason: Reason) -> Self {
-        Self { layer, reason, retry_after: None, allowance: None }
+        Self { layer, reason, retry_after: None, allowance: None, never: false }
     }
 
     /// The same, saying when the same call may be let through.
@@ -85,6 +86,13 @@ impl Rejected {
     #[must_use]
     pub const fn allowing(mut self, allowance: Allowance) -> Self {
         self.allowance = Some(allowance);
+        self
+    }
+
+    /// The same, saying that no waiting helps: the limit never admits a call of this cost.
+    #[must_use]
+    pub const fn never(mut self) -> Self {
+        self.never = true;
         self
     }
 
@@ -105,7 +113,7 @@ impl Rejected {
 
     /// Whether no waiting helps: a limit that never admits a call of this cost.
     pub const fn is_final(&self) -> bool {
-        matches!(self.reason, Reason::Quota | Reason::RateLimit) && self.retry_after.is_none()
+        self.never
     }
 
     /// What the limit allows, if the layer has a limit that can be said in calls per time.

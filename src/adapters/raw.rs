@@ -2,7 +2,8 @@
 //!
 //! For all that is not Rust. A typed model drops what it does not know; here a message goes on byte for byte, number
 //! spelling, unknown members and `_meta` included. Only what layers need is read: the method, the name, and whether an
-//! answer is a failure. An answer is written anew only where the stack itself has something to say.
+//! answer is a failure. An answer is written anew only where the stack itself has something to say (numbers may then be spelt
+//! otherwise, but for the id).
 //!
 //! ```
 //! use bytes::Bytes;
@@ -50,6 +51,8 @@ pub struct RawCall {
     name: Option<String>,
 }
 
+const NOT_ONE: &str = "not a JSON-RPC request: one object with one of each member is expected, not a batch";
+
 #[derive(Deserialize)]
 struct RequestView<'a> {
     #[serde(borrow)]
@@ -72,14 +75,18 @@ impl RawCall {
     /// # Errors
     ///
     /// The JSON-RPC error to answer with: -32700 for what is not JSON, -32600 for what is not one request with a string or a
-    /// number as its id: a batch, a notification, a response.
+    /// number as its id: a batch, a notification, a response; -32602 for params that are not one object with one name.
     pub fn parse(message: Bytes) -> Result<Self, ErrorObject> {
         let invalid = |what| ErrorObject::new(code::INVALID_REQUEST, what);
         let view: RequestView<'_> = match serde_json::from_slice(&message) {
             Ok(view) => view,
-            Err(error) if error.is_data() => return Err(invalid("not a JSON-RPC request: one object is expected, not a batch")),
+            Err(error) if error.is_data() => return Err(invalid(NOT_ONE)),
             Err(_) => return Err(ErrorObject::new(code::PARSE_ERROR, "the message is not valid JSON")),
         };
+        // serde would take an array for the members in their order.
+        if message.trim_ascii_start().first() != Some(&b'{') {
+            return Err(invalid(NOT_ONE));
+        }
         let method = view.method.ok_or_else(|| invalid("the request has no method"))?;
         let id =
             view.id.map(RawValue::get).filter(|id| id.starts_with(['"', '-']) || id.starts_with(|c: char| c.is_ascii_digit()));
@@ -87,8 +94,11 @@ impl RawCall {
         let method = Method::from_wire(&method);
         let name = match (&method, view.params) {
             (Method::ToolsCall | Method::PromptsGet, Some(params)) => {
-                let params: Option<ParamsView<'_>> = serde_json::from_str(params.get()).ok();
-                params.and_then(|params| params.name).map(Cow::into_owned)
+                // What we cannot read, the upstream might read otherwise: a second `name`, say, and so past a limit.
+                let object = Some(params.get()).filter(|params| params.starts_with('{')).unwrap_or_default();
+                let params: ParamsView<'_> = serde_json::from_str(object)
+                    .map_err(|_| ErrorObject::new(code::INVALID_PARAMS, "the params must be one object with one name"))?;
+                params.name.map(Cow::into_owned)
             }
             _ => None,
         };
@@ -107,7 +117,7 @@ impl RawCall {
     pub fn answer(&self, response: Response<RawAnswer>) -> Bytes {
         let (member, body) = match response.result {
             Ok(RawAnswer { body: Body::AsItCame(message), .. }) => return message,
-            Ok(RawAnswer { body: Body::Made(result), .. }) => ("result", result),
+            Ok(RawAnswer { body: Body::Made(member, body), .. }) => (member, body),
             Err(ErrorObject { code, message, data: None }) => ("error", json!({ "code": code, "message": message })),
             Err(ErrorObject { code, message, data }) => ("error", json!({ "code": code, "message": message, "data": data })),
         };
@@ -130,8 +140,8 @@ pub struct RawAnswer {
 enum Body {
     /// The whole message.
     AsItCame(Bytes),
-    /// The `result` of a message that is still to be written.
-    Made(Value),
+    /// The `result` or `error` of a message that is still to be written, under the id of the caller's own spelling.
+    Made(&'static str, Value),
 }
 
 #[derive(Deserialize)]
@@ -188,7 +198,7 @@ impl CallResult for RawAnswer {
 
     fn tool_error(text: String, meta: Value) -> Option<Self> {
         let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true, "_meta": { META_KEY: meta } });
-        Some(Self { body: Body::Made(result), kind: ResultKind::ToolError })
+        Some(Self { body: Body::Made("result", result), kind: ResultKind::ToolError })
     }
 
     fn add_notice(&mut self, text: &str, meta: Value) {
@@ -210,7 +220,12 @@ impl CallResult for RawAnswer {
             error.insert("message".to_owned(), json!(format!("{said}. {text}")));
             error.entry("data").or_insert_with(|| json!({ META_KEY: meta }));
         }
-        self.body = Body::AsItCame(answer.to_string().into());
+        for member in ["result", "error"] {
+            if let Some(body) = answer.get_mut(member) {
+                self.body = Body::Made(member, body.take());
+                return;
+            }
+        }
     }
 }
 
@@ -225,9 +240,14 @@ mod tests {
     #[test]
     fn what_is_not_one_request_is_refused_with_the_code_that_says_so() {
         assert_eq!(parse("{"), Err(code::PARSE_ERROR));
+        for params in [r#"["t"]"#, r#"{"name":7}"#, r#"{"name":"a","name":"b"}"#] {
+            let message = format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#);
+            assert_eq!(RawCall::parse(message.into()).unwrap_err().code, code::INVALID_PARAMS, "{params}");
+        }
         for message in [
             "[]",
             "1",
+            r#"[1,"ping",{}]"#,
             r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
             r#"{"jsonrpc":"2.0","id":1}"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
@@ -270,8 +290,11 @@ mod tests {
         answer.add_notice("", json!({}));
         assert_eq!(answer.body, Body::AsItCame(Bytes::from_static(came.as_bytes())));
         answer.add_notice("Careful.", json!({ "class": "outcome_unknown" }));
-        let Body::AsItCame(message) = answer.body else { panic!("it has a body") };
-        let message: Value = serde_json::from_slice(&message).unwrap();
+        let id = "123456789012345678901234567890";
+        let call = RawCall::parse(format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#).into()).unwrap();
+        let message = String::from_utf8(call.answer(Response::new(answer)).to_vec()).unwrap();
+        assert!(message.contains(&format!("\"id\":{id},")), "{message}");
+        let message: Value = serde_json::from_str(&message).unwrap();
         assert_eq!(message["error"]["message"], "boom. Careful.");
         assert_eq!(message["error"]["data"][META_KEY]["class"], "outcome_unknown");
     }

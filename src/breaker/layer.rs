@@ -30,10 +30,12 @@ impl BreakerLayer {
         Self { policy: None, seed: None, slot: Slot::new() }
     }
 
-    /// Draws the cool-downs from a fixed seed, for tests that are to be repeated.
+    /// Draws the cool-downs from a fixed seed, for tests that are to be repeated. The layer then has breakers of its own, apart
+    /// from the one it was made of.
     #[must_use]
     pub fn seeded(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self.slot = Slot::new();
         self
     }
 }

@@ -59,6 +59,7 @@ macro_rules! methods {
 
 enum Trait {
     Read,
+    Idempotent,
     Lifecycle,
 }
 
@@ -80,13 +81,13 @@ methods! {
     /// Lists the children of a directory resource (skills extension).
     ResourcesDirectoryRead = "resources/directory/read" Read;
     /// Subscribes to a resource (revisions up to 2025-11-25).
-    ResourcesSubscribe = "resources/subscribe";
+    ResourcesSubscribe = "resources/subscribe" Idempotent;
     /// Ends such a subscription.
-    ResourcesUnsubscribe = "resources/unsubscribe";
+    ResourcesUnsubscribe = "resources/unsubscribe" Idempotent;
     /// Completes an argument.
     CompletionComplete = "completion/complete" Read;
     /// Sets the level of log messages (revisions up to 2025-11-25).
-    LoggingSetLevel = "logging/setLevel";
+    LoggingSetLevel = "logging/setLevel" Idempotent;
     /// The handshake (revisions up to 2025-11-25).
     Initialize = "initialize" Lifecycle;
     /// What the server can do (2026-07-28).
@@ -104,7 +105,7 @@ methods! {
     /// Answers what a task asks.
     TasksUpdate = "tasks/update";
     /// Ends a task.
-    TasksCancel = "tasks/cancel";
+    TasksCancel = "tasks/cancel" Idempotent;
     /// Lists the skills (skills extension).
     SkillsList = "skills/list" Read;
     /// One skill (skills extension).
@@ -115,6 +116,12 @@ impl Method {
     /// Whether the method only reads, by its definition: repeating it is safe whoever serves it.
     pub const fn is_read(&self) -> bool {
         self.has(Trait::Read)
+    }
+
+    /// Whether a second call has no effect beyond the first, by the method's definition: it only reads, or it sets what it
+    /// would set again.
+    pub const fn is_repeatable(&self) -> bool {
+        self.is_read() || self.has(Trait::Idempotent)
     }
 
     /// Whether the method keeps the connection itself alive (`initialize`, `server/discover`, `ping`). Such calls are exempt

@@ -131,12 +131,12 @@ impl Target {
         self.policy
     }
 
-    /// Whether a call whose outcome is unknown may be repeated: the operator's word, else a method that only reads, else the
-    /// tool's own annotations where the operator trusts them.
+    /// Whether a call whose outcome is unknown may be repeated: the operator's word, else a method that is safe by its
+    /// definition, else the tool's own annotations where the operator trusts them.
     pub fn is_safe(&self) -> bool {
         self.policy.safe.unwrap_or_else(|| {
             let Annotations { read_only, idempotent } = self.annotations();
-            self.method.is_read() || (self.trusted && (read_only == Some(true) || idempotent == Some(true)))
+            self.method.is_repeatable() || (self.trusted && (read_only == Some(true) || idempotent == Some(true)))
         })
     }
 
@@ -169,6 +169,7 @@ impl fmt::Display for Target {
         match &self.name {
             Some(name) => write!(f, "\"{name}\" on \"{}\"", self.upstream),
             None if self.method == Method::ToolsCall => write!(f, "the tool on \"{}\"", self.upstream),
+            None if matches!(self.method, Method::Custom(_)) => write!(f, "the request on \"{}\"", self.upstream),
             None => write!(f, "{} on \"{}\"", self.method.label(), self.upstream),
         }
     }

@@ -32,10 +32,12 @@ impl ConcurrencyLayer {
         Self { limit: None, queue: 0, slot: Slot::new() }
     }
 
-    /// At most `places` attempts wait per target; with 0, who finds no slot free is refused.
+    /// At most `places` attempts wait per target; with 0, who finds no slot free is refused. The layer then has slots of its
+    /// own, apart from the one it was made of.
     #[must_use]
     pub fn queue(mut self, places: u32) -> Self {
         self.queue = places;
+        self.slot = Slot::new();
         self
     }
 }

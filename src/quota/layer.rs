@@ -77,7 +77,9 @@ impl QuotaLayer {
         self.store.overflows()
     }
 
+    /// Other limits, other cells: what was counted under the old ones means nothing under these.
     fn with(mut self, scope: Scope, quota: Quota) -> Self {
+        self.store = Arc::new(Store::new(self.store.capacity()));
         self.limits.0[scope as usize] = Some(Limit {
             gcra: Gcra::new(quota),
             allowance: Allowance { calls: quota.burst_size().get(), per: quota.burst_size_replenished_in() },
@@ -143,7 +145,10 @@ impl Limits {
             Some(Check { key: scope.key(head, shared), gcra, cost: NonZeroU32::MIN })
         });
         store.admit(now, &checks).map_err(|refused| {
-            let rejected = Rejected::new("quota", Reason::Quota).retry_after(refused.retry_after);
+            let rejected = match refused.retry_after {
+                Some(delay) => Rejected::new("quota", Reason::Quota).retry_after(Some(delay)),
+                None => Rejected::new("quota", Reason::Quota).never(),
+            };
             match self.0[refused.index] {
                 Some(limit) => rejected.allowing(limit.allowance),
                 None => rejected,

@@ -109,6 +109,11 @@ impl Store {
         Ok(())
     }
 
+    /// How many cells there is room for.
+    pub(crate) const fn capacity(&self) -> usize {
+        self.cells_per_shard * SHARDS
+    }
+
     /// Cells stored, fresh ones that no sweep has met yet included. Takes every lock in turn.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()

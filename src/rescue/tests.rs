@@ -70,7 +70,7 @@ async fn a_refusal_says_the_limit_and_when_to_come_back() {
 
 #[tokio::test]
 async fn a_call_that_no_waiting_helps_is_not_asked_to_wait() {
-    let (text, facts, _) = told(Rejected::new("quota", Reason::Quota)).await;
+    let (text, facts, _) = told(Rejected::new("quota", Reason::Quota).never()).await;
     assert!(text.ends_with("allows no call of this cost, ever. Nothing was done. Do not call it again like this."), "{text}");
     assert_eq!(facts["retryable"], false);
 }

@@ -18,6 +18,10 @@ use crate::{
 /// `reason`, `attempts`.
 pub const META_KEY: &str = "dev.buttress/outcome";
 
+// Never HTTP statuses of ours: clients take them for another protocol era or a lost session. As JSON-RPC codes they are free.
+const BAD_REQUEST: u16 = 400;
+const FORBIDDEN: u16 = 403;
+const NOT_FOUND: u16 = 404;
 const TOO_MANY_REQUESTS: u16 = 429;
 const SERVICE_UNAVAILABLE: u16 = 503;
 const GATEWAY_TIMEOUT: u16 = 504;
@@ -77,7 +81,7 @@ impl Scene {
         facts.insert("class".into(), json!(class));
         facts.insert("retryable".into(), json!(retryable));
         if let Some(delay) = retry_after {
-            facts.insert("retryAfterMs".into(), json!(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)));
+            facts.insert("retryAfterMs".into(), json!(u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)));
         }
         if attempts > 1 {
             facts.insert("attempts".into(), json!(attempts));
@@ -87,7 +91,9 @@ impl Scene {
 
     /// A handler's own answer, with what it cannot know added where it matters.
     fn annotated<R: CallResult>(&self, mut response: Response<R>, verdict: Verdict) -> Response<R> {
-        if !matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. }) {
+        let worth_a_word = matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. });
+        // A handshake that failed is simply made again.
+        if !worth_a_word || self.target.is_exempt() {
             return response;
         }
         let notice = if self.is_unknown(verdict) { self.unknown("failed") } else { String::new() };
@@ -128,7 +134,8 @@ impl Scene {
         }));
         response.verdict = Some(verdict);
         response.attempts = attempts;
-        response.refusal = Some(Refusal { status: told.status, retry_after: told.retry_after });
+        response.refusal = matches!(told.status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT)
+            .then_some(Refusal { status: told.status, retry_after: told.retry_after });
         response
     }
 
@@ -177,11 +184,15 @@ impl Scene {
             Verdict::LocalReject => (format!("{} {NOTHING_DONE} {again}", self.busy()), SERVICE_UNAVAILABLE),
             Verdict::Denied => {
                 let what = format!("Not allowed: {target} refused this caller.");
-                (format!("{what} {NOTHING_DONE} Do not call it again as you are."), SERVICE_UNAVAILABLE)
+                (format!("{what} {NOTHING_DONE} Do not call it again as you are."), FORBIDDEN)
             }
             Verdict::ClientFault => {
                 let what = format!("Refused: {target} did not accept the request.");
-                (format!("{what} {NOTHING_DONE} Do not send it again unchanged."), SERVICE_UNAVAILABLE)
+                (format!("{what} {NOTHING_DONE} Do not send it again unchanged."), BAD_REQUEST)
+            }
+            Verdict::SessionLost => {
+                let what = format!("Session lost: {target} does not know this session any more.");
+                (format!("{what} {NOTHING_DONE} Connect again, and then call again."), NOT_FOUND)
             }
             _ => {
                 let timed_out = find::<TimedOut>(&**error);
@@ -215,7 +226,7 @@ impl Scene {
 
 /// A delay in words, rounded up: who comes back earlier is refused again.
 fn seconds(delay: Duration) -> String {
-    format!("{} s", delay.as_millis().div_ceil(1000))
+    format!("{} s", delay.as_nanos().div_ceil(1_000_000_000))
 }
 
 /// `per` as in "30 calls a minute". Rounded: the time in which a burst is replenished is a sum of rounded intervals.
@@ -224,6 +235,7 @@ fn every(per: Duration) -> String {
         1_000.0 => "a second".to_owned(),
         60_000.0 => "a minute".to_owned(),
         3_600_000.0 => "an hour".to_owned(),
+        ms if ms % 1_000.0 != 0.0 => format!("in {ms} ms"),
         _ => format!("in {}", seconds(per)),
     }
 }
