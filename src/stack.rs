@@ -29,8 +29,7 @@ use crate::{
 
 /// The layers of one upstream, in the one right order.
 ///
-/// The default is what DESIGN calls production: deadlines, retries, breakers and concurrency limits on, quotas and rate
-/// limits off until you name them. All state lives in the layers: services built from one stack share it.
+/// By default deadlines, retries, breakers and concurrency limits are on; quotas and rate limits are off until you name them. All state lives in the layers: services built from one stack share it.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};

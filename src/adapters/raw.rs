@@ -28,14 +28,14 @@
 //! # }
 //! ```
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    call::{CallResult, Caller, ErrorObject, Method, Request, Response, ResultKind},
+    call::{CallResult, Caller, ErrorObject, Meta, Method, Request, Response, ResultKind},
     catalogue::Catalogue,
     classify::code,
     rescue::META_KEY,
@@ -49,6 +49,7 @@ pub struct RawCall {
     id: Bytes,
     method: Method,
     name: Option<String>,
+    idempotency_key: Option<String>,
 }
 
 const NOT_ONE: &str = "not a JSON-RPC request: one object with one of each member is expected, not a batch";
@@ -67,6 +68,14 @@ struct RequestView<'a> {
 struct ParamsView<'a> {
     #[serde(borrow)]
     name: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<MetaView<'a>>,
+}
+
+#[derive(Deserialize)]
+struct MetaView<'a> {
+    #[serde(borrow, rename = "dev.buttress/idempotencyKey")]
+    idempotency_key: Option<Cow<'a, str>>,
 }
 
 impl RawCall {
@@ -92,17 +101,18 @@ impl RawCall {
             view.id.map(RawValue::get).filter(|id| id.starts_with(['"', '-']) || id.starts_with(|c: char| c.is_ascii_digit()));
         let id = id.ok_or_else(|| invalid("the request's id must be a string or a number"))?;
         let method = Method::from_wire(&method);
-        let name = match (&method, view.params) {
+        let (name, idempotency_key) = match (&method, view.params) {
             (Method::ToolsCall | Method::PromptsGet, Some(params)) => {
                 // What we cannot read, the upstream might read otherwise: a second `name`, say, and so past a limit.
                 let object = Some(params.get()).filter(|params| params.starts_with('{')).unwrap_or_default();
                 let params: ParamsView<'_> = serde_json::from_str(object)
                     .map_err(|_| ErrorObject::new(code::INVALID_PARAMS, "the params must be one object with one name"))?;
-                params.name.map(Cow::into_owned)
+                let key = params.meta.and_then(|meta| meta.idempotency_key);
+                (params.name.map(Cow::into_owned), key.map(Cow::into_owned))
             }
-            _ => None,
+            _ => (None, None),
         };
-        Ok(Self { id: message.slice_ref(id.as_bytes()), method, name, message })
+        Ok(Self { id: message.slice_ref(id.as_bytes()), method, name, idempotency_key, message })
     }
 
     /// The request as the stack sees it; its parameters are the whole message.
@@ -110,6 +120,9 @@ impl RawCall {
         let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.authorisation());
         let mut request = Request::new(target, self.message.clone());
         request.head.caller = caller;
+        if let Some(key) = &self.idempotency_key {
+            request.head.meta = Some(Arc::new(Meta { idempotency_key: Some(key.as_str().into()) }));
+        }
         request
     }
 
@@ -269,6 +282,20 @@ mod tests {
             let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":429,"message":"no"}}}}"#);
             assert_eq!(answer, expected.as_bytes());
         }
+    }
+
+    #[test]
+    fn a_call_is_safe_by_its_key_where_the_operator_says_that_the_backend_honours_it() {
+        let keyed = r#"{"id":1,"method":"tools/call","params":{"name":"t","_meta":{"dev.buttress/idempotencyKey":"k"}}}"#;
+        let plain = r#"{"id":1,"method":"tools/call","params":{"name":"t"}}"#;
+        let honours = crate::call::TargetPolicy { honours_idempotency_key: true, ..Default::default() };
+        let (honoured, other) = (Catalogue::new("up").tool("t", honours), Catalogue::new("up").tool("t", Default::default()));
+        let is_safe = |message: &'static str, catalogue| {
+            let call = RawCall::parse(Bytes::from_static(message.as_bytes())).unwrap();
+            call.request(catalogue, Caller::default()).head.is_safe()
+        };
+        assert!(is_safe(keyed, &honoured));
+        assert!(!is_safe(plain, &honoured) && !is_safe(keyed, &other));
     }
 
     #[test]

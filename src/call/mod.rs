@@ -17,7 +17,7 @@ mod word;
 
 pub use caller::{Arrival, Caller, Digest, Identify, OneTenant};
 pub use deadline::{Admission, Deadline};
-pub use meta::Meta;
+pub use meta::{IDEMPOTENCY_KEY, Meta};
 pub use method::Method;
 pub use peer::{Notify, Peer, Progress};
 pub use request::{Head, Request};

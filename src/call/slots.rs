@@ -66,23 +66,42 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn get_or_init<T: Send + Sync + 'static>(&self, slot: &Slot<T>, init: impl FnOnce() -> T) -> &T {
-        let mut init = Some(init);
+        if let Some(cell) = self.get(slot) {
+            return cell;
+        }
+        // Made before a place is taken, so that `init` may look for cells itself.
+        let mut made = Some(Entry { key: slot.key, cell: Box::new(init()) });
         let mut slots = self;
         loop {
             for place in &slots.entries {
-                let entry = place.get_or_init(|| Entry {
-                    key: slot.key,
-                    // `init` is taken at most once: the entry that this closure makes bears our key and ends the walk.
-                    cell: Box::new(init.take().map(|init| init())),
-                });
-                if entry.key == slot.key
-                    && let Some(Some(cell)) = entry.cell.downcast_ref::<Option<T>>()
-                {
+                if let Some(entry) = made.take() {
+                    made = place.set(entry).err();
+                }
+                if let Some(cell) = place.get().and_then(|entry| entry.of(slot)) {
                     return cell;
                 }
             }
             slots = slots.rest.get_or_init(Box::default);
         }
+    }
+
+    fn get<T: 'static>(&self, slot: &Slot<T>) -> Option<&T> {
+        let mut slots = self;
+        loop {
+            for place in &slots.entries {
+                if let Some(cell) = place.get()?.of(slot) {
+                    return Some(cell);
+                }
+            }
+            slots = slots.rest.get()?;
+        }
+    }
+}
+
+impl Entry {
+    /// The cell, if it is the one that `slot` claims.
+    fn of<T: 'static>(&self, slot: &Slot<T>) -> Option<&T> {
+        if self.key == slot.key { self.cell.downcast_ref() } else { None }
     }
 }
 
@@ -107,6 +126,12 @@ mod tests {
         for (n, claim) in claims.iter().enumerate() {
             assert_eq!(*slots.get_or_init(claim, || usize::MAX), n);
         }
+    }
+
+    #[test]
+    fn a_cell_may_be_made_of_another() {
+        let (slots, one, other) = (Slots::default(), Slot::<u32>::new(), Slot::<u32>::new());
+        assert_eq!(*slots.get_or_init(&one, || slots.get_or_init(&other, || 20) + 1), 21);
     }
 
     #[test]

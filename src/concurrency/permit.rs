@@ -19,7 +19,7 @@ use crate::{
 /// The slots of one target.
 #[derive(Debug)]
 pub(super) struct Slots {
-    // Hands slots out in the order of asking; nobody overtakes who waits.
+    // Hands slots out in the order in which calls began to wait; nobody overtakes who waits.
     semaphore: Arc<Semaphore>,
     waiting: AtomicU32,
     places: u32,

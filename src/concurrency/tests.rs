@@ -74,6 +74,21 @@ async fn waiting_ends_at_the_deadline_and_gives_the_place_back() {
     }
 }
 
+/// What would begin at its deadline could only be cut off at once, and its outcome would not be known.
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_comes_free_at_the_deadline_comes_too_late() {
+    let five = Duration::from_secs(5);
+    let script = Script::new([Step::After(five, Ok(Response::new("first")))]);
+    let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).layer(script.clone());
+    let target = tool("t");
+    let first = service.call(request(&target));
+    let mut late = request(&target);
+    late.head.deadline.soft = Some(Instant::now() + five);
+    let (first, second) = tokio::join!(first, service.call(late));
+    assert!(first.is_ok());
+    assert_eq!((reason(&second), script.calls()), (Some(Reason::Deadline), 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn targets_do_not_take_each_others_slots() {
     let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(0).layer(hang());

@@ -5,8 +5,9 @@
 //! error. Both carry the same facts for machines, in `_meta` or in `data`, under [`META_KEY`]; over HTTP the
 //! [`Refusal`](crate::call::Refusal) beside the answer says which status goes with it.
 //!
-//! An answer that the handler gave itself is left as it is, with one exception: where the outcome is in doubt and repeating
-//! is not safe, a notice says so.
+//! An answer that the handler gave itself is left as it is where it is a success or a plain failure. Where the call was
+//! throttled, not sent, or its outcome is in doubt, the facts are added (to an error only if it has no `data` of its own); and
+//! where it is in doubt and repeating is not safe, a notice says so.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError), for readiness only: a call always ends in `Ok`.
 //! * **Order**: outermost.

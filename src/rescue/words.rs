@@ -1,7 +1,8 @@
 //! The words.
 //!
 //! Each text says what happened, whether anything was done, and what to do instead, in that order. A model reads it, so it
-//! holds nothing of ours but names that the operator gave: no paths, no addresses, no words of an upstream or of a panic.
+//! holds nothing but the operator's name for the server and the tool's own name, which the model used: no paths, no addresses,
+//! no words of an upstream or of a panic.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 

@@ -14,13 +14,15 @@
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError): the last attempt's, inside [`Exhausted`](crate::error::Exhausted) if
 //!   there was more than one. [`Rejected`](crate::error::Rejected) with
-//!   [`Reason::Deadline`](crate::error::Reason::Deadline) if the inner service was not ready in time.
+//!   [`Reason::Deadline`](crate::error::Reason::Deadline) if the inner service was not ready in time. An error or answer that says
+//!   that nothing happened is in doubt all the same if an earlier attempt was.
 //! * **Order**: inside all that counts logical calls (record, deadline, quota), outside all that counts attempts (breaker,
 //!   concurrency, timer).
 //! * **Readiness**: always ready. This is where readiness is cut: the inner service is driven to readiness inside the call's
 //!   future, until its deadline.
+//! * **Bounds**: the inner service is shared by the futures of its calls, so they are `Send` only where it is `Sync`.
 //! * **Clones** share the budget, and so do two services from one layer.
-//! * **Drop**: drops the attempt under way; a retry that was paid for stays paid.
+//! * **Drop**: drops the attempt under way, which stays paid; what was paid for one that has not begun is given back.
 //! * **Metrics**: [`RETRIES`](crate::metrics::RETRIES), [`RETRIES_SKIPPED`](crate::metrics::RETRIES_SKIPPED),
 //!   [`RETRY_BUDGET`](crate::metrics::RETRY_BUDGET).
 //!

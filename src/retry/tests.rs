@@ -150,6 +150,40 @@ async fn lifecycle_methods_are_attempted_once() {
     assert_eq!(script.calls(), 1);
 }
 
+/// An idempotent tool may well have done its work in the attempt that timed out.
+#[tokio::test(start_paused = true)]
+async fn the_doubt_of_one_attempt_is_not_forgotten_by_the_next() {
+    let script = Script::new([timed_out(), not_sent(), not_sent()]);
+    let error = call(&layer(), &script, safe_tool("t")).await.unwrap_err();
+    assert_eq!((Verdict::of_error(&*error), script.calls()), (Verdict::AMBIGUOUS, 3));
+    let script = Script::new([timed_out(), classified(Word::NotSent), classified(Word::NotSent)]);
+    let response = call(&layer(), &script, safe_tool("t")).await.unwrap();
+    assert_eq!((response.verdict, response.attempts), (Some(Verdict::AMBIGUOUS), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_attempt_may_follow_the_last() {
+    let script = Script::new([timed_out(), timed_out()]);
+    call(&layer(), &script, safe_tool("t")).await.unwrap();
+    let repeatable: Vec<bool> = script.seen().into_iter().map(|(.., repeatable)| repeatable).collect();
+    assert_eq!(repeatable, [true, true, false]);
+}
+
+/// What a failed attempt's own tasks say during the backoff would commit a call that is about to be repeated.
+#[tokio::test(start_paused = true)]
+async fn a_failed_attempt_is_silent_before_the_next_begins() {
+    let script = Script::new([classified(Word::Throttled { retry_after: Some(Duration::from_secs(2)) })]);
+    let mut request = Request::new(tool("t"), ());
+    let peer = Peer::new(Deaf, Instant::now());
+    request.head.peer = Some(peer.clone());
+    let answered = tokio::spawn(layer().layer(script.clone()).oneshot(request));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.progress(Progress { progress: 1.0, total: None, message: None }).await.unwrap();
+    assert!(!peer.is_committed());
+    answered.await.unwrap().unwrap();
+    assert_eq!(script.calls(), 2);
+}
+
 /// A service that fails before it is called has done nothing, whatever it says.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_never_becomes_ready_was_sent_nothing() {

@@ -26,7 +26,8 @@ use crate::call::{ErrorObject, Refusal};
 ///
 /// Put it around rmcp's `StreamableHttpService`, whose own answer to any JSON-RPC error is 200. The status is ours to choose
 /// in revision 2026-07-28 as long as nothing has been sent, and before it where the answer is plain JSON outside of a session;
-/// elsewhere the answer stays as it is, and the JSON-RPC error says the rest. Refused tool calls are results, and stay 200.
+/// elsewhere the answer stays as it is, and the JSON-RPC error says the rest. Refused tool calls are results, and stay 200. So
+/// does a call that was lost after it reached its handler: the handler may have sent something, and the response has begun.
 ///
 /// * **Error type**: the inner service's.
 /// * **Order**: directly around `StreamableHttpService`, inside tower-http's layers.

@@ -24,7 +24,10 @@
 //!   timeout too, so that work which it spawned may notice.
 //! * **Notifications** to and from the handler pass as they are. Only progress that is sent by [`progress`] counts as a sign
 //!   of life and commits the call, since rmcp's own `Peer` cannot be watched.
-//! * **`initialize`, `server/discover`, `ping`** pass through the stack but are exempt from its limits.
+//! * **Requests to the client** (sampling, elicitation, roots) pass as they are. rmcp's peer cannot be watched, so all clocks run
+//!   on while a person is asked: give a server that asks a longer soft deadline.
+//! * **`initialize`, `server/discover`, `ping`** pass through the stack but are never refused by it;
+//!   only their time is bounded.
 //! * **`subscriptions/listen`** is a service of its own: no deadline, no slot; it has a cap of its own
 //!   ([`ServerLayer::subscriptions`]).
 //! * **HTTP**: [`RefusalStatusLayer`] around `StreamableHttpService` gives refusals their status.

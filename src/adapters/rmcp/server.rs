@@ -33,7 +33,7 @@ use super::{
     model::{annotations, error_data, learn},
 };
 use crate::{
-    call::{Arrival, Caller, Identify, Method, OneTenant, Peer, Request, Target, Verdict},
+    call::{Arrival, Caller, IDEMPOTENCY_KEY, Identify, Meta, Method, OneTenant, Peer, Request, Target, Verdict},
     catalogue::{Catalogue, Scope},
     stack::{Stack, StackService},
 };
@@ -186,8 +186,10 @@ impl<H: ServerHandler> Server<H> {
             .identify(&Arrival { parts: context.extensions.get(), client: client.as_ref().map(|client| &*client.name) });
         let target = self.target(&request, &caller);
         let progress = context.meta.get_progress_token().map(|token| Notifier { peer: context.peer.clone(), token });
+        let key = target.policy().honours_idempotency_key.then(|| context.meta.get(IDEMPOTENCY_KEY)?.as_str().map(Into::into));
         let mut call = Request::new(target, Call::new(self.handler.clone(), request, context));
         call.head.caller = caller;
+        call.head.meta = key.flatten().map(|key| Arc::new(Meta { idempotency_key: Some(key) }));
         call.head.peer = progress.map(|notifier| Peer::new(notifier, call.head.arrived));
         call
     }
