@@ -139,7 +139,7 @@ impl Store {
     /// The cell that decides `check`, with its TAT as this call would leave it so far: its own, or one that it has to share.
     fn cell(&self, held: &Held<'_>, plan: &[Option<Planned>], check: &Check) -> (Key, u64) {
         let here = || plan.iter().flatten().filter(|planned| planned.number == held.number);
-        let tat = |key| match here().filter(|planned| planned.key == key).last() {
+        let tat = |key| match here().rfind(|planned| planned.key == key) {
             Some(planned) => Some(planned.tat),
             None => held.shard.get(key),
         };
