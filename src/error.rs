@@ -50,6 +50,19 @@ impl Reason {
     }
 }
 
+/// Who shares a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// One tenant, for one target.
+    TenantAndTarget,
+    /// One tenant, for all targets together.
+    Tenant,
+    /// All tenants together, for one target.
+    Target,
+    /// All tenants together, for all targets together.
+    All,
+}
+
 /// How much a limit allows, for the sentence that the caller reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
@@ -57,6 +70,8 @@ pub struct Allowance {
     pub calls: u32,
     /// Per this span of time.
     pub per: Duration,
+    /// Who shares it.
+    pub scope: Scope,
 }
 
 /// A layer of this stack refused the call: the handler never saw it, so nothing happened.

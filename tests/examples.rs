@@ -17,9 +17,11 @@ fn layers() {
     let output = Command::new(example("layers")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
-    for expected in
-        ["\"one\": 1 words (attempts: 2)", "Unavailable: \"count\" on \"words\"", "Rate limited: \"count\" on \"words\""]
-    {
+    for expected in [
+        "\"one\": 1 words (attempts: 2)",
+        "Unavailable: \"count\" on \"words\"",
+        "Rate limited: \"words\" allows you 10 calls a minute",
+    ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
 }

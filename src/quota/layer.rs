@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     call::{Digest, Head},
-    error::{Allowance, Reason, Rejected},
+    error::{Allowance, Reason, Rejected, Scope},
 };
 
 /// How many keys a layer tells apart unless told otherwise.
@@ -82,7 +82,7 @@ impl QuotaLayer {
         self.store = Arc::new(Store::new(self.store.capacity()));
         self.limits.0[scope as usize] = Some(Limit {
             gcra: Gcra::new(quota),
-            allowance: Allowance { calls: quota.burst_size().get(), per: quota.burst_size_replenished_in() },
+            allowance: Allowance { calls: quota.burst_size().get(), per: quota.burst_size_replenished_in(), scope },
         });
         self
     }
@@ -96,18 +96,10 @@ impl<S> Layer<S> for QuotaLayer {
     }
 }
 
-/// What shares one cell. In the order of decision: a tenant's own limits come before those that all share.
-#[derive(Debug, Clone, Copy)]
-enum Scope {
-    TenantAndTarget,
-    Tenant,
-    Target,
-    All,
-}
+/// In the order of decision: a tenant's own limits come before those that all share.
+const SCOPES: [Scope; 4] = [Scope::TenantAndTarget, Scope::Tenant, Scope::Target, Scope::All];
 
 impl Scope {
-    const ALL: [Self; 4] = [Self::TenantAndTarget, Self::Tenant, Self::Target, Self::All];
-
     /// The name of the cell that `head` is counted in. Made from the tenant's keyed digest, so nobody can aim at a
     /// collision; the target's number and the scope only have to tell this process's own cells apart.
     fn key(self, head: &Head, shared: Digest) -> u128 {
@@ -132,7 +124,7 @@ struct Limit {
 
 /// The limits of a layer, one place per scope.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Limits([Option<Limit>; Scope::ALL.len()]);
+pub(super) struct Limits([Option<Limit>; SCOPES.len()]);
 
 impl Limits {
     /// Counts a call under all limits, or refuses it.
@@ -140,7 +132,7 @@ impl Limits {
         if self.0.iter().all(Option::is_none) {
             return Ok(());
         }
-        let checks = Scope::ALL.map(|scope| {
+        let checks = SCOPES.map(|scope| {
             let Limit { gcra, .. } = self.0[scope as usize]?;
             Some(Check { key: scope.key(head, shared), gcra, cost: NonZeroU32::MIN })
         });

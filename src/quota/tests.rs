@@ -8,7 +8,7 @@ use super::{QuotaLayer, QuotaService};
 use crate::{
     call::{Caller, Method, Request, Target},
     catalogue::Catalogue,
-    error::{Allowance, Reason, Rejected},
+    error::{Allowance, Reason, Rejected, Scope},
     testing::{Script, tool},
 };
 
@@ -29,7 +29,7 @@ async fn a_refusal_names_the_limit_and_the_exact_wait() {
     assert_eq!(refused(&mut service, "a", &target).await, None);
     assert_eq!(refused(&mut service, "a", &target).await, None);
     let rejected = refused(&mut service, "a", &target).await.unwrap();
-    let allowance = Allowance { calls: 2, per: Duration::from_secs(60) };
+    let allowance = Allowance { calls: 2, per: Duration::from_secs(60), scope: Scope::Tenant };
     let wait = Duration::from_secs(30);
     let expected = Rejected::new("quota", Reason::Quota).allowing(allowance).retry_after(Some(wait));
     assert_eq!(rejected, expected);

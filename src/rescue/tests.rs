@@ -7,7 +7,7 @@ use super::{Deliver, META_KEY, RescueLayer};
 use crate::{
     call::{CallResult, ErrorObject, Method, Refusal, Request, Response, Verdict},
     catalogue::Catalogue,
-    error::{Allowance, BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
+    error::{Allowance, BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, Scope, TimedOut, Transport},
     outcome::Word,
     testing::{safe_tool, tool},
 };
@@ -53,12 +53,12 @@ const fn seconds(n: u64) -> Duration {
 #[tokio::test]
 async fn a_refusal_says_the_limit_and_when_to_come_back() {
     let rejected = Rejected::new("quota", Reason::Quota)
-        .allowing(Allowance { calls: 30, per: seconds(60) })
+        .allowing(Allowance { calls: 30, per: seconds(60), scope: Scope::TenantAndTarget })
         .retry_after(Some(Duration::from_millis(11_001)));
     let (text, facts, refusal) = told(rejected).await;
     assert_eq!(
         text,
-        "Rate limited: \"t\" on \"up\" allows 30 calls a minute. Nothing was done. \
+        "Rate limited: \"t\" on \"up\" allows you 30 calls a minute. Nothing was done. \
          Retry after 12 s; do not call it again before then."
     );
     assert_eq!(
@@ -66,6 +66,20 @@ async fn a_refusal_says_the_limit_and_when_to_come_back() {
         json!({ "class": "local_reject", "retryable": true, "retryAfterMs": 11_001, "layer": "quota", "reason": "quota" })
     );
     assert_eq!(refusal, Some(Refusal { status: 429, retry_after: Some(Duration::from_millis(11_001)) }));
+}
+
+#[tokio::test]
+async fn a_limit_says_who_shares_it() {
+    for (scope, expected) in [
+        (Scope::TenantAndTarget, "\"t\" on \"up\" allows you 1 call an hour."),
+        (Scope::Tenant, "\"up\" allows you 1 call an hour, all tools together."),
+        (Scope::Target, "\"t\" on \"up\" allows 1 call an hour, all callers together."),
+        (Scope::All, "\"up\" allows 1 call an hour, all tools and callers together."),
+    ] {
+        let rejected = Rejected::new("quota", Reason::Quota).allowing(Allowance { calls: 1, per: seconds(3600), scope });
+        let (text, ..) = told(rejected.retry_after(Some(seconds(1)))).await;
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[tokio::test]

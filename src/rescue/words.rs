@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::Deliver;
 use crate::{
     call::{CallResult, ErrorObject, Method, Peer, Refusal, Response, Target, Verdict},
-    error::{Allowance, BoxError, Exhausted, Reason, Rejected, TimedOut, find},
+    error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
 };
 
 /// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand: an object with
@@ -149,13 +149,12 @@ impl Scene {
         };
         let (what, status) = match rejected.reason() {
             Reason::Quota | Reason::RateLimit => {
-                let allows = match rejected.allowance() {
-                    _ if rejected.is_final() => "allows no call of this cost, ever".to_owned(),
-                    Some(Allowance { calls: 1, per }) => format!("allows 1 call {}", every(per)),
-                    Some(Allowance { calls, per }) => format!("allows {calls} calls {}", every(per)),
-                    None => "is over its limit for now".to_owned(),
+                let what = match rejected.allowance() {
+                    _ if rejected.is_final() => format!("{target} allows no call of this cost, ever"),
+                    Some(allowance) => self.allows(allowance),
+                    None => format!("{target} is over its limit for now"),
                 };
-                (format!("Rate limited: {target} {allows}."), TOO_MANY_REQUESTS)
+                (format!("Rate limited: {what}."), TOO_MANY_REQUESTS)
             }
             Reason::BreakerOpen => {
                 let what = format!("Unavailable: {target} has been failing and is left alone for a while. {NOT_YOUR_FAULT}");
@@ -210,6 +209,18 @@ impl Scene {
             }
         };
         Told { text, retry_after, status }
+    }
+
+    /// Whose limit it is decides what a model should do instead: another tool helps only where the limit is the tool's own.
+    fn allows(&self, Allowance { calls, per, scope }: Allowance) -> String {
+        let (target, upstream) = (&self.target, self.target.upstream());
+        let calls = if calls == 1 { format!("1 call {}", every(per)) } else { format!("{calls} calls {}", every(per)) };
+        match scope {
+            Scope::TenantAndTarget => format!("{target} allows you {calls}"),
+            Scope::Tenant => format!("\"{upstream}\" allows you {calls}, all tools together"),
+            Scope::Target => format!("{target} allows {calls}, all callers together"),
+            Scope::All => format!("\"{upstream}\" allows {calls}, all tools and callers together"),
+        }
     }
 
     fn busy(&self) -> String {

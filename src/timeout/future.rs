@@ -57,9 +57,10 @@ impl Timer {
         }
     }
 
-    fn fire(&self, clock: Clock) -> TimedOut {
+    /// What the limit was is told, and not what the clock says: a timer is always a little late.
+    fn fire(&self, end: Instant, clock: Clock) -> TimedOut {
         self.target.cell(&self.slot, || Counters::new(&self.target)).count(clock);
-        TimedOut { clock, after: self.began.elapsed() }
+        TimedOut { clock, after: end.saturating_duration_since(self.began) }
     }
 }
 
@@ -86,7 +87,7 @@ where
             let fired_at = sleep.deadline();
             ready!(sleep.poll(cx));
             match this.timer.end() {
-                Some((end, clock)) if end <= fired_at => return Poll::Ready(Err(this.timer.fire(clock).into())),
+                Some((end, clock)) if end <= fired_at => return Poll::Ready(Err(this.timer.fire(end, clock).into())),
                 // Progress has moved the end, or a commit has lifted the attempt's limit.
                 Some((end, _)) => this.sleep.set(Some(sleep_until(end))),
                 None => return Poll::Pending,

@@ -41,7 +41,7 @@ fn assert_refused(message: &Value, id: u32) {
     let result = &message["result"];
     assert_eq!(result["isError"], true, "{message}");
     let text = result["content"][0]["text"].as_str().unwrap();
-    let words = "Rate limited: \"probe\" on \"rich\" allows 1 call an hour. Nothing was done. Retry after ";
+    let words = "Rate limited: \"rich\" allows you 1 call an hour, all tools together. Nothing was done. Retry after ";
     let delay = text.strip_prefix(words).and_then(|rest| rest.strip_suffix(" s; do not call it again before then."));
     assert!(delay.is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{text}");
     assert_eq!(result["content"], json!([{ "type": "text", "text": text }]));
@@ -96,7 +96,7 @@ async fn other_refused_methods_have_a_status_in_the_modern_era() {
     assert_eq!(poster.post(&modern(1, "resources/list", json!({}))).await.status, 200);
     for id in [json!(2), json!("two")] {
         let refused = poster.post(&modern(id.clone(), "resources/list", json!({}))).await;
-        assert_error(&refused, 429, &id, (429, "Rate limited: resources/list on \"rich\""));
+        assert_error(&refused, 429, &id, (429, "Rate limited: \"rich\" allows you 1 call"));
         assert!(retry_after(&refused).is_some_and(|seconds| (1..=3600).contains(&seconds)), "{refused:?}");
         assert_eq!(refused.headers["content-type"], "application/json");
     }

@@ -62,7 +62,7 @@ async fn a_quota_refuses_in_words_and_over_http_with_a_status() {
     let bench = Bench::new("quota", Stack::new().quota(quota), &backend.url()).await;
     assert!(bench.ask(Ask::forecast("Oslo")).await.is("ok"));
     let refused = bench.ask(Ask::forecast("Oslo")).await;
-    assert_refused(&refused, "quota", "Rate limited: \"get_forecast\" on \"quota\" allows 1 call an hour.");
+    assert_refused(&refused, "quota", "Rate limited: \"get_forecast\" on \"quota\" allows 1 call an hour, all callers together.");
 
     let read = Message::modern("resources/read", json!({ "uri": OBSERVATIONS }));
     assert_eq!(read.post(&bench.mcp).await.status(), StatusCode::OK);

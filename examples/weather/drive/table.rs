@@ -60,8 +60,14 @@ impl View {
         }
         text.push('\n');
         for (heading, facts) in &self.facts {
-            let facts = if facts.is_empty() { "none".to_owned() } else { facts.join(" · ") };
-            let _ = writeln!(text, "{heading:10}{facts}");
+            if facts.is_empty() {
+                let _ = writeln!(text, "{heading:10}none");
+            }
+            // Three a line, which fits the narrowest of terminals.
+            for (line, facts) in facts.chunks(3).enumerate() {
+                let heading = if line == 0 { heading } else { "" };
+                let _ = writeln!(text, "{heading:10}{}", facts.join(" · "));
+            }
         }
         text
     }
