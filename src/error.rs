@@ -63,6 +63,18 @@ pub enum Scope {
     All,
 }
 
+impl Scope {
+    /// A stable lower-case name, for `_meta`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TenantAndTarget => "tenant_and_target",
+            Self::Tenant => "tenant",
+            Self::Target => "target",
+            Self::All => "all",
+        }
+    }
+}
+
 /// How much a limit allows, for the sentence that the caller reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {

@@ -63,7 +63,7 @@ async fn a_refusal_says_the_limit_and_when_to_come_back() {
     );
     assert_eq!(
         facts,
-        json!({ "class": "local_reject", "retryable": true, "retryAfterMs": 11_001, "layer": "quota", "reason": "quota" })
+        json!({ "class": "local_reject", "retryable": true, "retryAfterMs": 11_001, "layer": "quota", "reason": "quota", "scope": "tenant_and_target" })
     );
     assert_eq!(refusal, Some(Refusal { status: 429, retry_after: Some(Duration::from_millis(11_001)) }));
 }

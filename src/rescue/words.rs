@@ -16,7 +16,7 @@ use crate::{
 
 /// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand: an object with
 /// `class` (the verdict), `retryable` (whether the same call may be sent again), and where known `retryAfterMs`, `layer`,
-/// `reason`, `attempts`.
+/// `reason`, `scope` (whose limit it is), `attempts`.
 pub const META_KEY: &str = "dev.buttress/outcome";
 
 // Never HTTP statuses of ours: clients take them for another protocol era or a lost session. As JSON-RPC codes they are free.
@@ -124,6 +124,9 @@ impl Scene {
             facts.insert("retryable".into(), json!(!rejected.is_final()));
             facts.insert("layer".into(), json!(rejected.layer()));
             facts.insert("reason".into(), json!(rejected.reason().as_str()));
+            if let Some(allowance) = rejected.allowance() {
+                facts.insert("scope".into(), json!(allowance.scope.as_str()));
+            }
         }
         let facts = Value::Object(facts);
         let as_result = *self.target.method() == Method::ToolsCall && self.deliver == Deliver::ToolResult;

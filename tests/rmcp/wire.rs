@@ -46,10 +46,10 @@ fn assert_refused(message: &Value, id: u32) {
     assert!(delay.is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{text}");
     assert_eq!(result["content"], json!([{ "type": "text", "text": text }]));
     let facts = result["_meta"][FACTS].as_object().unwrap();
-    let rest = json!({ "class": "local_reject", "layer": "quota", "reason": "quota", "retryable": true });
+    let rest = json!({ "class": "local_reject", "layer": "quota", "reason": "quota", "retryable": true, "scope": "tenant" });
     let delay = facts["retryAfterMs"].as_u64().unwrap();
     assert!((1..=3_600_000).contains(&delay), "{delay}");
-    assert!(facts.iter().all(|(key, value)| key == "retryAfterMs" || rest[key] == *value) && facts.len() == 5, "{facts:?}");
+    assert!(facts.iter().all(|(key, value)| key == "retryAfterMs" || rest[key] == *value) && facts.len() == 6, "{facts:?}");
     assert_eq!(result["_meta"].as_object().unwrap().len(), 1, "nothing but our facts: {message}");
 }
 
