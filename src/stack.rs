@@ -14,10 +14,13 @@ use tower::{Layer, Service, util::Oneshot};
 use crate::{
     attempt::AttemptLayer,
     breaker::BreakerLayer,
-    call::{CallResult, Request, Response},
+    cache::CacheLayer,
+    call::{CallParams, CallResult, Request, Response},
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
     error::BoxError,
+    hedge::HedgeLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::{RateLimit, RateLimitLayer},
@@ -57,6 +60,9 @@ pub struct Stack {
     record: RecordLayer,
     deadline: DeadlineLayer,
     quota: QuotaLayer,
+    cache: CacheLayer,
+    coalesce: CoalesceLayer,
+    hedge: HedgeLayer,
     retry: RetryLayer,
     breaker: BreakerLayer,
     concurrency: ConcurrencyLayer,
@@ -76,6 +82,9 @@ impl Default for Stack {
             record: RecordLayer::new(),
             deadline: DeadlineLayer::default(),
             quota: QuotaLayer::new(),
+            cache: CacheLayer::off(),
+            coalesce: CoalesceLayer::off(),
+            hedge: HedgeLayer::off(),
             retry: RetryLayer::default(),
             breaker: BreakerLayer::default(),
             concurrency: ConcurrencyLayer::default(),
@@ -111,6 +120,27 @@ impl Stack {
     #[must_use]
     pub fn quota(mut self, quota: QuotaLayer) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// Which answers are kept, and given again. Default: none.
+    #[must_use]
+    pub fn cache(mut self, cache: CacheLayer) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Whether calls that ask the same at the same time are one. Default: no.
+    #[must_use]
+    pub fn coalesce(mut self, coalesce: CoalesceLayer) -> Self {
+        self.coalesce = coalesce;
+        self
+    }
+
+    /// Whether a second attempt is made at calls that take unusually long. Default: no. No call is both hedged and retried.
+    #[must_use]
+    pub const fn hedge(mut self, hedge: HedgeLayer) -> Self {
+        self.hedge = hedge;
         self
     }
 
@@ -161,8 +191,8 @@ impl Stack {
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
-        P: Clone + Send + 'static,
-        R: CallResult + Send + 'static,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
     {
         StackService::new(self.in_order(handler))
     }
@@ -176,8 +206,8 @@ impl Stack {
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
-        P: Clone + Send + 'static,
-        R: CallResult + Send + 'static,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
     {
         // Innermost: from here on a panic is an error, and every guard above runs in peace.
         let service = self.panic.layer(handler);
@@ -193,6 +223,12 @@ impl Stack {
         let service = self.breaker.layer(service);
         // Everything below counts attempts, everything above counts calls. Readiness is cut here.
         let service = self.retry.layer(service);
+        // A hedge is an attempt to every layer below; one call is hedged or retried, whichever comes first.
+        let service = self.hedge.layer(service);
+        // Outside all that makes attempts, so that those who ask the same share them all.
+        let service = self.coalesce.layer(service);
+        // What is kept needs none of the above; what is not is one call, however many miss it.
+        let service = self.cache.layer(service);
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(service);
         // Stamps the end of the call before anything can wait.

@@ -64,7 +64,8 @@ impl Cell {
         let (admit, transition) = self.lock().0.admit(now);
         self.tell(transition);
         match admit {
-            Admit::Pass(ticket) | Admit::Probe(ticket) => Ok(Guard { cell: self.clone(), ticket: Some(ticket) }),
+            Admit::Pass(ticket) => Ok(Guard { cell: self.clone(), ticket: Some(ticket), probe: false }),
+            Admit::Probe(ticket) => Ok(Guard { cell: self.clone(), ticket: Some(ticket), probe: true }),
             Admit::Refuse { retry_after, .. } => {
                 Err(Rejected::new("breaker", Reason::BreakerOpen).retry_after(Some(retry_after)))
             }
@@ -110,9 +111,14 @@ impl Cell {
 pub(super) struct Guard {
     cell: Arc<Cell>,
     ticket: Option<Ticket>,
+    probe: bool,
 }
 
 impl Guard {
+    pub(super) const fn is_probe(&self) -> bool {
+        self.probe
+    }
+
     pub(super) fn settle(&mut self, verdict: Verdict, now: Instant) {
         if let Some(ticket) = self.ticket.take() {
             self.cell.settle(ticket, sample(verdict), now);

@@ -8,7 +8,7 @@ use tower::Service;
 use super::{BreakerFuture, Policy, cell::Cell};
 use crate::{
     call::{Request, Response, Slot},
-    error::BoxError,
+    error::{BoxError, Reason, Rejected},
     gate::Gate,
 };
 
@@ -47,6 +47,11 @@ where
         };
         let cell = target.cell(&self.slot, || Arc::new(Cell::new(policy, self.seed, target, now)));
         match cell.admit(now) {
+            // A probe is held to the end of its attempt, and nobody stays with an attempt that nobody needs. Dropped here, the
+            // guard leaves the probe to the next call.
+            Ok(guard) if request.head.spare && guard.is_probe() => {
+                BreakerFuture::new(Gate::refused(Rejected::new("breaker", Reason::BreakerOpen)), None)
+            }
             Ok(guard) => BreakerFuture::new(Gate::passed(self.inner.call(request)), Some(guard)),
             Err(rejected) => BreakerFuture::new(Gate::refused(rejected), None),
         }

@@ -114,6 +114,10 @@ impl Caller {
         self.0.principal.as_deref()
     }
 
+    pub(crate) fn principal_arc(&self) -> Option<Arc<str>> {
+        self.0.principal.clone()
+    }
+
     /// Which agent, if known.
     pub fn agent_name(&self) -> Option<&str> {
         self.0.agent.as_deref()

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::layer::Counters;
 use crate::{
-    call::{Deadline, Peer, Slot, Target},
+    call::{Deadline, Joint, Peer, Slot, Target},
     error::{BoxError, Clock, TimedOut},
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Timer {
     pub(super) attempt: Option<Instant>,
     pub(super) lifted_by_commit: bool,
     pub(super) deadline: Deadline,
+    /// Where there is one, the deadline is in here.
+    pub(super) joint: Option<Joint>,
     pub(super) peer: Option<Peer>,
     pub(super) target: Arc<Target>,
     pub(super) slot: Slot<Counters>,
@@ -50,7 +52,8 @@ impl Timer {
     fn end(&self) -> Option<(Instant, Clock)> {
         let committed = self.lifted_by_commit && self.peer.as_ref().is_some_and(Peer::is_committed);
         let attempt = self.attempt.filter(|_| !committed).map(|end| (end, Clock::Attempt));
-        let call = self.deadline.end(self.peer.as_ref().and_then(Peer::last_progress));
+        let deadline = self.joint.as_ref().map_or(self.deadline, Joint::deadline);
+        let call = deadline.end(self.peer.as_ref().and_then(Peer::last_progress));
         match (attempt, call) {
             (Some(attempt), Some(call)) => Some(if attempt.0 < call.0 { attempt } else { call }),
             (attempt, call) => attempt.or(call),
