@@ -51,7 +51,11 @@ impl Bell {
     pub(super) fn leave(&self, place: usize) {
         let mut waiting = self.lock();
         let waker = waiting.places[place].take();
-        waiting.free.push(place);
+        if place + 1 == waiting.places.len() {
+            waiting.places.pop();
+        } else {
+            waiting.free.push(place);
+        }
         drop(waiting);
         // Outside the lock, as it may drop whatever it likes.
         drop(waker);
@@ -67,8 +71,18 @@ impl Bell {
     }
 
     pub(super) fn wake_all(&self) {
-        let wakers: Vec<Waker> = self.lock().places.iter_mut().filter_map(Option::take).collect();
-        wakers.into_iter().for_each(Waker::wake);
+        let mut next = 0;
+        loop {
+            // One at a time: who is woken may do anything, and a list of all would have to be allocated.
+            let mut waiting = self.lock();
+            let Some(sleeper) = waiting.places.iter().skip(next).position(Option::is_some) else { return };
+            let waker = waiting.places[next + sleeper].take();
+            drop(waiting);
+            next += sleeper + 1;
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

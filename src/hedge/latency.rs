@@ -38,7 +38,8 @@ impl Latency {
     pub(super) fn record(&mut self, took: Duration, now: Instant) {
         let age = now.saturating_duration_since(self.began);
         if self.current.total >= FULL || (self.current.total >= ENOUGH && age >= LONG) {
-            self.previous = std::mem::replace(&mut self.current, Window::new());
+            std::mem::swap(&mut self.current, &mut self.previous);
+            self.current.clear();
             self.began = now;
         }
         self.current.counts[bucket(took)] += 1;
@@ -82,6 +83,11 @@ struct Window {
 impl Window {
     fn new() -> Self {
         Self { counts: Box::new([0; BUCKETS]), total: 0 }
+    }
+
+    fn clear(&mut self) {
+        self.counts.fill(0);
+        self.total = 0;
     }
 }
 
