@@ -2,15 +2,12 @@ use std::sync::Arc;
 
 use tower::Layer;
 
-use super::{Breaker, Policy, cell::Cell};
-use crate::call::Slot;
+use super::{Breaker, BreakerHandle, Policy, shared::Shared};
 
-/// Breaks the circuit to targets that keep failing. See the [module](super).
+/// Breaks the circuit to targets and upstreams that keep failing. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct BreakerLayer {
-    policy: Option<Policy>,
-    seed: Option<u64>,
-    slot: Slot<Arc<Cell>>,
+    shared: Arc<Shared>,
 }
 
 impl Default for BreakerLayer {
@@ -22,21 +19,34 @@ impl Default for BreakerLayer {
 impl BreakerLayer {
     /// Breakers by this policy.
     pub fn new(policy: Policy) -> Self {
-        Self { policy: Some(policy), seed: None, slot: Slot::new() }
+        Self { shared: Shared::new(true, policy, None, false) }
     }
 
     /// No breakers: every call passes.
     pub fn off() -> Self {
-        Self { policy: None, seed: None, slot: Slot::new() }
+        Self { shared: Shared::new(false, Policy::default(), None, false) }
     }
 
     /// Draws the cool-downs from a fixed seed, for tests that are to be repeated. The layer then has breakers of its own, apart
     /// from the one it was made of.
     #[must_use]
     pub fn seeded(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self.slot = Slot::new();
+        self.shared = Shared::new(self.shared.is_on(), self.shared.policy(), Some(seed), self.shared.observes());
         self
+    }
+
+    /// Refuses nothing: what would have been refused passes, and is counted in
+    /// [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS). Everything else goes on as if it had been refused: the
+    /// outcome of such a call changes no breaker. The layer then has breakers of its own, apart from the one it was made of.
+    #[must_use]
+    pub fn observe_only(mut self) -> Self {
+        self.shared = Shared::new(self.shared.is_on(), self.shared.policy(), self.shared.seed(), true);
+        self
+    }
+
+    /// To look at the breakers of this layer, and to steer them while it runs.
+    pub fn handle(&self) -> BreakerHandle {
+        BreakerHandle::new(self.shared.clone())
     }
 }
 
@@ -44,6 +54,6 @@ impl<S> Layer<S> for BreakerLayer {
     type Service = Breaker<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Breaker::new(inner, self.policy, self.seed, self.slot)
+        Breaker::new(inner, self.shared.is_on().then(|| self.shared.clone()))
     }
 }

@@ -12,6 +12,7 @@ mod request;
 mod response;
 mod slots;
 mod target;
+mod upstream;
 mod verdict;
 mod word;
 
@@ -24,5 +25,6 @@ pub use request::{Head, Request};
 pub use response::{CallResult, ErrorObject, Refusal, Response, ResultKind};
 pub use slots::Slot;
 pub use target::{Annotations, Target, TargetPolicy};
+pub(crate) use upstream::Upstream;
 pub use verdict::Verdict;
 pub use word::Word;

@@ -95,6 +95,7 @@ async fn each_reason_has_its_words_and_its_status() {
         (Reason::Quota, "Rate limited: ", 429),
         (Reason::RateLimit, "Rate limited: ", 429),
         (Reason::BreakerOpen, "Unavailable: ", 503),
+        (Reason::UpstreamOpen, "Unavailable: ", 503),
         (Reason::QueueFull, "Busy: ", 503),
         (Reason::NoSlot, "Busy: ", 503),
         (Reason::Shed, "Busy: ", 503),

@@ -163,6 +163,12 @@ impl Scene {
                 let what = format!("Unavailable: {target} has been failing and is left alone for a while. {NOT_YOUR_FAULT}");
                 (what, SERVICE_UNAVAILABLE)
             }
+            Reason::UpstreamOpen => {
+                let upstream = target.upstream();
+                let what =
+                    format!("Unavailable: \"{upstream}\" has been failing and is left alone for a while, with all its tools.");
+                (format!("{what} {NOT_YOUR_FAULT}"), SERVICE_UNAVAILABLE)
+            }
             Reason::QueueFull | Reason::NoSlot | Reason::Shed => (self.busy(), SERVICE_UNAVAILABLE),
             Reason::Deadline => {
                 let what =
