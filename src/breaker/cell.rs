@@ -3,11 +3,10 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use fastrand::Rng;
-use metrics::{Counter, SharedString};
 use tokio::time::Instant;
 
 use super::{
@@ -23,7 +22,8 @@ use super::{
 use crate::{
     call::{Target, Verdict},
     error::{Reason, Rejected},
-    metrics::{OBSERVED_REJECTIONS, labels_of},
+    gate::Observed,
+    metrics::labels_of,
 };
 
 #[derive(Debug)]
@@ -34,25 +34,21 @@ pub(super) struct Cell {
     name: Name,
     machine: Mutex<(Machine, Rng)>,
     series: Series,
-    labels: [SharedString; 4],
-    /// Refusals of its own, and of the upstream's, that were only observed.
-    observed: [OnceLock<Counter>; 2],
+    observed: Observed,
 }
 
 impl Cell {
     pub(super) fn new(upstream: Arc<Upstream>, policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
         let mut name = DefaultHasher::new();
         (target.method().label(), target.name()).hash(&mut name);
-        let labels = labels_of(target);
         Self {
             upstream,
             method: target.method().label(),
             label: target.label().to_owned(),
             name: name.finish(),
             machine: Mutex::new((Machine::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
-            series: Series::new(labels.clone()),
-            labels,
-            observed: [const { OnceLock::new() }; 2],
+            series: Series::new(labels_of(target)),
+            observed: Observed::new("breaker"),
         }
     }
 
@@ -74,14 +70,8 @@ impl Cell {
     }
 
     /// Counts a refusal that was not carried out.
-    pub(super) fn observe(&self, rejected: &Rejected) {
-        let reason = rejected.reason();
-        let place = usize::from(reason == Reason::UpstreamOpen);
-        let counter = self.observed[place].get_or_init(|| {
-            let labels = [rejected.layer(), reason.as_str()].map(SharedString::const_str);
-            OBSERVED_REJECTIONS.counter(self.labels.iter().cloned().chain(labels))
-        });
-        counter.increment(1);
+    pub(super) fn observe(&self, target: &Target, rejected: &Rejected) {
+        self.observed.count(target, rejected.reason());
     }
 
     pub(super) fn force(&self, force: Force, now: Instant) {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{Force, Policy, State, shared::Shared};
-use crate::call::Target;
+use crate::{Mode, call::Target};
 
 /// To look at the breakers of one [`BreakerLayer`](super::BreakerLayer), and to steer them while it runs.
 ///
@@ -92,13 +92,13 @@ impl BreakerHandle {
         self.shared.set_policy(policy);
     }
 
-    /// Whether refusals are only observed: see [`observe_only`](super::BreakerLayer::observe_only).
-    pub fn observes_only(&self) -> bool {
-        self.shared.observes()
+    /// Whether calls are refused, or only observed.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode()
     }
 
     /// Switches between refusing and only observing.
-    pub fn observe_only(&self, observe: bool) {
-        self.shared.set_observes(observe);
+    pub fn set_mode(&self, mode: Mode) {
+        self.shared.set_mode(mode);
     }
 }

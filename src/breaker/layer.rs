@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tower::Layer;
 
 use super::{Breaker, BreakerHandle, Policy, shared::Shared};
+use crate::Mode;
 
 /// Breaks the circuit to targets and upstreams that keep failing. See the [module](super).
 #[derive(Debug, Clone)]
@@ -19,28 +20,27 @@ impl Default for BreakerLayer {
 impl BreakerLayer {
     /// Breakers by this policy.
     pub fn new(policy: Policy) -> Self {
-        Self { shared: Shared::new(true, policy, None, false) }
+        Self { shared: Shared::new(true, policy, None, Mode::default()) }
     }
 
     /// No breakers: every call passes.
     pub fn off() -> Self {
-        Self { shared: Shared::new(false, Policy::default(), None, false) }
+        Self { shared: Shared::new(false, Policy::default(), None, Mode::default()) }
     }
 
     /// Draws the cool-downs from a fixed seed, for tests that are to be repeated. The layer then has breakers of its own, apart
     /// from the one it was made of.
     #[must_use]
     pub fn seeded(mut self, seed: u64) -> Self {
-        self.shared = Shared::new(self.shared.is_on(), self.shared.policy(), Some(seed), self.shared.observes());
+        self.shared = Shared::new(self.shared.is_on(), self.shared.policy(), Some(seed), self.shared.mode());
         self
     }
 
-    /// Refuses nothing: what would have been refused passes, and is counted in
-    /// [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS). Everything else goes on as if it had been refused: the
-    /// outcome of such a call changes no breaker. The layer then has breakers of its own, apart from the one it was made of.
+    /// Whether calls are refused, or only [observed](Mode::Observe): then the outcome of a call that would have been refused
+    /// changes no breaker, as if it had been. The layer then has breakers of its own, apart from the one it was made of.
     #[must_use]
-    pub fn observe_only(mut self) -> Self {
-        self.shared = Shared::new(self.shared.is_on(), self.shared.policy(), self.shared.seed(), true);
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.shared = Shared::new(self.shared.is_on(), self.shared.policy(), self.shared.seed(), mode);
         self
     }
 

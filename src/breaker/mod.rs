@@ -15,7 +15,7 @@
 //! and the targets' own hold side by side.
 //!
 //! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers, to force them open or closed, and to change the
-//! policy while they work. [`BreakerLayer::observe_only`] decides and counts, and lets pass.
+//! policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and counts, and lets pass.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::BreakerOpen`](crate::error::Reason::BreakerOpen) or

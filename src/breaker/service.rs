@@ -7,6 +7,7 @@ use tower::Service;
 
 use super::{BreakerFuture, shared::Shared};
 use crate::{
+    Mode,
     call::{Request, Response},
     error::BoxError,
     gate::Gate,
@@ -47,8 +48,8 @@ where
         let cell = shared.cell(&head.target, now);
         let guard = match cell.admit(|| head.is_safe(), now) {
             Ok(guard) => Some(guard),
-            Err(rejected) if shared.observes() => {
-                cell.observe(&rejected);
+            Err(rejected) if shared.mode() == Mode::Observe => {
+                cell.observe(&head.target, &rejected);
                 None
             }
             Err(rejected) => return BreakerFuture::new(Gate::refused(rejected), None, None),

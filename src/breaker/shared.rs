@@ -12,7 +12,10 @@ use super::{
     policy::Policy,
     upstream::{Upstream, adopt},
 };
-use crate::call::{Slot, Target};
+use crate::{
+    Mode,
+    call::{Slot, Target},
+};
 
 /// The breakers of one layer.
 #[derive(Debug)]
@@ -32,13 +35,13 @@ struct Known {
 }
 
 impl Shared {
-    pub(super) fn new(on: bool, policy: Policy, seed: Option<u64>, observes: bool) -> Arc<Self> {
+    pub(super) fn new(on: bool, policy: Policy, seed: Option<u64>, mode: Mode) -> Arc<Self> {
         Arc::new(Self {
             targets: Slot::new(),
             upstreams: Slot::new(),
             on,
             seed,
-            observes: observes.into(),
+            observes: (mode == Mode::Observe).into(),
             known: Mutex::new(Known { policy, upstreams: Vec::new() }),
         })
     }
@@ -97,12 +100,12 @@ impl Shared {
         known.upstreams.iter().filter_map(Weak::upgrade).for_each(|upstream| upstream.set_policy(policy));
     }
 
-    pub(super) fn observes(&self) -> bool {
-        self.observes.load(Ordering::Relaxed)
+    pub(super) fn mode(&self) -> Mode {
+        if self.observes.load(Ordering::Relaxed) { Mode::Observe } else { Mode::Enforce }
     }
 
-    pub(super) fn set_observes(&self, observes: bool) {
-        self.observes.store(observes, Ordering::Relaxed);
+    pub(super) fn set_mode(&self, mode: Mode) {
+        self.observes.store(mode == Mode::Observe, Ordering::Relaxed);
     }
 
     /// The upstreams that calls have come for.

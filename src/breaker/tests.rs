@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, advance};
+use tokio::time::advance;
 use tower::{Layer, Service, ServiceExt};
 
 use super::{Breaker, BreakerHandle, BreakerLayer, Force, Policy, Settings, State};
 use crate::{
+    Mode,
     call::{Method, Notify, Peer, Progress, Request, Response, Target, TargetPolicy, Verdict},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected, Transport},
@@ -242,7 +243,7 @@ async fn a_probe_that_commits_has_passed() {
     }
     advance(5 * SECOND).await;
     let mut request = Request::new(target.clone(), ());
-    request.head.peer = Some(Peer::new(Deaf, Instant::now()));
+    request.head.peer = Some(Peer::new(Deaf));
     let probe = tokio::spawn(service.call(request));
     tokio::time::sleep(SECOND / 2).await;
     assert_eq!(state(), Some(State::HalfOpen));
@@ -342,7 +343,7 @@ async fn another_policy_holds_for_breakers_that_are_there_and_for_new_ones() {
 async fn observe_only_refuses_nothing_and_counts_what_it_would_have() {
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let _recording = metrics::set_default_local_recorder(&recorder);
-    let (mut service, handle, script) = steered(&seeded().observe_only(), (0..40).map(|_| failing()));
+    let (mut service, handle, script) = steered(&seeded().mode(Mode::Observe), (0..40).map(|_| failing()));
     let target = tool("t");
     for _ in 0..40 {
         assert_eq!(refusal(call(&mut service, &target).await), None);
@@ -364,7 +365,7 @@ async fn observe_only_refuses_nothing_and_counts_what_it_would_have() {
     handle.force_upstream(&target, Force::Open);
     assert!(call(&mut service, &target).await.is_ok());
     assert_eq!(observed("upstream_open"), Some(metrics_util::debugging::DebugValue::Counter(1)));
-    handle.observe_only(false);
+    handle.set_mode(Mode::Enforce);
     assert!(call(&mut service, &target).await.is_err());
 }
 
@@ -397,7 +398,7 @@ async fn a_handle_sees_all_breakers_and_keeps_none_alive() {
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_is_off_has_no_breakers() {
-    let (mut service, handle, script) = steered(&BreakerLayer::off().seeded(1).observe_only(), (0..40).map(|_| failing()));
+    let (mut service, handle, script) = steered(&BreakerLayer::off().seeded(1).mode(Mode::Observe), (0..40).map(|_| failing()));
     let target = tool("t");
     handle.force(&target, Force::Open);
     handle.force_upstream(&target, Force::Open);
