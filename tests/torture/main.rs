@@ -5,5 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "what breaks here is the suite itself")]
 
+mod peers;
 mod report;
+mod t3_metastability;
 mod world;

@@ -103,16 +103,17 @@ impl Backend {
         }
     }
 
-    /// The backend as a handler: it answers when the work is done.
-    pub fn handler(
+    /// The backend as a handler: it answers when the work is done that `work` sees in a call.
+    pub fn handler<P: Send + 'static>(
         &self,
-    ) -> impl Service<Request<Work>, Response = Response<()>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static
+        work: impl Fn(&P) -> Work + Clone + Send + Sync + 'static,
+    ) -> impl Service<Request<P>, Response = Response<()>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static
     {
         let backend = self.clone();
-        service_fn(move |request: Request<Work>| {
-            let work = backend.work(request.params);
+        service_fn(move |request: Request<P>| {
+            let working = backend.work(work(&request.params));
             async move {
-                work.await;
+                working.await;
                 Ok(Response::new(()))
             }
         })

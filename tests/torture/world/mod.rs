@@ -19,13 +19,17 @@ pub use station::{Discipline, Machine};
 use std::{
     future::Future,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread::available_parallelism,
     time::Duration,
 };
 
+use buttress::{
+    call::{Method, Target, TargetPolicy},
+    catalogue::Catalogue,
+};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -57,6 +61,12 @@ pub fn seeds<T: Send>(seeds: u64, scenario: impl Fn(u64) -> T + Sync) -> Vec<T> 
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|&(seed, _)| seed);
     done.into_iter().map(|(_, came)| came).collect()
+}
+
+/// A tool of an upstream of its own, which may be repeated when its outcome is unknown if it is `safe`.
+pub fn tool(name: &str, safe: bool) -> Arc<Target> {
+    let policy = TargetPolicy { safe: Some(safe), ..TargetPolicy::default() };
+    Catalogue::new("upstream").tool(name, policy).resolve(&Method::ToolsCall, Some(name), None)
 }
 
 /// A call that has ended.
