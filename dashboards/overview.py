@@ -46,6 +46,8 @@ ROWS = [
         [
             ("Refusals", "Calls a second that a layer refused, by layer and reason.", "reqps",
              [(rate("buttress_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
+            ("Would-be refusals", "Calls a second that a layer in observe-only mode would have refused.", "reqps",
+             [(rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
             ("Retries", "Repeated attempts a second, by how they ended.", "reqps",
              [(rate("buttress_retries_total", by="outcome"), "{{outcome}}")]),
             ("Retries not made", "Failed attempts a second that were not repeated, by the reason.", "reqps",

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::call::{Annotations, Digest, Method, Target, TargetPolicy};
+use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust};
 
 /// How many names a catalogue learns unless told otherwise.
 pub const DEFAULT_CAPACITY: usize = 512;
@@ -32,7 +32,7 @@ pub enum Scope {
 /// invented name makes no entry, no metric label and no breaker.
 pub struct Catalogue {
     upstream: Arc<str>,
-    trust_annotations: bool,
+    trust: Trust,
     capacity: usize,
     policies: HashMap<String, TargetPolicy>,
     /// One entry per method as a whole; custom methods share the last.
@@ -75,12 +75,12 @@ impl Catalogue {
     /// An empty catalogue of the server that the operator calls `upstream`; its annotations are not trusted.
     pub fn new(upstream: impl Into<Arc<str>>) -> Self {
         let upstream = upstream.into();
-        let whole = |method| Arc::new(Target::new(upstream.clone(), method, None, TargetPolicy::default(), false));
+        let whole = |method| Arc::new(Target::new(upstream.clone(), method, None, TargetPolicy::default(), Trust::default()));
         let custom = Method::Custom("_OTHER".into());
         Self {
             methods: Method::KNOWN.iter().cloned().chain([custom]).map(whole).collect(),
             upstream,
-            trust_annotations: false,
+            trust: Trust::default(),
             capacity: DEFAULT_CAPACITY,
             policies: HashMap::new(),
             names: ArcSwap::default(),
@@ -93,7 +93,20 @@ impl Catalogue {
     /// operator's own code.
     #[must_use]
     pub fn trust_annotations(mut self) -> Self {
-        self.trust_annotations = true;
+        self.trust.annotations = true;
+        self.declared()
+    }
+
+    /// Takes this upstream's word on calls that it refused: it is one of the operator's own, and runs behind layers like these.
+    /// Its `class` in `_meta` and its codes 429, 503 and 504 then count for what they say, so that a breaker here is not blind
+    /// to a refusal there.
+    #[must_use]
+    pub fn trust_next_hop(mut self) -> Self {
+        self.trust.next_hop = true;
+        let whole = |method: &Arc<Target>| {
+            Arc::new(Target::new(self.upstream.clone(), method.method().clone(), None, TargetPolicy::default(), self.trust))
+        };
+        self.methods = self.methods.iter().map(whole).collect();
         self.declared()
     }
 
@@ -179,10 +192,10 @@ impl Catalogue {
 
     fn target(&self, method: &Method, name: &str) -> Target {
         let policy = match method {
-            Method::ToolsCall => self.policies.get(name).copied().unwrap_or_default(),
+            Method::ToolsCall => self.policies.get(name).cloned().unwrap_or_default(),
             _ => TargetPolicy::default(),
         };
-        Target::new(self.upstream.clone(), method.clone(), Some(name.into()), policy, self.trust_annotations)
+        Target::new(self.upstream.clone(), method.clone(), Some(name.into()), policy, self.trust)
     }
 }
 
@@ -250,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_catalogue_may_be_built_in_any_order() {
-        let safe = TargetPolicy { safe: Some(true), ..TargetPolicy::default() };
+        let safe = TargetPolicy::default().safe(true);
         let catalogue = Catalogue::new("up")
             .tool("a", TargetPolicy::default())
             .tool("b", TargetPolicy::default())
@@ -264,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_operators_word_holds_whenever_the_tool_is_listed() {
-        let safe = TargetPolicy { safe: Some(true), ..TargetPolicy::default() };
+        let safe = TargetPolicy::default().safe(true);
         let catalogue = Catalogue::new("up").tool("t", safe);
         public(&catalogue, ["t"]);
         assert!(catalogue.resolve(&Method::ToolsCall, Some("t"), None).is_safe());

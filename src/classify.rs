@@ -4,10 +4,10 @@
 //! innermost layer, [`attempt`](crate::attempt), classifies answers; [`Verdict::of`] reads the verdict from either side of a
 //! `Result`, from anywhere in the stack.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use crate::{
-    call::{CallResult, Response, ResultKind, Verdict, Word},
+    call::{CallResult, ErrorObject, OUTCOME_KEY, Response, ResultKind, Target, Verdict, Word},
     error::{BoxError, Delivery, HttpStatus, Rejected, TimedOut, Transport, find},
 };
 
@@ -68,6 +68,21 @@ impl Verdict {
             Ok(ResultKind::Error(code)) => Self::of_code(code),
             Err(error) => Self::of_code(error.code),
         }
+    }
+
+    /// The verdict on an answer to a call of `target`: as [`of_answer`](Self::of_answer) says, but the operator may have said
+    /// what the tool's own error texts mean, or that the next hop is to be believed.
+    pub fn of_answer_to<R: CallResult>(target: &Target, response: &Response<R>) -> Self {
+        let plain = Self::of_answer(response);
+        if response.word.is_some() || plain == Self::Ok {
+            return plain;
+        }
+        let believed = || if target.trusts_next_hop() { next_hop(&response.result) } else { None };
+        let judged = || match (&target.policy().judge_errors, plain) {
+            (Some(judge), Self::ToolError) => judge.judge(&response.result.as_ref().ok()?.error_text()?).map(Word::verdict),
+            _ => None,
+        };
+        believed().or_else(judged).unwrap_or(plain)
     }
 
     /// The verdict on a JSON-RPC error code. Codes outside -32768..-32000 are the application's own: it has answered.
@@ -132,6 +147,34 @@ impl Verdict {
     }
 }
 
+/// What a stack like this one behind the next hop says became of the call: by the facts that it states, else by its code.
+fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
+    let (facts, code) = match result {
+        Ok(result) => match result.kind() {
+            ResultKind::Error(code) => (result.facts(), Some(code)),
+            _ => (result.facts(), None),
+        },
+        Err(error) => (error.data.as_ref().and_then(|data| data.get(OUTCOME_KEY)).cloned(), Some(error.code)),
+    };
+    let fact = |name: &str| facts.as_ref().and_then(|facts| facts.get(name));
+    let retry_after = fact("retryAfterMs").and_then(serde_json::Value::as_u64).map(Duration::from_millis);
+    let reason = fact("reason").and_then(serde_json::Value::as_str);
+    match (fact("class").and_then(serde_json::Value::as_str), code) {
+        (Some("throttled"), _) => Some(Verdict::Throttled { retry_after }),
+        // Refused there, so nothing has happened: with a delay it is a request for less, without one it is no service.
+        (Some("local_reject"), _) if reason == Some("deadline") => Some(Verdict::Ambiguous { retry_after, overload: true }),
+        (Some("local_reject"), _) if retry_after.is_some() => Some(Verdict::Throttled { retry_after }),
+        (Some("local_reject" | "not_sent"), _) => Some(Verdict::NotSent),
+        (Some("ambiguous" | "outcome_unknown"), _) => Some(Verdict::Ambiguous { retry_after, overload: code == Some(504) }),
+        (Some("denied"), _) => Some(Verdict::Denied),
+        (Some("session_lost"), _) => Some(Verdict::SessionLost),
+        (Some("client_fault"), _) => Some(Verdict::ClientFault),
+        (_, Some(429)) => Some(Verdict::Throttled { retry_after }),
+        (_, Some(503 | 504)) => Some(Verdict::Ambiguous { retry_after, overload: true }),
+        _ => None,
+    }
+}
+
 /// What a handler's error says, given its word: an error of the handler's own stack further in, or one that follows a doubt, says
 /// nothing about whether this call had an effect.
 pub(crate) fn handlers(error: BoxError, word: Option<Word>) -> BoxError {
@@ -154,16 +197,17 @@ pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        call::ErrorObject,
+        call::{ErrorObject, Method, TargetPolicy, Trust},
         error::{Clock, Exhausted, Panicked, Reason},
     };
 
     const OVERLOAD: Verdict = Verdict::Ambiguous { retry_after: None, overload: true };
 
+    #[derive(Clone)]
     struct Answer(ResultKind);
 
     impl CallResult for Answer {
@@ -262,5 +306,70 @@ mod tests {
         // A refusal by a stack that the handler itself calls through is not this stack's.
         assert_eq!(of(Rejected::new("quota", Reason::Quota).into(), None), Verdict::AMBIGUOUS);
         assert_eq!(of(tower::load_shed::error::Overloaded::new().into(), None), Verdict::LocalReject);
+    }
+
+    /// A result that says something to a model, and something to machines.
+    #[derive(Clone)]
+    struct Telling(&'static str, Value);
+
+    impl CallResult for Telling {
+        fn kind(&self) -> ResultKind {
+            ResultKind::ToolError
+        }
+
+        fn error_text(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn facts(&self) -> Option<Value> {
+            Some(self.1.clone())
+        }
+    }
+
+    fn target(policy: TargetPolicy, next_hop: bool) -> Target {
+        let trust = Trust { next_hop, ..Trust::default() };
+        Target::new("up".into(), Method::ToolsCall, Some("t".into()), policy, trust)
+    }
+
+    #[test]
+    fn the_operator_may_say_what_a_tools_own_text_means() {
+        let judges = TargetPolicy::default().judge_errors(|text: &str| text.contains("busy").then_some(Word::NotSent));
+        let of = |policy: &TargetPolicy, text| {
+            Verdict::of_answer_to(&target(policy.clone(), false), &Response::new(Telling(text, json!({}))))
+        };
+        assert_eq!(of(&judges, "too busy"), Verdict::NotSent);
+        assert_eq!(of(&judges, "no such city"), Verdict::ToolError);
+        assert_eq!(of(&TargetPolicy::default(), "too busy"), Verdict::ToolError);
+        // The handler knows better.
+        let said = Response::new(Telling("too busy", json!({}))).with_word(Word::Ambiguous);
+        assert_eq!(Verdict::of_answer_to(&target(judges, false), &said), Verdict::AMBIGUOUS);
+    }
+
+    #[test]
+    fn a_next_hop_is_believed_where_the_operator_says_so() {
+        let of = |facts: Value| {
+            let [trusted, other] = [true, false].map(|next_hop| target(TargetPolicy::default(), next_hop));
+            let answer = Response::new(Telling("refused", facts.clone()));
+            assert_eq!(Verdict::of_answer_to(&other, &answer), Verdict::ToolError);
+            let error = ErrorObject { code: 503, message: "".into(), data: Some(json!({ OUTCOME_KEY: facts })) };
+            let as_error = Verdict::of_answer_to(&trusted, &Response::<Telling>::from_error(error));
+            let verdict = Verdict::of_answer_to(&trusted, &answer);
+            assert_eq!(as_error, verdict);
+            verdict
+        };
+        let after = Some(Duration::from_millis(1500));
+        assert_eq!(of(json!({ "class": "throttled", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
+        assert_eq!(of(json!({ "class": "local_reject", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
+        assert_eq!(of(json!({ "class": "local_reject", "reason": "queue_full" })), Verdict::NotSent);
+        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), OVERLOAD);
+        assert_eq!(of(json!({ "class": "outcome_unknown" })), Verdict::AMBIGUOUS);
+        assert_eq!(of(json!({ "class": "denied" })), Verdict::Denied);
+        let code = |code| {
+            let error = Response::<Telling>::from_error(ErrorObject::new(code, ""));
+            Verdict::of_answer_to(&target(TargetPolicy::default(), true), &error)
+        };
+        assert_eq!(code(429), Verdict::Throttled { retry_after: None });
+        assert_eq!((code(503), code(504)), (OVERLOAD, OVERLOAD));
+        assert_eq!(code(418), Verdict::ToolError);
     }
 }

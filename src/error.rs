@@ -27,14 +27,34 @@ pub enum Reason {
     NoSlot,
     /// The call's deadline has passed, or passed while the call waited.
     Deadline,
-    /// A layer from outside this crate shed the call (`tower::load_shed`, say).
+    /// The same call has failed in the same way too often: its caller goes in circles.
+    Loop,
+    /// The idempotency key has been used for a call with other arguments.
+    KeyReused,
+    /// The first call under the same idempotency key is still under way.
+    InProgress,
+    /// The operator has closed the target to new calls.
+    Draining,
+    /// The call was shed for want of room: the queue stood for too long, or a layer from outside this crate
+    /// (`tower::load_shed`, say) had none.
     Shed,
 }
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 7] =
-        [Self::Quota, Self::RateLimit, Self::BreakerOpen, Self::QueueFull, Self::NoSlot, Self::Deadline, Self::Shed];
+    pub const ALL: [Self; 11] = [
+        Self::Quota,
+        Self::RateLimit,
+        Self::BreakerOpen,
+        Self::QueueFull,
+        Self::NoSlot,
+        Self::Deadline,
+        Self::Loop,
+        Self::KeyReused,
+        Self::InProgress,
+        Self::Draining,
+        Self::Shed,
+    ];
 
     /// The value of the `reason` label.
     pub const fn as_str(self) -> &'static str {
@@ -45,6 +65,10 @@ impl Reason {
             Self::QueueFull => "queue_full",
             Self::NoSlot => "no_slot",
             Self::Deadline => "deadline",
+            Self::Loop => "loop",
+            Self::KeyReused => "key_reused",
+            Self::InProgress => "in_progress",
+            Self::Draining => "draining",
             Self::Shed => "shed",
         }
     }

@@ -1,14 +1,56 @@
-//! The future of a layer that either lets a call through or refuses it on the spot.
+//! What limiting layers share: the future that either lets a call through or refuses it on the spot, and the mode in which
+//! nothing is refused.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
+    sync::OnceLock,
     task::{Context, Poll, ready},
 };
 
+use metrics::Counter;
 use pin_project_lite::pin_project;
 
-use crate::error::{BoxError, Rejected};
+use crate::{
+    call::Target,
+    error::{BoxError, Reason, Rejected},
+    metrics::{OBSERVED_REJECTIONS, labels_of},
+};
+
+/// What a limiting layer does with a call that is over its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Refuses it.
+    #[default]
+    Enforce,
+    /// Counts it in [`OBSERVED_REJECTIONS`], and lets it pass: to see what a limit would do before it does it.
+    Observe,
+}
+
+/// What a layer that only observes would have refused of one target: a counter per reason, made when it first happens.
+pub(crate) struct Observed {
+    layer: &'static str,
+    counters: [OnceLock<Counter>; Reason::ALL.len()],
+}
+
+impl Observed {
+    pub(crate) fn new(layer: &'static str) -> Self {
+        Self { layer, counters: std::array::from_fn(|_| OnceLock::new()) }
+    }
+
+    pub(crate) fn count(&self, target: &Target, reason: Reason) {
+        let Some(place) = Reason::ALL.iter().position(|known| *known == reason) else { return };
+        let labels = || labels_of(target).into_iter().chain([self.layer.into(), reason.as_str().into()]);
+        self.counters[place].get_or_init(|| OBSERVED_REJECTIONS.counter(labels())).increment(1);
+    }
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").field("layer", &self.layer).finish_non_exhaustive()
+    }
+}
 
 pin_project! {
     /// The future of a layer that either let a call through to the service whose future is `F`, or refused it on the spot.

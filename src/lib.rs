@@ -36,4 +36,5 @@ pub use adapters::raw;
 #[doc(inline)]
 pub use adapters::rmcp;
 pub use error::BoxError;
+pub use gate::Mode;
 pub use stack::{Stack, StackService};

@@ -59,6 +59,8 @@ metrics! {
         "Calls that have arrived and have no answer yet.";
     REJECTIONS = Counter "buttress_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
         "Calls that a layer of the stack refused, and that were answered with that refusal.";
+    OBSERVED_REJECTIONS = Counter "buttress_observed_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
+        "Calls that a layer in observe-only mode would have refused, and let pass.";
     RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
     RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "reason"]

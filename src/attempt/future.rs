@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use crate::{
-    call::{CallResult, Response, Verdict},
+    call::{CallResult, Response, Target, Verdict},
     classify::handlers,
     error::BoxError,
     metrics::{Durations, ErrorType},
@@ -23,13 +23,15 @@ pin_project! {
         #[pin]
         inner: F,
         word: Option<Word>,
+        // Only where the operator has said something of what its answers mean.
+        judged: Option<Arc<Target>>,
         open: Open,
     }
 }
 
 impl<F> AttemptFuture<F> {
-    pub(super) const fn new(inner: F, durations: Arc<Durations>, began: Instant) -> Self {
-        Self { inner, word: None, open: Open { durations, began, closed: false } }
+    pub(super) const fn new(inner: F, judged: Option<Arc<Target>>, durations: Arc<Durations>, began: Instant) -> Self {
+        Self { inner, word: None, judged, open: Open { durations, began, closed: false } }
     }
 }
 
@@ -75,7 +77,10 @@ where
                 (Some(said), Some(answered)) => Some(said.then(answered)),
                 (said, answered) => said.or(answered),
             };
-            response.verdict = Some(Verdict::of_answer(response));
+            response.verdict = Some(match this.judged {
+                Some(target) => Verdict::of_answer_to(target, response),
+                None => Verdict::of_answer(response),
+            });
         }
         this.open.close(ErrorType::of(&outcome), completed);
         Poll::Ready(outcome)

@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use super::Criticality;
+
 /// A keyed hash of 128 bits. The keys are drawn once per process, so nobody outside can aim at a collision, and a digest says
 /// nothing about what was hashed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +47,7 @@ struct Identity {
     principal: Option<Arc<str>>,
     agent: Option<Arc<str>>,
     authorisation: Option<Digest>,
+    criticality: Criticality,
 }
 
 impl Caller {
@@ -57,6 +60,7 @@ impl Caller {
             principal: None,
             agent: None,
             authorisation: None,
+            criticality: Criticality::default(),
         }))
     }
 
@@ -78,6 +82,13 @@ impl Caller {
     #[must_use]
     pub fn access_token(mut self, token: &[u8]) -> Self {
         Arc::make_mut(&mut self.0).authorisation = Some(Digest::of(token));
+        self
+    }
+
+    /// The same, with calls that matter this much. Default: [`Criticality::Critical`].
+    #[must_use]
+    pub fn criticality(mut self, criticality: Criticality) -> Self {
+        Arc::make_mut(&mut self.0).criticality = criticality;
         self
     }
 
@@ -106,6 +117,11 @@ impl Caller {
     /// Which agent, if known.
     pub fn agent_name(&self) -> Option<&str> {
         self.0.agent.as_deref()
+    }
+
+    /// How much its calls matter.
+    pub fn importance(&self) -> Criticality {
+        self.0.criticality
     }
 
     /// The digest of the caller's access token; `None` is an anonymous caller.

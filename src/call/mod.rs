@@ -4,25 +4,33 @@
 //! `http::Request` is to HTTP: a head that every layer reads, and parameters that only the handler does.
 
 mod caller;
+pub(crate) mod canonical;
+mod criticality;
 mod deadline;
 mod meta;
 mod method;
+mod params;
 mod peer;
 mod request;
 mod response;
+mod slot_pool;
 mod slots;
 mod target;
 mod verdict;
 mod word;
 
 pub use caller::{Arrival, Caller, Digest, Identify, OneTenant};
+pub use criticality::Criticality;
 pub use deadline::{Admission, Deadline};
-pub use meta::{IDEMPOTENCY_KEY, Meta};
+pub use meta::{ATTEMPT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, TIMEOUT_KEY};
 pub use method::Method;
-pub use peer::{Notify, Peer, Progress};
+pub use params::CallParams;
+pub use peer::{Asking, Notify, Peer, Progress};
 pub use request::{Head, Request};
-pub use response::{CallResult, ErrorObject, Refusal, Response, ResultKind};
+pub use response::{CacheScope, CallResult, ErrorObject, Freshness, Refusal, Response, ResultKind, Served};
+pub use slot_pool::{KeptSlot, SlotPool};
 pub use slots::Slot;
-pub use target::{Annotations, Target, TargetPolicy};
+pub(crate) use target::Trust;
+pub use target::{Annotations, JudgeErrors, Target, TargetPolicy};
 pub use verdict::Verdict;
 pub use word::Word;

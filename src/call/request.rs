@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{Admission, Caller, Deadline, Meta, Method, Peer, Target};
+use super::{Admission, Caller, Criticality, Deadline, Meta, Method, Peer, SlotPool, Target};
 
 /// One MCP call on its way to a handler: to MCP what `http::Request` is to HTTP.
 ///
@@ -51,6 +51,11 @@ pub struct Head {
     /// Whether another attempt may follow when this one's outcome is unknown. Only then does it make sense to give up on an
     /// attempt before the call itself has to end.
     pub repeatable: bool,
+    /// Whether a layer of this stack repeats the call if need be. The next hop is told so, and does not repeat it itself.
+    pub repeats: bool,
+    /// Where this attempt's slot comes from, if it holds one: for a transport that has to keep one for work that goes on (see
+    /// [`KeptSlot`](super::KeptSlot)).
+    pub slots: Option<Arc<dyn SlotPool>>,
     /// What the request says about itself. `None`: nothing that a layer reads.
     pub meta: Option<Arc<Meta>>,
     /// How to speak to the caller while the call runs. `None`: it did not ask to hear anything.
@@ -72,6 +77,8 @@ impl Head {
             attempt: 0,
             attempt_at: arrived,
             repeatable: false,
+            repeats: false,
+            slots: None,
             meta: None,
             peer: None,
             extensions: http::Extensions::new(),
@@ -81,6 +88,11 @@ impl Head {
     /// The method.
     pub fn method(&self) -> &Method {
         self.target.method()
+    }
+
+    /// How much the call matters: the lower of what the operator says of the caller and of the target.
+    pub fn criticality(&self) -> Criticality {
+        self.target.policy().criticality.map_or(self.caller.importance(), |target| target.min(self.caller.importance()))
     }
 
     /// Whether the caller has already seen something of the outcome: such a call is never repeated.

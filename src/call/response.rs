@@ -1,11 +1,11 @@
 //! What came back.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Verdict, Word};
+use super::{Digest, Verdict, Word};
 
 /// A handler's answer: `Ok(Response)` of a service means that it answered, whatever the answer.
 #[derive(Debug, Clone)]
@@ -21,8 +21,30 @@ pub struct Response<R> {
     pub attempts: u32,
     /// When the handler answered: the classifier's one clock read.
     pub completed: Option<Instant>,
+    /// Where the answer came from.
+    pub served: Served,
     /// Set where this answer was worded by [`rescue`](crate::rescue), for adapters that still can choose a status.
     pub refusal: Option<Refusal>,
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Served {
+    /// An attempt of this very call.
+    #[default]
+    Attempt,
+    /// An attempt of another call that asked the same at the same time.
+    Shared,
+    /// An earlier call that asked the same.
+    Cache {
+        /// How long ago it was answered.
+        age: Duration,
+        /// Whether it is past its time, and was served all the same.
+        stale: bool,
+    },
+    /// The first call under the same idempotency key.
+    Replay,
 }
 
 /// What a transport may say about a refused or lost call outside the JSON-RPC message.
@@ -47,7 +69,7 @@ impl<R> Response<R> {
 
     /// Either.
     pub fn from_result(result: Result<R, ErrorObject>) -> Self {
-        Self { result, verdict: None, word: None, attempts: 1, completed: None, refusal: None }
+        Self { result, verdict: None, word: None, attempts: 1, completed: None, served: Served::Attempt, refusal: None }
     }
 
     /// The same answer with the handler's word on what happened. For services that cannot call
@@ -66,6 +88,7 @@ impl<R> Response<R> {
             word: self.word,
             attempts: self.attempts,
             completed: self.completed,
+            served: self.served,
             refusal: self.refusal,
         }
     }
@@ -115,14 +138,65 @@ pub enum ResultKind {
     Error(i64),
 }
 
+/// How long a result may be served again, and to whom (specification, Caching).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Freshness {
+    /// `ttlMs`: how long after it was received a result is fresh. Zero, also where it is absent or negative: not at all.
+    pub ttl: Duration,
+    /// `cacheScope`.
+    pub scope: CacheScope,
+}
+
+/// Who may be served a result that somebody else asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CacheScope {
+    /// Everybody.
+    Public,
+    /// The same authorisation only; also where it is absent.
+    #[default]
+    Private,
+}
+
 /// A result type that the stack can read, and answer in.
 ///
 /// An adapter implements it for its SDK's result; implement it for your own where you put the layers around a plain
 /// function. The defaults suit a function that either answers or fails.
-pub trait CallResult: Sized {
+pub trait CallResult: Sized + Clone {
     /// What kind of answer this is.
     fn kind(&self) -> ResultKind {
         ResultKind::Unstated
+    }
+
+    /// What a tool result with `isError: true` says to the model, for [`TargetPolicy::judge_errors`](super::TargetPolicy).
+    fn error_text(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// What a stack behind the next hop says of the outcome: the object under our own key in `_meta` (see
+    /// [`rescue`](crate::rescue)). Read only where the operator trusts that hop.
+    fn facts(&self) -> Option<Value> {
+        None
+    }
+
+    /// How long this result may be served again, and to whom.
+    fn freshness(&self) -> Freshness {
+        Freshness::default()
+    }
+
+    /// About how many bytes of memory the result takes, for what keeps results.
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+
+    /// A digest of what the result says, equal for two results only if a caller cannot tell them apart. `None`: unknown.
+    fn digest(&self) -> Option<Digest> {
+        None
+    }
+
+    /// The result without what ties it to the one request that it answers: for a copy that answers another.
+    #[must_use]
+    fn detached(&self) -> Self {
+        self.clone()
     }
 
     /// A tool result with `isError: true` that says `text` to the model and carries `meta` (one object under our own `_meta`
@@ -141,9 +215,21 @@ pub trait CallResult: Sized {
 impl CallResult for () {}
 
 impl CallResult for String {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.len()
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        Some(Digest::of(self.as_bytes()))
+    }
+
     fn tool_error(text: String, _meta: Value) -> Option<Self> {
         Some(text)
     }
 }
 
-impl CallResult for &'static str {}
+impl CallResult for &'static str {
+    fn digest(&self) -> Option<Digest> {
+        Some(Digest::of(self.as_bytes()))
+    }
+}

@@ -2,13 +2,15 @@
 
 use std::{
     fmt,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use super::{Method, Slot, slots::Slots};
+use super::{Criticality, Method, Slot, Word, slots::Slots};
 
 /// What a tool says about itself (`ToolAnnotations` of the specification). Hints: a server that the operator does not trust
 /// may say anything.
@@ -46,12 +48,121 @@ impl Annotations {
 }
 
 /// The operator's word on one target: it overrides what the tool says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+///
+/// ```
+/// use buttress::call::{TargetPolicy, Word};
+///
+/// let search = TargetPolicy::default()
+///     .safe(true)
+///     .judge_errors(|text: &str| text.contains("rate limit").then_some(Word::Throttled { retry_after: None }));
+/// assert_eq!(search.safe, Some(true));
+/// ```
+#[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct TargetPolicy {
     /// Whether repeating a call whose outcome is unknown is safe. `None`: ask the method, and the annotations if trusted.
     pub safe: Option<bool>,
     /// Whether the backend honours idempotency keys, so that a call which carries one is safe to repeat.
     pub honours_idempotency_key: bool,
+    /// What one call weighs in quotas. `None`: 1.
+    pub cost: Option<NonZeroU32>,
+    /// How many attempts may run at once. `None`: as many as the concurrency layer says; 1 makes the tool serial.
+    pub concurrency: Option<NonZeroU32>,
+    /// How much its calls matter. `None`: as much as their callers.
+    pub criticality: Option<Criticality>,
+    /// How long a tool's results may be served again, where the specification has nothing to say of it. `None`: not at all.
+    /// Counts only for tools that only read.
+    pub cache_for: Option<Duration>,
+    /// What a text of the tool's own with `isError: true` means. `None`: the server is alive and has spoken.
+    pub judge_errors: Option<Arc<dyn JudgeErrors>>,
+}
+
+/// Reads the text of a tool's answer with `isError: true`, and says what became of the call if the text tells. A plain
+/// function will do.
+pub trait JudgeErrors: Send + Sync {
+    /// What the text means. `None`: a tool error like any other.
+    fn judge(&self, text: &str) -> Option<Word>;
+}
+
+impl<F> JudgeErrors for F
+where
+    F: Fn(&str) -> Option<Word> + Send + Sync,
+{
+    fn judge(&self, text: &str) -> Option<Word> {
+        self(text)
+    }
+}
+
+impl TargetPolicy {
+    /// Says whether repeating a call whose outcome is unknown is safe.
+    #[must_use]
+    pub const fn safe(mut self, safe: bool) -> Self {
+        self.safe = Some(safe);
+        self
+    }
+
+    /// Says that the backend honours idempotency keys.
+    #[must_use]
+    pub const fn honours_idempotency_key(mut self) -> Self {
+        self.honours_idempotency_key = true;
+        self
+    }
+
+    /// Says what one call weighs in quotas.
+    #[must_use]
+    pub const fn cost(mut self, cost: NonZeroU32) -> Self {
+        self.cost = Some(cost);
+        self
+    }
+
+    /// Says how many attempts may run at once.
+    #[must_use]
+    pub const fn concurrency(mut self, limit: NonZeroU32) -> Self {
+        self.concurrency = Some(limit);
+        self
+    }
+
+    /// Says that attempts run one after the other.
+    #[must_use]
+    pub const fn serial(self) -> Self {
+        self.concurrency(NonZeroU32::MIN)
+    }
+
+    /// Says how much its calls matter.
+    #[must_use]
+    pub const fn criticality(mut self, criticality: Criticality) -> Self {
+        self.criticality = Some(criticality);
+        self
+    }
+
+    /// Says how long a result may be served again.
+    #[must_use]
+    pub const fn cache_for(mut self, fresh: Duration) -> Self {
+        self.cache_for = Some(fresh);
+        self
+    }
+
+    /// Says what a text with `isError: true` means.
+    #[must_use]
+    pub fn judge_errors(mut self, judge: impl JudgeErrors + 'static) -> Self {
+        self.judge_errors = Some(Arc::new(judge));
+        self
+    }
+}
+
+impl fmt::Debug for TargetPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { safe, honours_idempotency_key, cost, concurrency, criticality, cache_for, judge_errors } = self;
+        f.debug_struct("TargetPolicy")
+            .field("safe", safe)
+            .field("honours_idempotency_key", honours_idempotency_key)
+            .field("cost", cost)
+            .field("concurrency", concurrency)
+            .field("criticality", criticality)
+            .field("cache_for", cache_for)
+            .field("judge_errors", &judge_errors.is_some())
+            .finish()
+    }
 }
 
 /// What a call is addressed to: one tool, one prompt, or a method as a whole.
@@ -65,13 +176,22 @@ pub struct Target {
     method: Method,
     name: Option<Arc<str>>,
     policy: TargetPolicy,
-    trusted: bool,
+    trust: Trust,
     annotations: AtomicU8,
     slots: Slots,
 }
 
+/// What the operator believes of an upstream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trust {
+    /// What its tools say about themselves.
+    pub(crate) annotations: bool,
+    /// What it says of calls that it refused.
+    pub(crate) next_hop: bool,
+}
+
 impl Target {
-    pub(crate) fn new(upstream: Arc<str>, method: Method, name: Option<Arc<str>>, policy: TargetPolicy, trusted: bool) -> Self {
+    pub(crate) fn new(upstream: Arc<str>, method: Method, name: Option<Arc<str>>, policy: TargetPolicy, trust: Trust) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -79,7 +199,7 @@ impl Target {
             method,
             name,
             policy,
-            trusted,
+            trust,
             annotations: AtomicU8::new(0),
             slots: Slots::default(),
         }
@@ -127,8 +247,20 @@ impl Target {
     }
 
     /// The operator's word on it.
-    pub const fn policy(&self) -> TargetPolicy {
-        self.policy
+    pub const fn policy(&self) -> &TargetPolicy {
+        &self.policy
+    }
+
+    /// Whether the next hop is one of the operator's own, whose word on what it refused is taken (see
+    /// [`Catalogue::trust_next_hop`](crate::catalogue::Catalogue::trust_next_hop)).
+    pub const fn trusts_next_hop(&self) -> bool {
+        self.trust.next_hop
+    }
+
+    /// Whether the target does not change anything: a method that only reads by its definition, or a tool that says so where
+    /// the operator trusts it.
+    pub fn is_read_only(&self) -> bool {
+        self.method.is_read() || (self.trust.annotations && self.annotations().read_only == Some(true))
     }
 
     /// Whether a call whose outcome is unknown may be repeated: the operator's word, else a method that is safe by its
@@ -136,7 +268,7 @@ impl Target {
     pub fn is_safe(&self) -> bool {
         self.policy.safe.unwrap_or_else(|| {
             let Annotations { read_only, idempotent } = self.annotations();
-            self.method.is_repeatable() || (self.trusted && (read_only == Some(true) || idempotent == Some(true)))
+            self.method.is_repeatable() || (self.trust.annotations && (read_only == Some(true) || idempotent == Some(true)))
         })
     }
 
@@ -179,9 +311,10 @@ impl fmt::Display for Target {
 mod tests {
     use super::*;
 
-    fn tool(policy: TargetPolicy, trusted: bool, annotations: Annotations) -> Target {
-        let target = Target::new("up".into(), Method::ToolsCall, Some("t".into()), policy, trusted);
-        target.annotate(annotations);
+    fn tool(policy: &TargetPolicy, annotations: bool, said: Annotations) -> Target {
+        let trust = Trust { annotations, ..Trust::default() };
+        let target = Target::new("up".into(), Method::ToolsCall, Some("t".into()), policy.clone(), trust);
+        target.annotate(said);
         target
     }
 
@@ -200,19 +333,20 @@ mod tests {
         let reads = Annotations { read_only: Some(true), idempotent: None };
         let idempotent = Annotations { read_only: Some(false), idempotent: Some(true) };
         let unstated = TargetPolicy::default();
-        let says = |safe| TargetPolicy { safe: Some(safe), ..TargetPolicy::default() };
-        assert!(tool(unstated, true, reads).is_safe());
-        assert!(tool(unstated, true, idempotent).is_safe());
-        assert!(!tool(unstated, false, reads).is_safe());
-        assert!(!tool(unstated, true, Annotations::default()).is_safe());
-        assert!(tool(says(true), false, Annotations::default()).is_safe());
-        assert!(!tool(says(false), true, reads).is_safe());
+        let says = |safe| TargetPolicy::default().safe(safe);
+        assert!(tool(&unstated, true, reads).is_safe());
+        assert!(tool(&unstated, true, idempotent).is_safe());
+        assert!(!tool(&unstated, false, reads).is_safe());
+        assert!(!tool(&unstated, true, Annotations::default()).is_safe());
+        assert!(tool(&says(true), false, Annotations::default()).is_safe());
+        assert!(!tool(&says(false), true, reads).is_safe());
     }
 
     #[test]
     fn only_a_plain_name_is_a_label() {
         let label = |name: &str| {
-            let target = Target::new("up".into(), Method::ToolsCall, Some(name.into()), TargetPolicy::default(), false);
+            let target =
+                Target::new("up".into(), Method::ToolsCall, Some(name.into()), TargetPolicy::default(), Trust::default());
             target.label().to_owned()
         };
         assert_eq!(label("fs/read-file_v1.2"), "fs/read-file_v1.2");
@@ -223,7 +357,7 @@ mod tests {
 
     #[test]
     fn methods_that_only_read_are_safe_whoever_serves_them() {
-        let list = Target::new("up".into(), Method::ToolsList, None, TargetPolicy::default(), false);
+        let list = Target::new("up".into(), Method::ToolsList, None, TargetPolicy::default(), Trust::default());
         assert!(list.is_safe());
     }
 }

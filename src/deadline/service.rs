@@ -4,7 +4,7 @@ use tower::Service;
 
 use super::Limits;
 use crate::{
-    call::{Request, Response},
+    call::{Deadline, Head, Request, Response},
     error::{BoxError, Reason, Rejected},
     gate::Gate,
 };
@@ -37,11 +37,19 @@ where
 
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
-        head.deadline = head.deadline.tightened(self.limits.from(head.arrived));
+        head.deadline = head.deadline.tightened(self.limits.from(head.arrived)).tightened(callers_own(head));
         let late = head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived);
         if late && !head.target.is_exempt() {
             return Gate::refused(Rejected::new("deadline", Reason::Deadline));
         }
         Gate::passed(self.inner.call(request))
     }
+}
+
+/// How long the sender of the request will wait, by its own word.
+fn callers_own(head: &Head) -> Deadline {
+    let timeout = head.meta.as_ref().and_then(|meta| meta.timeout);
+    let end = timeout.and_then(|timeout| head.arrived.checked_add(timeout));
+    // Progress moves it, here as there: it passes through to the sender.
+    Deadline { soft: end, idle: None, hard: None }
 }

@@ -2,7 +2,7 @@
 //!
 //! Models read tool results and seldom see JSON-RPC errors. So a refused or lost `tools/call` comes back as a result with
 //! `isError: true` that says what happened, whether anything was done, and when to come back. Other methods get a JSON-RPC
-//! error. Both carry the same facts for machines, in `_meta` or in `data`, under [`META_KEY`]; over HTTP the
+//! error. Both carry the same facts for machines, in `_meta` or in `data`, under [`OUTCOME_KEY`](crate::call::OUTCOME_KEY); over HTTP the
 //! [`Refusal`](crate::call::Refusal) beside the answer says which status goes with it.
 //!
 //! An answer that the handler gave itself is left as it is where it is a success or a plain failure. Where the call was
@@ -40,7 +40,6 @@ mod words;
 pub use future::RescueFuture;
 pub use layer::{Deliver, RescueLayer};
 pub use service::Rescue;
-pub use words::META_KEY;
 
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::{Deliver, META_KEY, RescueLayer};
+use super::{Deliver, RescueLayer};
 use crate::{
-    call::{CallResult, ErrorObject, Method, Refusal, Request, Response, Verdict},
+    call::{CallResult, ErrorObject, Method, OUTCOME_KEY, Refusal, Request, Response, Verdict},
     catalogue::Catalogue,
     error::{Allowance, BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, Scope, TimedOut, Transport},
     outcome::Word,
@@ -177,6 +177,6 @@ async fn other_methods_and_who_asks_for_it_get_a_json_rpc_error() {
         let response = rescued(layer, target, refused()).await;
         let error = response.result.unwrap_err();
         assert_eq!(error.code, 503);
-        assert_eq!(error.data.unwrap()[META_KEY]["retryAfterMs"], 4000);
+        assert_eq!(error.data.unwrap()[OUTCOME_KEY]["retryAfterMs"], 4000);
     }
 }

@@ -10,19 +10,15 @@ use serde_json::{Map, Value, json};
 
 use super::Deliver;
 use crate::{
-    call::{CallResult, ErrorObject, Method, Peer, Refusal, Response, Target, Verdict},
+    call::{CallResult, ErrorObject, Method, OUTCOME_KEY, Peer, Refusal, Response, Target, Verdict},
     error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
 };
-
-/// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand: an object with
-/// `class` (the verdict), `retryable` (whether the same call may be sent again), and where known `retryAfterMs`, `layer`,
-/// `reason`, `scope` (whose limit it is), `attempts`.
-pub const META_KEY: &str = "dev.buttress/outcome";
 
 // Never HTTP statuses of ours: clients take them for another protocol era or a lost session. As JSON-RPC codes they are free.
 const BAD_REQUEST: u16 = 400;
 const FORBIDDEN: u16 = 403;
 const NOT_FOUND: u16 = 404;
+const CONFLICT: u16 = 409;
 const TOO_MANY_REQUESTS: u16 = 429;
 const SERVICE_UNAVAILABLE: u16 = 503;
 const GATEWAY_TIMEOUT: u16 = 504;
@@ -105,7 +101,7 @@ impl Scene {
                 if !notice.is_empty() {
                     error.message = Cow::Owned(format!("{}. {notice}", error.message));
                 }
-                error.data.get_or_insert_with(|| json!({ META_KEY: facts }));
+                error.data.get_or_insert_with(|| json!({ OUTCOME_KEY: facts }));
             }
         }
         response
@@ -134,7 +130,7 @@ impl Scene {
         let mut response = Response::from_result(result.ok_or_else(|| ErrorObject {
             code: i64::from(told.status),
             message: told.text.into(),
-            data: Some(json!({ META_KEY: facts })),
+            data: Some(json!({ OUTCOME_KEY: facts })),
         }));
         response.verdict = Some(verdict);
         response.attempts = attempts;
@@ -164,6 +160,26 @@ impl Scene {
                 (what, SERVICE_UNAVAILABLE)
             }
             Reason::QueueFull | Reason::NoSlot | Reason::Shed => (self.busy(), SERVICE_UNAVAILABLE),
+            Reason::Loop => {
+                let what = format!(
+                    "Repeated: this same call to {target} has failed in the same way again and again. \
+                     Change the arguments or try something else."
+                );
+                (what, TOO_MANY_REQUESTS)
+            }
+            Reason::KeyReused => {
+                let what = format!(
+                    "Refused: the idempotency key of this call to {target} belongs to a call with other arguments. \
+                     Use a new key for a new call."
+                );
+                (what, CONFLICT)
+            }
+            Reason::InProgress => {
+                (format!("In progress: the first call to {target} under this idempotency key has no answer yet."), CONFLICT)
+            }
+            Reason::Draining => {
+                (format!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"), SERVICE_UNAVAILABLE)
+            }
             Reason::Deadline => {
                 let what =
                     format!("Too late: the time for this call to {target} ran out before it could begin. {NOT_YOUR_FAULT}");

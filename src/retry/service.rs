@@ -64,6 +64,7 @@ where
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
         let repeats = self.shared.attempts.get() > 1 && !head.target.is_exempt();
+        head.repeats = repeats;
         head.repeatable = repeats && head.is_safe();
         if repeats {
             // Made on the first call, so that a scrape shows the zeros before the first failure.

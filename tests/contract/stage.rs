@@ -91,7 +91,7 @@ pub struct Stage {
 impl Stage {
     /// A target that no layer has met. Repeating its calls is safe, so that a retry repeats whatever fails.
     pub fn new() -> Self {
-        let safe = TargetPolicy { safe: Some(true), ..TargetPolicy::default() };
+        let safe = TargetPolicy::default().safe(true);
         let target = Catalogue::new("contract").tool("probe", safe).resolve(&Method::ToolsCall, Some("probe"), None);
         Self { target, params: Params::default(), book: Arc::default() }
     }

@@ -1,6 +1,6 @@
 //! What a client asks, and the answer as it can tell.
 
-use buttress::rescue::META_KEY;
+use buttress::call::OUTCOME_KEY;
 use rmcp::{
     ServiceError,
     model::{
@@ -139,7 +139,7 @@ impl Answer {
         match answer {
             Ok(result) if result.is_error == Some(true) => {
                 let text = result.content.iter().filter_map(|block| Some(&*block.as_text()?.text)).collect::<Vec<_>>().join("\n");
-                let facts = result.meta.as_ref().and_then(|meta| meta.0.get(META_KEY));
+                let facts = result.meta.as_ref().and_then(|meta| meta.0.get(OUTCOME_KEY));
                 Self::error(facts, "tool_error", text)
             }
             answer => Self::of(answer),
@@ -150,7 +150,7 @@ impl Answer {
         match answer {
             Ok(_) => Self { class: "ok".to_owned(), reason: None, text: String::new() },
             Err(ServiceError::McpError(ErrorData { code, message, data, .. })) => {
-                let facts = data.as_ref().and_then(|data| data.get(META_KEY));
+                let facts = data.as_ref().and_then(|data| data.get(OUTCOME_KEY));
                 Self::error(facts, &code.0.to_string(), message.into_owned())
             }
             Err(error) => panic!("neither an answer nor an error of the server's: {error:?}"),

@@ -1,6 +1,6 @@
 //! How a call ended, as its caller can tell.
 
-use buttress::{call::Verdict, rescue::META_KEY};
+use buttress::call::{OUTCOME_KEY, Verdict};
 use rmcp::{ServiceError, model::CallToolResult};
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ impl Answer {
     pub fn of_tool(answer: Result<CallToolResult, ServiceError>) -> Self {
         match answer {
             Ok(result) if result.is_error == Some(true) => {
-                let facts = result.meta.as_ref().and_then(|meta| meta.0.get(META_KEY));
+                let facts = result.meta.as_ref().and_then(|meta| meta.0.get(OUTCOME_KEY));
                 // No facts: the handler spoke for itself, and the stack had nothing to add.
                 Self::Error(class(facts).unwrap_or("tool_error").to_owned())
             }
@@ -35,7 +35,7 @@ impl Answer {
         match answer {
             Ok(_) => Self::Ok,
             Err(ServiceError::McpError(error)) => {
-                let facts = error.data.as_ref().and_then(|data| data.get(META_KEY));
+                let facts = error.data.as_ref().and_then(|data| data.get(OUTCOME_KEY));
                 // No facts: the code speaks for itself.
                 let code = Verdict::of_code(error.code.0.into());
                 Self::Error(class(facts).unwrap_or(code.as_str()).to_owned())

@@ -14,9 +14,9 @@ use ::rmcp::{
 };
 use tower::Service;
 
-use super::model::error_object;
+use super::model::{digests, error_object};
 use crate::{
-    call::{Notify, Progress, Request, Response},
+    call::{CallParams, Digest, Notify, Progress, Request, Response},
     error::BoxError,
 };
 
@@ -41,6 +41,24 @@ impl<H> Call<H> {
 impl<H> Clone for Call<H> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
+    }
+}
+
+impl<H> CallParams for Call<H> {
+    fn arguments(&self) -> Option<Digest> {
+        digests(&self.0.request).0
+    }
+
+    fn continuation(&self) -> Option<Digest> {
+        let continues = match &self.0.request {
+            ClientRequest::CallToolRequest(call) => call.params.input_responses.is_some() || call.params.request_state.is_some(),
+            ClientRequest::GetPromptRequest(get) => get.params.input_responses.is_some() || get.params.request_state.is_some(),
+            ClientRequest::ReadResourceRequest(read) => {
+                read.params.input_responses.is_some() || read.params.request_state.is_some()
+            }
+            _ => false,
+        };
+        continues.then(|| digests(&self.0.request).1).flatten()
     }
 }
 

@@ -1,15 +1,19 @@
 //! rmcp's results, errors and lists in the stack's own terms.
 
+use std::{borrow::Cow, time::Duration};
+
 use ::rmcp::{
     ErrorData,
-    model::{CallToolResult, ContentBlock, ErrorCode, ListPromptsResult, ListToolsResult, MetaObject, ServerResult, Tool},
+    model::{
+        self, CallToolResult, ClientRequest, ContentBlock, ErrorCode, ListPromptsResult, ListToolsResult, MetaObject,
+        ServerResult, Tool,
+    },
 };
 use serde_json::Value;
 
 use crate::{
-    call::{Annotations, CallResult, ErrorObject, Method, ResultKind},
+    call::{Annotations, CacheScope, CallResult, Digest, ErrorObject, Freshness, Method, OUTCOME_KEY, ResultKind, canonical},
     catalogue::{Catalogue, Scope},
-    rescue::META_KEY,
 };
 
 impl CallResult for ServerResult {
@@ -28,6 +32,45 @@ impl CallResult for ServerResult {
         Some(Self::CallToolResult(result))
     }
 
+    fn error_text(&self) -> Option<Cow<'_, str>> {
+        let Self::CallToolResult(result) = self else { return None };
+        let mut texts = result.content.iter().filter_map(ContentBlock::as_text).map(|block| &*block.text);
+        match (texts.next()?, texts.next()) {
+            (only, None) => Some(only.into()),
+            (first, Some(second)) => Some([first, second].into_iter().chain(texts).collect::<Vec<_>>().join("\n").into()),
+        }
+    }
+
+    fn facts(&self) -> Option<Value> {
+        let Self::CallToolResult(result) = self else { return None };
+        result.meta.as_ref()?.0.get(OUTCOME_KEY).cloned()
+    }
+
+    fn freshness(&self) -> Freshness {
+        let (ttl, scope) = match self {
+            Self::ListToolsResult(result) => (result.ttl_ms, result.cache_scope),
+            Self::ListPromptsResult(result) => (result.ttl_ms, result.cache_scope),
+            Self::ListResourcesResult(result) => (result.ttl_ms, result.cache_scope),
+            Self::ListResourceTemplatesResult(result) => (result.ttl_ms, result.cache_scope),
+            Self::ReadResourceResult(result) => (result.ttl_ms, result.cache_scope),
+            Self::DiscoverResult(result) => (Some(result.ttl_ms), Some(result.cache_scope)),
+            _ => (None, None),
+        };
+        Freshness {
+            ttl: ttl.map(Duration::from_millis).unwrap_or_default(),
+            scope: if scope == Some(model::CacheScope::Public) { CacheScope::Public } else { CacheScope::Private },
+        }
+    }
+
+    fn weight(&self) -> usize {
+        // What it would be on the wire stands for what it takes in memory: no type of rmcp's says.
+        size_of::<Self>() + serde_json::to_vec(self).map_or(0, |text| 2 * text.len())
+    }
+
+    fn digest(&self) -> Option<Digest> {
+        serde_json::to_value(self).ok().as_ref().map(canonical::digest_of_value)
+    }
+
     fn add_notice(&mut self, text: &str, meta: Value) {
         if let Self::CallToolResult(result) = self {
             if !text.is_empty() {
@@ -39,7 +82,7 @@ impl CallResult for ServerResult {
 }
 
 fn note(meta: &mut Option<MetaObject>, facts: Value) {
-    meta.get_or_insert_default().0.insert(META_KEY.to_owned(), facts);
+    meta.get_or_insert_default().0.insert(OUTCOME_KEY.to_owned(), facts);
 }
 
 pub(super) fn error_object(error: ErrorData) -> ErrorObject {
@@ -76,4 +119,18 @@ pub(super) fn learn(catalogue: &Catalogue, result: &ServerResult) {
         }
         _ => {}
     }
+}
+
+/// The digest of a request's arguments and, if it continues an earlier one, of what it brings along.
+pub(super) fn digests(request: &ClientRequest) -> (Option<Digest>, Option<Digest>) {
+    let Ok(Value::Object(mut request)) = serde_json::to_value(request) else { return (None, None) };
+    let mut continuation = serde_json::Map::new();
+    if let Some(params) = request.get_mut("params").and_then(Value::as_object_mut) {
+        params.remove("_meta");
+        for brought in ["inputResponses", "requestState"] {
+            continuation.extend(params.remove_entry(brought));
+        }
+    }
+    let brought = (!continuation.is_empty()).then(|| canonical::digest_of_value(&Value::Object(continuation)));
+    (Some(canonical::digest_of_value(&Value::Object(request))), brought)
 }

@@ -6,6 +6,7 @@
 
 use std::{borrow::Cow, fmt, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
+use ::http::request::Parts;
 use ::rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -33,7 +34,7 @@ use super::{
     model::{annotations, error_data, learn},
 };
 use crate::{
-    call::{Arrival, Caller, IDEMPOTENCY_KEY, Identify, Meta, Method, OneTenant, Peer, Request, Target, Verdict},
+    call::{Arrival, Caller, Identify, Meta, Method, OneTenant, Peer, Request, Target, Verdict},
     catalogue::{Catalogue, Scope},
     stack::{Stack, StackService},
 };
@@ -185,12 +186,12 @@ impl<H: ServerHandler> Server<H> {
             .identify
             .identify(&Arrival { parts: context.extensions.get(), client: client.as_ref().map(|client| &*client.name) });
         let target = self.target(&request, &caller);
-        let progress = context.meta.get_progress_token().map(|token| Notifier { peer: context.peer.clone(), token });
-        let key = target.policy().honours_idempotency_key.then(|| context.meta.get(IDEMPOTENCY_KEY)?.as_str().map(Into::into));
+        let peer = peer(&context);
+        let meta = meta(&context);
         let mut call = Request::new(target, Call::new(self.handler.clone(), request, context));
         call.head.caller = caller;
-        call.head.meta = key.flatten().map(|key| Arc::new(Meta { idempotency_key: Some(key) }));
-        call.head.peer = progress.map(|notifier| Peer::new(notifier, call.head.arrived));
+        call.head.meta = meta;
+        call.head.peer = peer;
         call
     }
 
@@ -215,6 +216,27 @@ impl<H: ServerHandler> Server<H> {
         }
         catalogue.resolve(&method, name, caller.authorisation())
     }
+}
+
+/// How a handler speaks to its caller: of progress if the caller asked for it, and of questions if it can be asked.
+fn peer(context: &RequestContext<RoleServer>) -> Option<Peer> {
+    if let Some(token) = context.meta.get_progress_token() {
+        return Some(Peer::new(Notifier { peer: context.peer.clone(), token }));
+    }
+    let can = context.client_capabilities()?;
+    (can.elicitation.is_some() || can.sampling.is_some()).then(Peer::unheard)
+}
+
+/// What a request says about itself. A header names the logical call where `_meta` does not (IETF draft
+/// "The Idempotency-Key HTTP Header Field").
+fn meta(context: &RequestContext<RoleServer>) -> Option<Arc<Meta>> {
+    let mut meta = Meta::read(&context.meta.0);
+    if meta.idempotency_key.is_none() {
+        let parts = context.extensions.get::<Parts>();
+        let header = parts.and_then(|parts| parts.headers.get("idempotency-key")?.to_str().ok());
+        meta.idempotency_key = header.map(Arc::from);
+    }
+    (!meta.is_empty()).then(|| Arc::new(meta))
 }
 
 /// A handler that answered with another method's result.

@@ -1,0 +1,170 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{RawAnswer, RawCall};
+use crate::{
+    call::{CacheScope, CallParams, CallResult, Caller, ErrorObject, Freshness, OUTCOME_KEY, Response, ResultKind, TargetPolicy},
+    catalogue::Catalogue,
+    classify::code,
+};
+
+fn parse(message: &'static str) -> Result<RawCall, i64> {
+    RawCall::parse(Bytes::from_static(message.as_bytes())).map_err(|error| error.code)
+}
+
+#[test]
+fn what_is_not_one_request_is_refused_with_the_code_that_says_so() {
+    assert_eq!(parse("{"), Err(code::PARSE_ERROR));
+    for params in [r#"["t"]"#, r#"{"name":7}"#, r#"{"name":"a","name":"b"}"#] {
+        let message = format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#);
+        assert_eq!(RawCall::parse(message.into()).unwrap_err().code, code::INVALID_PARAMS, "{params}");
+    }
+    for message in [
+        "[]",
+        "1",
+        r#"[1,"ping",{}]"#,
+        r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+        r#"{"jsonrpc":"2.0","id":1}"#,
+        r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+        r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+    ] {
+        assert_eq!(parse(message), Err(code::INVALID_REQUEST), "{message}");
+    }
+}
+
+#[test]
+fn a_made_answer_spells_the_id_as_the_caller_did() {
+    for id in ["7", "-1.50e2", "9007199254740993", r#""a\u00e9\"b""#] {
+        let message = format!(r#"{{"method":"tools/call", "id" : {id} ,"params":{{"name":"t"}}}}"#);
+        let call = RawCall::parse(message.into()).unwrap();
+        let named = Catalogue::new("up").tool("t", TargetPolicy::default());
+        assert_eq!(call.request(&named, Caller::default()).head.target.name(), Some("t"));
+        let answer = call.answer(Response::from_error(ErrorObject::new(429, "no")));
+        let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":429,"message":"no"}}}}"#);
+        assert_eq!(answer, expected.as_bytes());
+    }
+}
+
+#[test]
+fn a_call_is_safe_by_its_key_where_the_operator_says_that_the_backend_honours_it() {
+    let keyed = r#"{"id":1,"method":"tools/call","params":{"name":"t","_meta":{"dev.buttress/idempotencyKey":"k"}}}"#;
+    let plain = r#"{"id":1,"method":"tools/call","params":{"name":"t"}}"#;
+    let honours = TargetPolicy::default().honours_idempotency_key();
+    let (honoured, other) = (Catalogue::new("up").tool("t", honours), Catalogue::new("up").tool("t", Default::default()));
+    let is_safe = |message: &'static str, catalogue| {
+        let call = RawCall::parse(Bytes::from_static(message.as_bytes())).unwrap();
+        call.request(catalogue, Caller::default()).head.is_safe()
+    };
+    assert!(is_safe(keyed, &honoured));
+    assert!(!is_safe(plain, &honoured) && !is_safe(keyed, &other));
+}
+
+#[test]
+fn answers_are_told_apart() {
+    let kind = |message: &'static str| RawAnswer::parse(Bytes::from_static(message.as_bytes())).map(|answer| answer.kind());
+    assert_eq!(kind(r#"{"id":1,"result":{}}"#), Ok(ResultKind::Complete));
+    assert_eq!(kind(r#"{"id":1,"result":{"isError":true}}"#), Ok(ResultKind::ToolError));
+    assert_eq!(kind(r#"{"id":1,"result":{"resultType":"input_required"}}"#), Ok(ResultKind::InputRequired));
+    assert_eq!(kind(r#"{"id":1,"result":{"resultType":"task"}}"#), Ok(ResultKind::Task));
+    assert_eq!(kind(r#"{"id":1,"error":{"code":-32603,"message":""}}"#), Ok(ResultKind::Error(-32603)));
+    assert_eq!(kind("<html>").unwrap_err().code, code::INTERNAL_ERROR);
+    assert_eq!(kind(r#"{"id":1}"#).unwrap_err().code, code::INTERNAL_ERROR);
+}
+
+#[test]
+fn only_a_warning_touches_the_upstreams_bytes() {
+    let came = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"boom","x":1.50}}"#;
+    let mut answer = RawAnswer::parse(Bytes::from_static(came.as_bytes())).unwrap();
+    answer.add_notice("", json!({}));
+    let call = RawCall::parse(Bytes::from_static(br#"{"id":1,"method":"ping"}"#)).unwrap();
+    assert_eq!(call.answer(Response::new(answer.clone())), came.as_bytes());
+    answer.add_notice("Careful.", json!({ "class": "outcome_unknown" }));
+    let id = "123456789012345678901234567890";
+    let call = RawCall::parse(format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#).into()).unwrap();
+    let message = String::from_utf8(call.answer(Response::new(answer)).to_vec()).unwrap();
+    assert!(message.contains(&format!("\"id\":{id},")), "{message}");
+    let message: Value = serde_json::from_str(&message).unwrap();
+    assert_eq!(message["error"]["message"], "boom. Careful.");
+    assert_eq!(message["error"]["data"][OUTCOME_KEY]["class"], "outcome_unknown");
+}
+
+#[test]
+fn calls_are_told_apart_by_what_the_server_sees() {
+    let call = |params: &str| {
+        let message = format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#);
+        RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default()).params
+    };
+    let one = call(r#"{"name":"t","arguments":{"a":1,"b":2},"_meta":{"progressToken":1}}"#);
+    assert_eq!(one.arguments(), call(r#"{"arguments":{"b":2, "a":1},"name":"t"}"#).arguments());
+    assert_ne!(one.arguments(), call(r#"{"name":"u","arguments":{"a":1,"b":2}}"#).arguments());
+    assert_ne!(one.arguments(), call(r#"{"name":"t","arguments":{"a":1,"b":3}}"#).arguments());
+    assert_eq!(one.continuation(), None);
+    let answered = call(r#"{"name":"t","arguments":{"a":1,"b":2},"requestState":"s"}"#);
+    assert_eq!(one.arguments(), answered.arguments());
+    assert!(answered.continuation().is_some());
+    assert_eq!(call(r#"{"name":"t","arguments":{"a":1,"a":2}}"#).arguments(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
+    let onward = |params: &str| {
+        let message = format!(r#"{{"id":1, "method":"tools/call"{params}}}"#);
+        let call = RawCall::parse(message.into()).unwrap();
+        let mut request = call.request(&Catalogue::new("up"), Caller::default());
+        request.head.repeats = true;
+        request.head.deadline.hard = Some(request.head.arrived + Duration::from_secs(3));
+        String::from_utf8(request.params.onward(&request.head).to_vec()).unwrap()
+    };
+    const SAID: &str = r#""dev.buttress/attempt":1,"dev.buttress/timeoutMs":3000"#;
+    let expect = |params: &str| format!(r#"{{"id":1, "method":"tools/call"{params}}}"#);
+    assert_eq!(onward(r#","params":{"x":1.50}"#), expect(&format!(r#","params":{{"_meta":{{{SAID}}},"x":1.50}}"#)));
+    assert_eq!(onward(r#","params":{ }"#), expect(&format!(r#","params":{{"_meta":{{{SAID}}} }}"#)));
+    assert_eq!(
+        onward(r#","params":{"_meta": {"a" :1},"n":1e2}"#),
+        expect(&format!(r#","params":{{"_meta": {{{SAID},"a" :1}},"n":1e2}}"#))
+    );
+    let known = r#","params":{"_meta":{"dev.buttress/timeoutMs":9000, "dev.buttress/attempt": 7}}"#;
+    let told = r#","params":{"_meta":{"dev.buttress/timeoutMs":3000, "dev.buttress/attempt": 1}}"#;
+    assert_eq!(onward(known), expect(told));
+    let message: Value = serde_json::from_str(&onward("")).unwrap();
+    assert_eq!(message["params"]["_meta"]["dev.buttress/attempt"], 1);
+}
+
+#[test]
+fn a_request_may_say_who_repeats_it_and_how_long_it_waits() {
+    let read = |meta: &str| {
+        let message = format!(r#"{{"id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
+        let meta = RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default()).head.meta;
+        meta.map(|meta| (meta.attempt, meta.timeout))
+    };
+    let timeout = Some(Duration::from_millis(1500));
+    assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/timeoutMs":1500}"#), Some((Some(2), timeout)));
+    assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1}"#), None);
+    assert_eq!(read("7"), None);
+}
+
+#[test]
+fn a_detached_answer_answers_another_request() {
+    let came = r#"{"jsonrpc":"2.0","id":1,"result":{"ttlMs":2000,"cacheScope":"public","x":1.50}}"#;
+    let answer = RawAnswer::parse(Bytes::from_static(came.as_bytes())).unwrap();
+    let fresh = Freshness { ttl: Duration::from_secs(2), scope: CacheScope::Public };
+    assert_eq!(answer.freshness(), fresh);
+    let other = RawCall::parse(Bytes::from_static(br#"{"id":"b","method":"tools/list"}"#)).unwrap();
+    assert_eq!(other.answer(Response::new(answer.detached())), came.replace("\"id\":1", "\"id\":\"b\"").as_bytes());
+    assert_eq!(answer.detached().digest(), answer.digest());
+    assert_eq!(answer.detached().freshness(), fresh);
+}
+
+#[test]
+fn what_an_answer_says_is_read() {
+    let answer = |message: &'static str| RawAnswer::parse(Bytes::from_static(message.as_bytes())).unwrap();
+    let one = answer(r#"{"id":1,"result":{"isError":true,"content":[{"type":"text","text":"a\"b"}]}}"#);
+    assert_eq!(one.error_text().as_deref(), Some("a\"b"));
+    let facts = r#"{"id":1,"error":{"code":503,"message":"","data":{"dev.buttress/outcome":{"class":"throttled"}}}}"#;
+    assert_eq!(answer(facts).facts(), Some(json!({ "class": "throttled" })));
+    assert_eq!(one.facts(), None);
+}

@@ -1,0 +1,223 @@
+//! One spelling for JSON that a server cannot tell apart, so that equal arguments have equal digests.
+//!
+//! Members are sorted, space is dropped, and strings are compared by what they say. Numbers keep their spelling: `1` and
+//! `1.0` may well be two things to a server, and rounding would make two large numbers one. So a digest may differ where the
+//! arguments do not; it is never equal where they do.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Deserialize, Deserializer, de};
+#[cfg(any(feature = "rmcp", test))]
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::Digest;
+
+/// The digest of a JSON value.
+#[cfg(any(feature = "rmcp", test))]
+pub(crate) fn digest_of_value(value: &Value) -> Digest {
+    let mut text = Vec::new();
+    write_value(value, &mut text);
+    Digest::of(&text)
+}
+
+/// The digest of a JSON text. `None` where it is not one value with one of each member: what a server would make of it is then
+/// not known here.
+pub(crate) fn digest_of_text(json: &str) -> Option<Digest> {
+    let mut text = Vec::with_capacity(json.len());
+    write_text(json.trim_ascii(), &mut text, DEPTH)?;
+    Some(Digest::of(&text))
+}
+
+/// The digest of those members of an object whose name passes. `None` as for [`digest_of_text`].
+pub(crate) fn digest_of_members(json: &str, mut passes: impl FnMut(&str) -> bool) -> Option<Digest> {
+    let Members(members) = serde_json::from_str(json).ok()?;
+    let mut text = Vec::with_capacity(json.len());
+    for (name, value) in members.iter().filter(|(name, _)| passes(name)) {
+        write_string(name, &mut text);
+        write_text(value.get(), &mut text, DEPTH)?;
+        text.push(b',');
+    }
+    Some(Digest::of(&text))
+}
+
+/// As deep as serde_json itself goes.
+const DEPTH: u8 = 127;
+
+#[cfg(any(feature = "rmcp", test))]
+fn write_value(value: &Value, to: &mut Vec<u8>) {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            enclose(b"{}", members, to, |(name, value), to| {
+                write_string(name, to);
+                write_value(value, to);
+            });
+        }
+        Value::Array(items) => enclose(b"[]", items, to, write_value),
+        Value::String(string) => write_string(string, to),
+        Value::Number(number) => to.extend_from_slice(number.to_string().as_bytes()),
+        Value::Bool(true) => to.push(b't'),
+        Value::Bool(false) => to.push(b'f'),
+        Value::Null => to.push(b'n'),
+    }
+}
+
+fn write_text(json: &str, to: &mut Vec<u8>, depth: u8) -> Option<()> {
+    let depth = depth.checked_sub(1)?;
+    match json.as_bytes().first()? {
+        b'{' => {
+            let Members(members) = serde_json::from_str(json).ok()?;
+            let mut readable = Some(());
+            enclose(b"{}", members, to, |(name, value), to| {
+                write_string(&name, to);
+                readable = readable.and(write_text(value.get(), to, depth));
+            });
+            readable
+        }
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+            let mut readable = Some(());
+            enclose(b"[]", items, to, |item, to| readable = readable.and(write_text(item.get(), to, depth)));
+            readable
+        }
+        b'"' => {
+            write_string(&serde_json::from_str::<Cow<'_, str>>(json).ok()?, to);
+            Some(())
+        }
+        _ => {
+            let scalar: &RawValue = serde_json::from_str(json).ok()?;
+            match scalar.get() {
+                word @ ("true" | "false" | "null") => to.extend_from_slice(&word.as_bytes()[..1]),
+                number => to.extend_from_slice(number.as_bytes()),
+            }
+            Some(())
+        }
+    }
+}
+
+fn enclose<T>(marks: &[u8; 2], items: impl IntoIterator<Item = T>, to: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
+    to.push(marks[0]);
+    for item in items {
+        write(item, to);
+        to.push(b',');
+    }
+    to.push(marks[1]);
+}
+
+/// With its length in front, so that no string can pass for the end of itself.
+fn write_string(string: &str, to: &mut Vec<u8>) {
+    to.extend_from_slice(format!("\"{}:", string.len()).as_bytes());
+    to.extend_from_slice(string.as_bytes());
+}
+
+/// The members of an object, sorted; a name that comes twice is an error.
+struct Members<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<'a>(std::marker::PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> de::Visitor<'de> for Visitor<'a> {
+            type Value = Members<'a>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if members.insert(Cow::Owned(name), value).is_some() {
+                        return Err(de::Error::custom("a member comes twice"));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor(std::marker::PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_server_cannot_tell_apart_is_one() {
+        let one = digest_of_text(r#"{"a":[1,true,null],"b":"\u00e9"}"#);
+        assert_eq!(one, digest_of_text("{ \"b\" : \"é\", \"a\" : [ 1 , true , null ] }"));
+        assert_eq!(one, Some(digest_of_value(&json!({ "b": "é", "a": [1, true, null] }))));
+    }
+
+    #[test]
+    fn what_differs_differs() {
+        let texts = [
+            "{}",
+            "[]",
+            "\"\"",
+            "null",
+            "true",
+            "\"true\"",
+            "1",
+            "1.0",
+            "10",
+            "\"1\"",
+            "[1]",
+            "[[1]]",
+            "[1,1]",
+            "[11]",
+            r#"["1,1"]"#,
+            r#"["1","1"]"#,
+            r#"{"a":1}"#,
+            r#"{"b":1}"#,
+            r#"{"a":{"b":1}}"#,
+            r#"{"a":{},"b":1}"#,
+            "12345678901234567890123",
+            "12345678901234567890124",
+        ];
+        for (i, one) in texts.iter().enumerate() {
+            assert!(digest_of_text(one).is_some(), "{one}");
+            for other in &texts[..i] {
+                assert_ne!(digest_of_text(one), digest_of_text(other), "{one} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_value_has_no_digest() {
+        let deep = "[".repeat(1000) + &"]".repeat(1000);
+        for odd in ["", " ", "{", r#"{"a":1,"a":1}"#, r#"[{"a":1,"\u0061":2}]"#, "1 2", "nul", &deep] {
+            assert_eq!(digest_of_text(odd), None, "{odd:.40}");
+        }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(".{0,3}", inner, 0..4).prop_map(Value::from_iter),
+            ]
+        })
+    }
+
+    proptest! {
+        /// A value and its text have one digest, and two values only if they are equal.
+        #[test]
+        fn a_value_and_its_text_agree(one in json(), other in json()) {
+            prop_assert_eq!(digest_of_text(&one.to_string()), Some(digest_of_value(&one)));
+            prop_assert_eq!(digest_of_value(&one) == digest_of_value(&other), one == other);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What layers may ask of a call's parameters.
+
+use bytes::Bytes;
+
+use super::Digest;
+
+/// The parameters of a call, for the few layers that must see them: those that tell whether two calls are the same call.
+///
+/// An adapter implements it for its SDK's parameters. The defaults say nothing, and then those layers (cache, coalescing, loop
+/// guard, idempotency's comparison) leave the call alone.
+pub trait CallParams: Clone {
+    /// A digest of the arguments, equal for two calls only if a server cannot tell their arguments apart. It covers the
+    /// tool's name too, as names that are not known share one target. `None`: unknown.
+    fn arguments(&self) -> Option<Digest> {
+        None
+    }
+
+    /// A digest of what continues an earlier call that was asked for more (`inputResponses` and `requestState` of the
+    /// specification, Multi Round-Trip Requests). `None`: this is no continuation.
+    fn continuation(&self) -> Option<Digest> {
+        None
+    }
+}
+
+impl CallParams for () {
+    fn arguments(&self) -> Option<Digest> {
+        Some(Digest::of(&[]))
+    }
+}
+
+impl CallParams for &'static str {
+    fn arguments(&self) -> Option<Digest> {
+        Some(Digest::of(self.as_bytes()))
+    }
+}
+
+impl CallParams for String {
+    fn arguments(&self) -> Option<Digest> {
+        Some(Digest::of(self.as_bytes()))
+    }
+}
+
+impl CallParams for u64 {
+    fn arguments(&self) -> Option<Digest> {
+        Some(Digest::of(&self.to_le_bytes()))
+    }
+}
+
+/// Opaque bytes: equal only where every byte is.
+impl CallParams for Bytes {
+    fn arguments(&self) -> Option<Digest> {
+        Some(Digest::of(self))
+    }
+}
+
+/// For parameters that are shared so that copies are cheap.
+impl<T: CallParams> CallParams for std::sync::Arc<T> {
+    fn arguments(&self) -> Option<Digest> {
+        T::arguments(self)
+    }
+
+    fn continuation(&self) -> Option<Digest> {
+        T::continuation(self)
+    }
+}
