@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use buttress::{
     BoxError,
-    breaker::{BreakerHandle, BreakerLayer, State},
+    breaker::{BreakerLayer, State},
     call::{Request, Response, Target},
     error::{HttpStatus, Transport},
 };
@@ -29,8 +29,6 @@ pub struct Subject {
     pub service: Service,
     pub target: Arc<Target>,
     opened: Box<dyn Fn() -> bool + Send + Sync>,
-    /// Of our own.
-    pub handle: Option<BreakerHandle>,
 }
 
 impl Subject {
@@ -60,13 +58,13 @@ pub fn ours(seed: u64) -> Subject {
 
 pub fn around(inner: Service, seed: u64) -> Subject {
     let layer = BreakerLayer::default().seeded(seed);
-    let (handle, target) = (layer.handle(), tool("tool", true));
+    let target = tool("tool", true);
     let opened = {
-        let (handle, target) = (handle.clone(), target.clone());
+        let (handle, target) = (layer.handle(), target.clone());
         move || handle.target(&target).is_some_and(|status| status.state != State::Closed)
     };
     let service = BoxCloneSyncService::new(layer.layer(inner));
-    Subject { service, target, opened: Box::new(opened), handle: Some(handle) }
+    Subject { service, target, opened: Box::new(opened) }
 }
 
 /// tower-resilience's breaker, as it is by default but for what is said here.
@@ -85,7 +83,7 @@ pub fn resilience_around(inner: Service, consecutive: Option<usize>) -> Subject 
         CircuitBreakerError::Inner(error) => error,
     });
     let service = BoxCloneSyncService::new(service);
-    Subject { service, target: tool("tool", true), opened: Box::new(move || handle.is_open()), handle: None }
+    Subject { service, target: tool("tool", true), opened: Box::new(move || handle.is_open()) }
 }
 
 /// The planted defect: refusals look like any other failure.
