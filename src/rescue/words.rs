@@ -107,7 +107,7 @@ impl Scene {
         }
         let notice = if self.is_unknown(verdict) { self.unknown(format_args!("failed")) } else { String::new() };
         let facts = self.facts(verdict, verdict.retry_after(), response.attempts);
-        response.facts = Some(facts);
+        response.facts = Some(Box::new(facts));
         match &mut response.result {
             Ok(result) => result.add_notice(&notice, &facts),
             Err(error) if !notice.is_empty() => error.message = Cow::Owned(format!("{}. {notice}", error.message)),
@@ -140,7 +140,7 @@ impl Scene {
         let mut response = Response::from_result(result);
         response.verdict = Some(verdict);
         response.attempts = attempts;
-        response.facts = Some(facts);
+        response.facts = Some(Box::new(facts));
         response.refusal = matches!(status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT)
             .then_some(Refusal { status, retry_after });
         response
