@@ -206,7 +206,7 @@ async fn what_is_shared_and_what_is_not() {
     assert_eq!(calls(layer(), pair(target)).await, 2);
 
     let heard = pair(safe_tool("t")).map(|mut request| {
-        request.head.peer = Some(Peer::new(Deaf, Instant::now()));
+        request.head.peer = Some(Peer::new(Deaf));
         request
     });
     assert_eq!(calls(layer(), heard).await, 2, "each wants to hear of its own call");

@@ -175,7 +175,7 @@ async fn the_budget_bounds_hedges() {
 #[tokio::test(start_paused = true)]
 async fn a_call_is_retried_or_hedged_whichever_comes_first() {
     let (handler, target) = (Handler::default(), safe_tool("t"));
-    let retry = RetryLayer::default().backoff(FullJitter::new(30 * MS, 30 * MS, 30 * MS).seeded(3));
+    let retry = RetryLayer::default().backoff(FullJitter::try_new(30 * MS, 30 * MS, 30 * MS).unwrap().seeded(3));
     let service = HedgeLayer::new().layer(retry.layer(handler.service()));
     warm(&service, &target, &handler).await;
     // Fails before the hedge is due: retried, and however long that takes, not hedged.
@@ -240,14 +240,14 @@ async fn progress_settles_the_race() {
         tokio::spawn(service.clone().oneshot(request))
     };
     // Heard of before the hedge is due.
-    let peer = Peer::new(Deaf, Instant::now());
+    let peer = Peer::new(Deaf);
     handler.then(50 * MS, done);
     let answered = begin(&peer);
     sleep(5 * MS).await;
     peer.progress(Progress { progress: 1.0, total: None, message: None }).await.unwrap();
     assert_eq!((answered.await.unwrap().unwrap().result, handler.calls()), (Ok("done"), 1));
     // Heard of while both are under way.
-    let peer = Peer::new(Deaf, Instant::now());
+    let peer = Peer::new(Deaf);
     handler.then(50 * MS, done);
     handler.then(30 * MS, second);
     let answered = begin(&peer);

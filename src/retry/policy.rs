@@ -36,6 +36,8 @@ pub(super) struct Repeat {
 pub(super) enum Skip {
     NotSafe,
     Committed,
+    /// The sender repeats the call itself: two layers that repeat multiply.
+    Marked,
     Limit,
     Backoff,
     Delay,
@@ -45,13 +47,23 @@ pub(super) enum Skip {
 }
 
 impl Skip {
-    pub(super) const ALL: [Self; 8] =
-        [Self::NotSafe, Self::Committed, Self::Limit, Self::Backoff, Self::Delay, Self::Deadline, Self::Budget, Self::Hedged];
+    pub(super) const ALL: [Self; 9] = [
+        Self::NotSafe,
+        Self::Committed,
+        Self::Marked,
+        Self::Limit,
+        Self::Backoff,
+        Self::Delay,
+        Self::Deadline,
+        Self::Budget,
+        Self::Hedged,
+    ];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NotSafe => "not_safe",
             Self::Committed => "committed",
+            Self::Marked => "upstream_retries",
             Self::Limit => "limit",
             Self::Backoff => "backoff",
             Self::Delay => "delay",
@@ -70,6 +82,11 @@ const fn cost(verdict: Verdict) -> Option<u32> {
         Verdict::Ambiguous { .. } => Some(14),
         _ => None,
     }
+}
+
+/// Whether a repetition could mend this.
+pub(super) const fn is_mendable(verdict: Verdict) -> bool {
+    cost(verdict).is_some()
 }
 
 /// Whether to repeat, and when. `Ok(None)`: there is nothing to repeat.
