@@ -12,11 +12,12 @@ use std::{
 use buttress::{
     BoxError, Stack,
     call::{Request, Response},
+    concurrency::ConcurrencyLayer,
     hedge::HedgeLayer,
 };
 use fastrand::Rng;
 use tokio::time::sleep;
-use tower::{Service, ServiceExt, service_fn};
+use tower::{ServiceExt, service_fn};
 
 use crate::{
     report::{Figure, Run, Table, ratio, seconds},
@@ -67,7 +68,7 @@ fn seed(seed: u64, how: How, lasts: u32, slows: bool) -> Came {
             })
         };
         let layer = if matches!(how, How::Ours) { HedgeLayer::new() } else { HedgeLayer::off() };
-        let service = Stack::new().hedge(layer).attempt_limit(None).service(handler);
+        let service = Stack::new().hedge(layer).attempt_limit(None).concurrency(ConcurrencyLayer::off()).service(handler);
         let target = tool("tool", true);
         let load = Load::steady(RATE, Duration::from_secs(lasts.into()));
         let call = |_| {
@@ -84,11 +85,11 @@ fn seed(seed: u64, how: How, lasts: u32, slows: bool) -> Came {
                             }),
                         );
                         tokio::select! {
-                            answer = &mut first => answer.is_ok(),
-                            answer = &mut second => answer.is_ok(),
+                            answer = &mut first => answered(answer),
+                            answer = &mut second => answered(answer),
                         }
                     }
-                    How::Never | How::Ours => ask().await.is_ok(),
+                    How::Never | How::Ours => answered(ask().await),
                 }
             }
         };
@@ -101,6 +102,10 @@ fn seed(seed: u64, how: How, lasts: u32, slows: bool) -> Came {
         let load = attempts.load(Ordering::Relaxed) as f64 / done.len() as f64;
         Came { p50: account.percentile(0.5), p99: account.percentile(0.99), load }
     })
+}
+
+fn answered(outcome: Result<Response<()>, BoxError>) -> bool {
+    outcome.is_ok_and(|response| response.result.is_ok())
 }
 
 const COLUMNS: [&str; 3] = ["p50", "p99", "attempts per call"];
