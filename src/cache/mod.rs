@@ -21,7 +21,7 @@
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); it adds no error of its own.
 //! * **Answers** that were kept are [`Served::Cache`](crate::call::Served::Cache), and carry nothing of the request that they
-//!   first answered.
+//!   first answered. Of a tool's answer that is past its time, [`rescue`](crate::rescue) says so to the model.
 //! * **Order**: inside what counts calls (quota), so that an answer from here is paid for; outside coalescing, retry and the
 //!   breaker, so that it needs none of them.
 //! * **Clones** share the answers, and so do two services from one layer.

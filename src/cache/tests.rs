@@ -425,3 +425,32 @@ async fn two_services_of_one_layer_share_it() {
     assert_eq!(text(&upstream.behind(&layer), &target).await.1, kept(0, false));
     assert_eq!(text(&upstream.behind(&CacheLayer::off()), &target).await.1, Served::Attempt);
 }
+
+/// What a call costs beyond the bare service: nothing where its answer is not kept, and of an answer from here its own copy.
+#[test]
+fn it_allocates_what_it_states() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let _inside = runtime.enter();
+    let layer = CacheLayer::new(NonZeroU64::new(1 << 30).unwrap()).single_caller();
+    let answer = |seconds: u32| {
+        service_fn(move |_: Request<u64>| std::future::ready(Ok::<_, BoxError>(Response::new(public("one", seconds)))))
+    };
+    let target = list();
+    let allocated = |calls: std::ops::Range<u64>, seconds: u32| {
+        let mut service = layer.layer(answer(seconds));
+        let mut call = |arguments| {
+            let answer = futures_util::FutureExt::now_or_never(service.call(Request::new(target.clone(), arguments)));
+            assert!(answer.unwrap().is_ok());
+        };
+        let many = calls.end - calls.start;
+        let counted = allocation_counter::measure(|| calls.for_each(&mut call));
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        let each = counted.count_total as f64 / many as f64;
+        each
+    };
+    allocated(0..100, 1_000);
+    let made = allocated(100..10_100, 1_000);
+    let found = allocated(100..10_100, 1_000);
+    println!("{made} a miss that is kept, {found} a hit");
+    assert!(found <= 0.01 && made <= 12.0);
+}
