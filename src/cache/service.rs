@@ -15,7 +15,7 @@ use super::{
     entry::Refresh,
     fill::Fill,
     rules::Standing,
-    store::{Ask, Kept, Lookup, Store},
+    store::{Lookup, Store},
 };
 use crate::{
     call::{Admission, CallParams, CallResult, Joint, Request, Response},

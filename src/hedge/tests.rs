@@ -23,10 +23,13 @@ type Outcome = Result<Response<&'static str>, BoxError>;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// After how long the handler answers, and what.
+type Step = (Duration, fn() -> Outcome);
+
 /// What the handler does: as told, else "done" after 10 ms.
 #[derive(Clone, Default)]
 struct Handler {
-    steps: Arc<Mutex<VecDeque<(Duration, fn() -> Outcome)>>>,
+    steps: Arc<Mutex<VecDeque<Step>>>,
     heads: Arc<Mutex<Vec<(u32, Admission, bool)>>>,
     alive: Arc<()>,
 }
