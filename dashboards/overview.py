@@ -76,6 +76,8 @@ ROWS = [
              [(rate("buttress_timeouts_total", by="kind"), "{{kind}}")]),
             ("Panics", "Handlers a second that panicked.", "reqps",
              [(rate("buttress_panics_total", by=TOOL), "{{gen_ai_tool_name}}")]),
+            ("Injected faults", "Attempts a second that were broken or slowed down on purpose. Anything here is a game day, or a mistake.", "reqps",
+             [(rate("buttress_faults_injected_total", by=f"{TOOL}, fault"), "{{gen_ai_tool_name}} {{fault}}")]),
         ],
     ),
 ]

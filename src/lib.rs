@@ -16,6 +16,7 @@ pub mod classify;
 pub mod concurrency;
 pub mod deadline;
 pub mod error;
+pub mod fault;
 mod gate;
 pub mod metrics;
 pub mod outcome;

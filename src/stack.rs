@@ -18,6 +18,7 @@ use crate::{
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
     error::BoxError,
+    fault::FaultLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::{RateLimit, RateLimitLayer},
@@ -64,6 +65,7 @@ pub struct Stack {
     attempt: AttemptLayer,
     timeout: TimeoutLayer,
     panic: PanicLayer,
+    fault: Option<FaultLayer>,
 }
 
 /// How long an attempt may take after which another may follow.
@@ -83,6 +85,7 @@ impl Default for Stack {
             attempt: AttemptLayer::new(),
             timeout: TimeoutLayer::repeatable(ATTEMPT_LIMIT),
             panic: PanicLayer::new(),
+            fault: None,
         }
     }
 }
@@ -155,6 +158,14 @@ impl Stack {
         self
     }
 
+    /// What is broken on purpose, for game days and tests, once the layer's [handle](FaultLayer::handle) says so. Default:
+    /// nothing.
+    #[must_use]
+    pub fn fault(mut self, fault: FaultLayer) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
     /// Puts the layers in front of `handler`, and erases the type once.
     pub fn service<S, P, R>(&self, handler: S) -> StackService<P, R>
     where
@@ -179,8 +190,10 @@ impl Stack {
         P: Clone + Send + 'static,
         R: CallResult + Send + 'static,
     {
-        // Innermost: from here on a panic is an error, and every guard above runs in peace.
-        let service = self.panic.layer(handler);
+        // Stands in for the handler: all that is injected here must look to the layers as if the handler had done it.
+        let service = FaultLayer::optional(self.fault.as_ref(), handler);
+        // From here on a panic is an error, and every guard above runs in peace.
+        let service = self.panic.layer(service);
         // The only timer of an attempt. Outside the guard, so that a handler that panics needs no timer.
         let service = self.timeout.layer(service);
         // Outside both, so that a timeout and a panic get a verdict too; inside all that reads verdicts.

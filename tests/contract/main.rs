@@ -23,6 +23,7 @@ use buttress::{
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
     error::Reason,
+    fault::{Fault, FaultLayer, Plan, Trouble},
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
@@ -144,6 +145,15 @@ contract! {
     attempt: AttemptLayer::new(), allocations: 0;
     timeout: TimeoutLayer::new(PATIENCE), allocations: 0, counts: Act::Hang;
     panic: PanicLayer::new(), allocations: 0, counts: Act::Panic;
+    fault: harmless(), allocations: 0;
+}
+
+/// Switched on, and breaks nothing.
+#[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and these settings are constants")]
+fn harmless() -> FaultLayer {
+    let layer = FaultLayer::seeded(1);
+    layer.handle().inject(Plan::all(Trouble::new([(Fault::NotSent, 0.0)]).unwrap()));
+    layer
 }
 
 /// More than any check uses.
