@@ -162,7 +162,7 @@ impl Scene {
             Reason::QueueFull | Reason::NoSlot | Reason::Shed => (self.busy(), SERVICE_UNAVAILABLE),
             Reason::Loop => {
                 let what = format!(
-                    "Repeated: this same call to {target} has failed in the same way again and again. \
+                    "Repeated: this same call to {target} has ended in the same way again and again. \
                      Change the arguments or try something else."
                 );
                 (what, TOO_MANY_REQUESTS)

@@ -24,6 +24,7 @@ use buttress::{
     deadline::DeadlineLayer,
     error::Reason,
     fault::{Fault, FaultLayer, Plan, Trouble},
+    loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
@@ -133,6 +134,7 @@ contract! {
     rescue: RescueLayer::default(), allocations: 0;
     record: RecordLayer::new(), allocations: 0;
     deadline: DeadlineLayer::default(), allocations: 0, refuses: [Time: Deadline];
+    loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
         refuses: [Call: Quota] in QuotaLayer::new().overall(one());
     retry: RetryLayer::new(THREE).backoff(FullJitter::default().seeded(1)), allocations: 0, counts: Act::Fail,
