@@ -50,12 +50,13 @@ impl Meta {
         *self == Self::default()
     }
 
-    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is, if a layer of
-    /// ours repeats it, and how long we will wait.
+    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is, if the sender or
+    /// a layer of ours repeats it, and how long we will wait.
     pub fn onward(head: &Head) -> Map<String, Value> {
         let mut onward = Map::new();
-        if head.repeats {
-            onward.insert(ATTEMPT_KEY.to_owned(), (head.attempt + 1).into());
+        let senders = head.meta.as_ref().and_then(|meta| meta.attempt);
+        if let Some(attempt) = senders.or_else(|| head.repeats.then_some(head.attempt + 1)) {
+            onward.insert(ATTEMPT_KEY.to_owned(), attempt.into());
         }
         let now = tokio::time::Instant::now();
         if let Some((end, _)) = head.deadline.end(None) {
