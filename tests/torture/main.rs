@@ -8,4 +8,5 @@
 mod peers;
 mod report;
 mod t3_metastability;
+mod t4_amplification;
 mod world;

@@ -168,7 +168,7 @@ fn ours(limit: Option<u32>, breaker: bool, budget: Option<u32>) -> impl Fn(&Back
             retry = retry.budget(Arc::new(Budget::new(tokens)));
         }
         let stack = Stack::new()
-            .deadline(Limits::default().soft(PATIENCE))
+            .deadline(Limits::at_most(PATIENCE))
             .attempt_limit(ATTEMPT)
             .retry(retry)
             .breaker(if breaker { BreakerLayer::default().seeded(seed) } else { BreakerLayer::off() })

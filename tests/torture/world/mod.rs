@@ -65,7 +65,7 @@ pub fn seeds<T: Send>(seeds: u64, scenario: impl Fn(u64) -> T + Sync) -> Vec<T> 
 
 /// A tool of an upstream of its own, which may be repeated when its outcome is unknown if it is `safe`.
 pub fn tool(name: &str, safe: bool) -> Arc<Target> {
-    let policy = TargetPolicy { safe: Some(safe), ..TargetPolicy::default() };
+    let policy = TargetPolicy::default().safe(safe);
     Catalogue::new("upstream").tool(name, policy).resolve(&Method::ToolsCall, Some(name), None)
 }
 
@@ -148,6 +148,7 @@ mod tests {
             });
             let ended: Vec<(usize, Duration)> = done.await.into_iter().map(|done| (done.value, done.ended)).collect();
             assert_eq!(ended, [(0, 10 * MS), (1, 10 * MS), (2, 20 * MS), (3, 20 * MS), (4, 30 * MS)]);
+            assert!((backend.done() - 0.05).abs() < 1e-9);
         });
     }
 
