@@ -48,6 +48,8 @@ ROWS = [
              [(rate("buttress_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
             ("Would-be refusals", "Calls a second that a layer in observe-only mode would have refused.", "reqps",
              [(rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
+            ("Quota line", "Calls that wait for their turn under a quota.", "short",
+             [(gauge("buttress_quota_waiting", TOOL), "{{gen_ai_tool_name}}")]),
             ("Retries", "Repeated attempts a second, by how they ended.", "reqps",
              [(rate("buttress_retries_total", by="outcome"), "{{outcome}}")]),
             ("Retries not made", "Failed attempts a second that were not repeated, by the reason.", "reqps",

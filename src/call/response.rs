@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Digest, Verdict, Word};
+use super::{Digest, Standing, Verdict, Word};
 
 /// A handler's answer: `Ok(Response)` of a service means that it answered, whatever the answer.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Response<R> {
     pub completed: Option<Instant>,
     /// Where the answer came from.
     pub served: Served,
+    /// Where its caller stands with the limit that was nearest to refusing it, if a limit counted the call.
+    pub standing: Option<Standing>,
     /// Set where this answer was worded by [`rescue`](crate::rescue), for adapters that still can choose a status.
     pub refusal: Option<Refusal>,
 }
@@ -69,7 +71,16 @@ impl<R> Response<R> {
 
     /// Either.
     pub fn from_result(result: Result<R, ErrorObject>) -> Self {
-        Self { result, verdict: None, word: None, attempts: 1, completed: None, served: Served::Attempt, refusal: None }
+        Self {
+            result,
+            verdict: None,
+            word: None,
+            attempts: 1,
+            completed: None,
+            served: Served::Attempt,
+            standing: None,
+            refusal: None,
+        }
     }
 
     /// The same answer with the handler's word on what happened. For services that cannot call
@@ -89,6 +100,7 @@ impl<R> Response<R> {
             attempts: self.attempts,
             completed: self.completed,
             served: self.served,
+            standing: self.standing,
             refusal: self.refusal,
         }
     }

@@ -235,8 +235,14 @@ impl Scene {
         let (target, upstream) = (&self.target, self.target.upstream());
         let calls = if calls == 1 { format!("1 call {}", every(per)) } else { format!("{calls} calls {}", every(per)) };
         match scope {
-            Scope::TenantAndTarget => format!("{target} allows you {calls}"),
-            Scope::Tenant => format!("\"{upstream}\" allows you {calls}, all tools together"),
+            Scope::AgentAndTarget | Scope::ClientAndTarget | Scope::PrincipalAndTarget | Scope::TenantAndTarget => {
+                format!("{target} allows you {calls}")
+            }
+            Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant => {
+                format!("\"{upstream}\" allows you {calls}, all tools together")
+            }
+            Scope::OwnAndTarget => format!("{target} allows {calls} of this kind"),
+            Scope::Own => format!("\"{upstream}\" allows {calls} of this kind, all tools together"),
             Scope::Target => format!("{target} allows {calls}, all callers together"),
             Scope::All => format!("\"{upstream}\" allows {calls}, all tools and callers together"),
         }
