@@ -31,7 +31,9 @@ use buttress::{
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
     error::Reason,
+    fault::{Fault, FaultLayer, Plan, Trouble},
     hedge::HedgeLayer,
+    loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
@@ -142,6 +144,7 @@ contract! {
     rescue: RescueLayer::default(), allocations: 0;
     record: RecordLayer::new(), allocations: 0;
     deadline: DeadlineLayer::default(), allocations: 0, refuses: [Time: Deadline];
+    loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
         refuses: [Call: Quota] in QuotaLayer::new().overall(one());
     cache: CacheLayer::new(MEGABYTE).single_caller(), allocations: 0;
@@ -159,6 +162,15 @@ contract! {
     attempt: AttemptLayer::new(), allocations: 0;
     timeout: TimeoutLayer::new(PATIENCE), allocations: 0, counts: Act::Hang;
     panic: PanicLayer::new(), allocations: 0, counts: Act::Panic;
+    fault: harmless(), allocations: 0;
+}
+
+/// Switched on, and breaks nothing.
+#[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and these settings are constants")]
+fn harmless() -> FaultLayer {
+    let layer = FaultLayer::seeded(1);
+    layer.handle().inject(Plan::all(Trouble::new([(Fault::NotSent, 0.0)]).unwrap()));
+    layer
 }
 
 /// More than any check uses.
