@@ -391,6 +391,28 @@ async fn a_notification_makes_lists_stale_and_discards_what_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_asked_for_before_a_change_is_not_kept() {
+    let (upstream, target, layer) = (Upstream::new(public("one", 10)), list(), layer());
+    let service = upstream.behind(&layer);
+    let asked = tokio::spawn(async move { text(&service, &target).await });
+    sleep(SECOND / 2).await;
+    layer.invalidate(&list());
+    assert_eq!(layer.entries(), 0);
+    asked.await.unwrap();
+    assert_eq!(layer.entries(), 1, "another upstream's list has changed");
+
+    let (target, service) = (list(), upstream.behind(&layer));
+    let asked = tokio::spawn({
+        let target = target.clone();
+        async move { text(&service, &target).await }
+    });
+    sleep(SECOND / 2).await;
+    layer.invalidate(&target);
+    asked.await.unwrap();
+    assert_eq!(layer.entries(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cursor_that_has_become_invalid_makes_all_pages_stale() {
     let (upstream, target) = (Upstream::new(public("page", 10)), list());
     let service = upstream.behind(&layer());

@@ -67,7 +67,6 @@ where
             self.failed = Some(outcome);
             return None;
         }
-        self.drop_second();
         Some(outcome)
     }
 
@@ -136,11 +135,11 @@ impl<S, P, R> Race<S, P, R>
 where
     S: Service<Request<P>, Response = Response<R>> + Clone,
 {
-    /// Sends the second attempt, now that it is due: if nobody has repeated the call yet, nothing of it has been seen, the
-    /// budget pays for it, and the inner service is ready on the spot.
+    /// Sends the second attempt, now that it is due: if nobody has repeated the call yet, the budget pays for it, and the
+    /// inner service is ready on the spot. Of a call that the caller has heard of there is nothing to send.
     pub(super) fn send(&mut self, cx: &mut Context<'_>) {
         let Some(Spare { request: mut copy, turn, pristine, .. }) = self.spare.take() else { return };
-        if copy.head.is_committed() || !self.tool.spend() {
+        if !self.tool.spend() {
             return;
         }
         let mut service = S::clone(&pristine);

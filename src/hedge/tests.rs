@@ -211,6 +211,22 @@ async fn a_hedge_that_is_refused_leaves_the_turn_to_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_refused_hedge_cost_is_given_back() {
+    let (handler, target, layer) = (Handler::default(), safe_tool("t"), HedgeLayer::new());
+    let service = layer.layer(handler.service());
+    let limited = layer.layer(ConcurrencyLayer::new(std::num::NonZeroU32::MIN).layer(handler.service()));
+    warm(&service, &target, &handler).await;
+    warm(&service, &target, &handler).await;
+    // As many as there can be tokens, and then one that is let through.
+    for _ in 0..22 {
+        handler.then(50 * MS, done);
+        assert_eq!(call(&limited, &target).await.unwrap().attempts, 1);
+    }
+    handler.then(60_000 * MS, done);
+    assert_eq!(call(&service, &target).await.unwrap().attempts, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_breaker_that_is_not_closed_does_not_probe_with_a_hedge() {
     let (handler, target) = (Handler::default(), safe_tool("t"));
     let service = BreakerLayer::default().seeded(1).layer(handler.service());
