@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::{ErrorObject, Method, TargetPolicy, Trust},
+        call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
         error::{Clock, Exhausted, Panicked, Reason},
     };
 
@@ -328,7 +328,7 @@ mod tests {
 
     fn target(policy: TargetPolicy, next_hop: bool) -> Target {
         let trust = Trust { next_hop, ..Trust::default() };
-        Target::new("up".into(), Method::ToolsCall, Some("t".into()), policy, trust)
+        Target::new(Upstream::new("up"), Method::ToolsCall, Some("t".into()), policy, trust)
     }
 
     #[test]

@@ -61,6 +61,8 @@ metrics! {
         "Calls that a layer of the stack refused, and that were answered with that refusal.";
     OBSERVED_REJECTIONS = Counter "buttress_observed_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
         "Calls that a layer in observe-only mode would have refused, and let pass.";
+    QUOTA_WAITING = Gauge "buttress_quota_waiting" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Calls that wait for their turn under a quota.";
     RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
     RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "reason"]
@@ -68,9 +70,9 @@ metrics! {
     RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
         "Tokens left in the retry budget.";
     BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
-        "State of the circuit breaker: 1 for the state that it is in, 0 for the others.";
+        "State of the circuit breaker: 1 for the state that it is in, 0 for the others. Without a method: the upstream's own.";
     BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "from" "to"]
-        "Changes of a circuit breaker's state.";
+        "Changes of a circuit breaker's state. Without a method: the upstream's own.";
     CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "How many attempts may run at once.";
     CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
@@ -81,6 +83,10 @@ metrics! {
         "Attempts that were given up, by the clock that ran out.";
     PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Handlers that panicked.";
+    LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
+        "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
+    FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
+        "Attempts that were broken or slowed down on purpose, by how.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
 }
