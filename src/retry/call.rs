@@ -18,7 +18,7 @@ use crate::{
 pub(super) type Outcome<R> = Result<Response<R>, BoxError>;
 
 /// What follows an attempt.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it is made")]
+#[expect(clippy::large_enum_variant, reason = "moved once and never stored")]
 pub(super) enum Next<R> {
     RepeatAt(Instant),
     End(Outcome<R>),
