@@ -18,6 +18,7 @@ pub mod deadline;
 pub mod error;
 pub mod fault;
 mod gate;
+pub mod idempotency;
 pub mod loop_guard;
 pub mod metrics;
 pub mod outcome;

@@ -19,6 +19,7 @@ use crate::{
     deadline::{DeadlineLayer, Limits},
     error::BoxError,
     fault::FaultLayer,
+    idempotency::IdempotencyLayer,
     loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
@@ -60,6 +61,7 @@ pub struct Stack {
     deadline: DeadlineLayer,
     loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
+    idempotency: Option<IdempotencyLayer>,
     retry: RetryLayer,
     breaker: BreakerLayer,
     concurrency: ConcurrencyLayer,
@@ -81,6 +83,7 @@ impl Default for Stack {
             deadline: DeadlineLayer::default(),
             loop_guard: None,
             quota: QuotaLayer::new(),
+            idempotency: None,
             retry: RetryLayer::default(),
             breaker: BreakerLayer::default(),
             concurrency: ConcurrencyLayer::default(),
@@ -124,6 +127,13 @@ impl Stack {
     #[must_use]
     pub fn quota(mut self, quota: QuotaLayer) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// Whether calls under one idempotency key are made once. Default: keys are not looked at.
+    #[must_use]
+    pub fn idempotency(mut self, idempotency: IdempotencyLayer) -> Self {
+        self.idempotency = Some(idempotency);
         self
     }
 
@@ -216,6 +226,8 @@ impl Stack {
         let service = self.breaker.layer(service);
         // Everything below counts attempts, everything above counts calls. Readiness is cut here.
         let service = self.retry.layer(service);
+        // All attempts are one call, so outside retry; a call that is sent again is another request, so inside the quota.
+        let service = IdempotencyLayer::optional(self.idempotency.as_ref(), service);
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(service);
         // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.

@@ -24,6 +24,7 @@ use buttress::{
     deadline::DeadlineLayer,
     error::Reason,
     fault::{Fault, FaultLayer, Plan, Trouble},
+    idempotency::IdempotencyLayer,
     loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
@@ -137,6 +138,7 @@ contract! {
     loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
         refuses: [Call: Quota] in QuotaLayer::new().overall(one());
+    idempotency: IdempotencyLayer::default(), allocations: 0;
     retry: RetryLayer::new(THREE).backoff(FullJitter::default().seeded(1)), allocations: 0, counts: Act::Fail,
         refuses: [Readiness: Deadline];
     breaker: BreakerLayer::new(brittle()).seeded(1), allocations: 0, refuses: [Failures: BreakerOpen];
