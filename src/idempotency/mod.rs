@@ -27,7 +27,7 @@
 //! * **Clones** share the store, and so do two services from one layer.
 //! * **Drop**: once the inner service was called, the outcome is unknown from then on, since nobody hears it; before that, it is as if
 //!   there had been no call. Who waits for another's answer leaves no trace.
-//! * **Allocations**: none for a call without a key; 5 for one with a key, that of the kept answer included and the table's own growth
+//! * **Allocations**: none for a call without a key; 4 for one with a key, that of the kept answer included and the table's own growth
 //!   apart.
 //! * **Observe-only**: there is no such mode: to let a call pass is to make it twice.
 //! * **Metrics**: [`IDEMPOTENCY_HITS`](crate::metrics::IDEMPOTENCY_HITS).

@@ -175,7 +175,9 @@ impl Scene {
                 (what, CONFLICT)
             }
             Reason::InProgress => {
-                (format!("In progress: the first call to {target} under this idempotency key has no answer yet."), CONFLICT)
+                let what = format!("In progress: the first call to {target} under this idempotency key has no answer yet.");
+                let again = "It may still take effect. Send it again later, under the same key, to learn its outcome.";
+                return Told { text: format!("{what} {again}"), retry_after, status: CONFLICT };
             }
             Reason::Draining => {
                 (format!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"), SERVICE_UNAVAILABLE)

@@ -9,4 +9,5 @@ mod peers;
 mod report;
 mod t10_loops;
 mod t3_metastability;
+mod t9_effects;
 mod world;
