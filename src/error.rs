@@ -21,6 +21,8 @@ pub enum Reason {
     RateLimit,
     /// The circuit breaker is open, or half open with its probe under way.
     BreakerOpen,
+    /// The circuit breaker of the upstream as a whole is open, or half open with its probe under way.
+    UpstreamOpen,
     /// All slots are taken and the queue is full.
     QueueFull,
     /// All slots are taken, and this attempt must not wait (it is a retry).
@@ -42,10 +44,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Quota,
         Self::RateLimit,
         Self::BreakerOpen,
+        Self::UpstreamOpen,
         Self::QueueFull,
         Self::NoSlot,
         Self::Deadline,
@@ -62,6 +65,7 @@ impl Reason {
             Self::Quota => "quota",
             Self::RateLimit => "rate_limit",
             Self::BreakerOpen => "breaker_open",
+            Self::UpstreamOpen => "upstream_open",
             Self::QueueFull => "queue_full",
             Self::NoSlot => "no_slot",
             Self::Deadline => "deadline",
@@ -74,13 +78,30 @@ impl Reason {
     }
 }
 
-/// Who shares a limit.
+/// Who shares a limit: what the caller is told of it. A closed set: the names also stand in `_meta` and in HTTP headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Scope {
+    /// One agent of a tenant, for one target.
+    AgentAndTarget,
+    /// One agent of a tenant, for all targets together.
+    Agent,
+    /// One client program of a tenant, for one target.
+    ClientAndTarget,
+    /// One client program of a tenant, for all targets together.
+    Client,
+    /// One principal of a tenant, for one target.
+    PrincipalAndTarget,
+    /// One principal of a tenant, for all targets together.
+    Principal,
     /// One tenant, for one target.
     TenantAndTarget,
     /// One tenant, for all targets together.
     Tenant,
+    /// Whoever has the same key of the operator's own making, for one target.
+    OwnAndTarget,
+    /// Whoever has the same key of the operator's own making, for all targets together.
+    Own,
     /// All tenants together, for one target.
     Target,
     /// All tenants together, for all targets together.
@@ -91,6 +112,14 @@ impl Scope {
     /// A stable lower-case name, for `_meta`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AgentAndTarget => "agent_and_target",
+            Self::Agent => "agent",
+            Self::ClientAndTarget => "client_and_target",
+            Self::Client => "client",
+            Self::PrincipalAndTarget => "principal_and_target",
+            Self::Principal => "principal",
+            Self::OwnAndTarget => "own_and_target",
+            Self::Own => "own",
             Self::TenantAndTarget => "tenant_and_target",
             Self::Tenant => "tenant",
             Self::Target => "target",

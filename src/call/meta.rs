@@ -17,9 +17,8 @@ pub const ATTEMPT_KEY: &str = "dev.buttress/attempt";
 /// milliseconds from when the request is read, so that no two clocks have to agree.
 pub const TIMEOUT_KEY: &str = "dev.buttress/timeoutMs";
 
-/// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand: an object with
-/// `class` (the verdict), `retryable` (whether the same call may be sent again), and where known `retryAfterMs`, `layer`,
-/// `reason`, `scope` (whose limit it is), `attempts`. Written by [`rescue`](crate::rescue).
+/// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand:
+/// [`Facts`](super::Facts).
 pub const OUTCOME_KEY: &str = "dev.buttress/outcome";
 
 /// The parts of a request's `_meta` that layers read. Everything else travels untouched in the parameters.

@@ -14,7 +14,7 @@ use std::{
 
 use buttress::{
     BoxError, Stack, StackService,
-    call::{CallParams, CallResult, Caller, Digest, ErrorObject, Request, Response, ResultKind, Target, Verdict},
+    call::{CallParams, CallResult, Caller, Digest, ErrorObject, Facts, Request, Response, ResultKind, Target, Verdict},
     loop_guard::LoopGuardLayer,
 };
 use fastrand::Rng;
@@ -68,8 +68,8 @@ impl CallResult for Answer {
         Some(Digest::of(self.text.as_bytes()))
     }
 
-    fn tool_error(text: String, _meta: serde_json::Value) -> Option<Self> {
-        Some(Self { text, is_error: true })
+    fn tool_error(text: String, _facts: &Facts) -> Result<Self, String> {
+        Ok(Self { text, is_error: true })
     }
 }
 

@@ -95,9 +95,13 @@ impl CallParams for Ask {
 /// What it is answered: whose it is.
 #[derive(Debug, Clone)]
 enum Answer {
-    Of { tenant: usize },
+    Of {
+        tenant: usize,
+    },
     /// By the stack. `in_progress`: because another call under the key was.
-    Refused { in_progress: bool },
+    Refused {
+        in_progress: bool,
+    },
 }
 
 impl CallResult for Answer {
