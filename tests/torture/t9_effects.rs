@@ -20,7 +20,9 @@ use std::{
 use buttress::{
     BoxError, Stack, StackService,
     breaker::BreakerLayer,
-    call::{CallParams, CallResult, Caller, Digest, Meta, Method, Request, Response, ResultKind, Target, TargetPolicy, Verdict},
+    call::{
+        CallParams, CallResult, Caller, Digest, Facts, Meta, Method, Request, Response, ResultKind, Target, TargetPolicy, Verdict,
+    },
     catalogue::Catalogue,
     deadline::Limits,
     error::Reason,
@@ -112,8 +114,8 @@ impl CallResult for Answer {
         }
     }
 
-    fn tool_error(_text: String, meta: serde_json::Value) -> Option<Self> {
-        Some(Self::Refused { in_progress: meta.to_string().contains(Reason::InProgress.as_str()) })
+    fn tool_error(_text: String, facts: &Facts) -> Result<Self, String> {
+        Ok(Self::Refused { in_progress: facts.reason == Some(Reason::InProgress) })
     }
 }
 
@@ -211,13 +213,13 @@ impl Scene {
         request
     }
 
-    /// Makes a call, and leaves as `leave` says. A look that leaves may go on for others, so nobody waits for its end.
+    /// Makes a call, and leaves as `leave` says. A look, and a call under a key, may go on for others who want the same.
     fn call(&self, tool: Tool, number: usize, leave: Leave) -> impl Future<Output = Told> + Send + 'static + use<> {
         let (request, service, backend) = (self.request(tool, number), self.service.clone(), self.backend.clone());
         async move {
             let (tenant, began) = (request.params.tenant, Instant::now());
             let ended = leave.along(async move { service.answer(request).await }, || {
-                if tool != Tool::Look {
+                if matches!(tool, Tool::Pay | Tool::Put) {
                     backend.lock().left.insert(number, Instant::now());
                 }
             });
