@@ -416,7 +416,7 @@ proptest! {
                     let key = usize::from(call.head.meta.as_ref().is_some_and(|meta| meta.idempotency_key.as_deref() == Some("1")));
                     let (effects, rng) = (effects.clone(), rng.clone());
                     async move {
-                        let mut draw = || rng.lock().unwrap().u32(..100);
+                        let draw = || rng.lock().unwrap().u32(..100);
                         let (takes, fate) = (draw(), draw());
                         sleep(Duration::from_millis(takes.into())).await;
                         match fate {
