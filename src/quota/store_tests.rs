@@ -62,7 +62,7 @@ fn a_burst_passes_and_the_wait_told_is_exact() {
     let now = store.epoch + SECOND;
     let checks = [check(key(3, 1), quota(SECOND, 2))];
     assert_eq!(burst_of(&store, now, &checks), 2);
-    assert_eq!(admit(store, now, &checks), refused(0, SECOND));
+    assert_eq!(admit(&store, now, &checks), refused(0, SECOND));
     let nanosecond = Duration::from_nanos(1);
     assert_eq!(admit(&store, now + SECOND - nanosecond, &checks), refused(0, nanosecond));
     assert_eq!(admit(&store, now + SECOND, &checks), Ok(()));

@@ -14,6 +14,9 @@ struct Scene {
     keys: HashMap<u32, Key>,
 }
 
+/// Who is served next, if anybody.
+type Next = Option<(u32, Charge)>;
+
 impl Scene {
     fn new(places: usize) -> Self {
         let now = Instant::now();
@@ -46,7 +49,7 @@ impl Scene {
         served
     }
 
-    fn next_and_shed(&mut self) -> (Option<(u32, Charge)>, Vec<(u32, Reason)>) {
+    fn next_and_shed(&mut self) -> (Next, Vec<(u32, Reason)>) {
         let mut shed = Vec::new();
         let served = self.queue.next(self.typical, self.now, &mut shed);
         (served.map(|granted| (granted.value, granted.charge)), shed)
