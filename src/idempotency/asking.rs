@@ -39,6 +39,7 @@ enum Step {
 }
 
 /// How it goes on.
+#[expect(clippy::large_enum_variant, reason = "passed on at once")]
 pub(super) enum Next<F, R> {
     Run(F, Option<Box<dyn Lease>>),
     Answered(Response<R>),

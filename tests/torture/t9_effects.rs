@@ -11,6 +11,7 @@
 use std::{
     collections::HashMap,
     future::{Future, poll_fn},
+    num::NonZeroU64,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
@@ -20,13 +21,17 @@ use std::{
 use buttress::{
     BoxError, Stack, StackService,
     breaker::BreakerLayer,
+    cache::CacheLayer,
     call::{
-        CallParams, CallResult, Caller, Digest, Facts, Meta, Method, Request, Response, ResultKind, Target, TargetPolicy, Verdict,
+        Annotations, CallParams, CallResult, Caller, Digest, Facts, Meta, Method, Request, Response, ResultKind, Target,
+        TargetPolicy, Verdict,
     },
-    catalogue::Catalogue,
+    catalogue::{Catalogue, Scope},
+    coalesce::CoalesceLayer,
     deadline::Limits,
     error::Reason,
     fault::{Fault, FaultHandle, FaultLayer, Lost, Plan, Trouble},
+    hedge::HedgeLayer,
     idempotency::{IdempotencyLayer, InMemory},
     retry::{FullJitter, RetryLayer},
 };
@@ -40,6 +45,7 @@ use crate::{
     world::{Load, drive, run, seeds},
 };
 
+const MEGABYTE: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 const MS: Duration = Duration::from_millis(1);
 /// How long a call may take, and an attempt after which another may follow.
 const CALL: Duration = Duration::from_secs(5);
@@ -183,6 +189,9 @@ impl Scene {
             .attempt_limit(ATTEMPT)
             .idempotency(IdempotencyLayer::new(keys.clone()))
             .retry(RetryLayer::default().backoff(FullJitter::default().seeded(seed)))
+            .cache(CacheLayer::new(MEGABYTE))
+            .coalesce(CoalesceLayer::new())
+            .hedge(HedgeLayer::new())
             .breaker(BreakerLayer::default().seeded(seed))
             .fault(fault.clone());
         let service = {
@@ -194,7 +203,10 @@ impl Scene {
             .tool(Tool::Pay.as_str(), if careless { policy().safe(true) } else { policy() })
             .tool(Tool::PayUnderKey.as_str(), policy())
             .tool(Tool::Put.as_str(), policy().safe(true))
-            .tool(Tool::Look.as_str(), policy().safe(true).cache_for(Duration::from_secs(1)));
+            .tool(Tool::Look.as_str(), policy().safe(true).cache_for(Duration::from_secs(1)))
+            .trust_annotations();
+        let reads = Annotations { read_only: Some(true), idempotent: None };
+        catalogue.learn(&Method::ToolsCall, Scope::Public, [(Tool::Look.as_str(), reads)]);
         let resolve = |tool: Tool| catalogue.resolve(&Method::ToolsCall, Some(tool.as_str()), None);
         let targets = Tool::ALL.map(|tool| (tool, resolve(tool))).into();
         Self { service, backend, faults: fault.handle(), keys, targets }
