@@ -208,10 +208,15 @@ impl Scene {
                      Use a new key for a new call."
                 ),
             ),
-            Reason::InProgress => tell(
-                CONFLICT,
-                format_args!("In progress: the first call to {target} under this idempotency key has no answer yet."),
-            ),
+            // This request has done nothing; but who reads that might take it for the call.
+            Reason::InProgress => Told {
+                text: text(format_args!(
+                    "In progress: the first call to {target} under this idempotency key has no answer yet, and may still take \
+                     effect. Send it again later, under the same key, to learn its outcome."
+                )),
+                retry_after,
+                status: CONFLICT,
+            },
             Reason::Draining => {
                 tell(SERVICE_UNAVAILABLE, format_args!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"))
             }

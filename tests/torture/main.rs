@@ -12,4 +12,5 @@ mod t10_loops;
 mod t3_metastability;
 mod t4_amplification;
 mod t8_breaker;
+mod t9_effects;
 mod world;
