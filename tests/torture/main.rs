@@ -8,5 +8,7 @@
 mod peers;
 mod report;
 mod t3_metastability;
+mod t6_gcra;
+mod t7_keys;
 mod t8_breaker;
 mod world;
