@@ -37,6 +37,9 @@ pin_project! {
     }
 }
 
+/// A call that its turn has set going, or why it has not.
+type Begun<F> = Result<(F, Option<Counted>), BoxError>;
+
 /// A request in the line, and then on its way to readiness.
 struct Waiting<S, P> {
     turn: Option<Turn>,
@@ -71,8 +74,8 @@ where
     S: Service<Request<P>>,
     S::Error: Into<BoxError>,
 {
-    /// The call under way, or why it is not. The turn is always given up or used.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(S::Future, Option<Counted>), BoxError>> {
+    /// The turn is always given up or used.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Begun<S::Future>> {
         if !self.come {
             if let Some(sleep) = &mut self.sleep {
                 ready!(sleep.as_mut().poll(cx));

@@ -10,7 +10,7 @@ use std::{
 
 use buttress::{
     BoxError,
-    call::{Admission, Caller, Request, Response, Target},
+    call::{Admission, Caller, Request, Response},
     error::{Reason, Rejected},
     quota::QuotaLayer,
 };
@@ -74,14 +74,13 @@ impl Service<Request<Call>> for Handler {
 
 /// Wrong is a call that overtakes another under the only limit that there is.
 pub fn run(sequences: u64) -> Findings {
-    let tools: Arc<[Arc<Target>]> = tools(DEAREST).into();
     let callers: Vec<Caller> = ["a", "b", "c", "d"].map(Caller::of_tenant).into();
     let chunk = |seed| {
         world::run(async {
             let mut rng = Rng::with_seed(seed);
             let mut findings = Findings::default();
             for _ in 0..sequences.div_ceil(CHUNKS) {
-                sequence(&mut rng, &mut findings, &tools, &callers).await;
+                sequence(&mut rng, &mut findings, &callers).await;
                 findings.sequences += 1;
             }
             findings
@@ -102,7 +101,9 @@ fn gap(rng: &mut Rng, limit: Limit) -> Duration {
     })
 }
 
-async fn sequence(rng: &mut Rng, findings: &mut Findings, tools: &Arc<[Arc<Target>]>, callers: &[Caller]) {
+async fn sequence(rng: &mut Rng, findings: &mut Findings, callers: &[Caller]) {
+    // A target remembers every layer that it has met: new ones for each.
+    let tools = tools(DEAREST);
     let (own, shared) = (rng.bool().then(|| limit(rng)), limit(rng));
     let layer = QuotaLayer::new().overall(quota(shared));
     let layer = own.map_or(layer.clone(), |own| layer.per_tenant(quota(own)));

@@ -86,17 +86,19 @@ impl Ours {
 }
 
 impl Store for Ours {
-    type Call = Option<Request<()>>;
+    /// The caller is kept beside the request, so that its memory is not taken for the store's.
+    type Call = (Option<Request<()>>, Caller);
 
     fn call(&self, key: Option<u64>, at: Duration) -> Self::Call {
         let mut request = Request::new(self.target.clone(), ());
         request.head.arrived = self.epoch + at;
-        request.head.caller = Caller::of_tenant(name(key));
-        Some(request)
+        let caller = Caller::of_tenant(name(key));
+        request.head.caller = caller.clone();
+        (Some(request), caller)
     }
 
     fn check(&mut self, call: &mut Self::Call, _: Duration) {
-        if let Some(request) = call.take() {
+        if let Some(request) = call.0.take() {
             drop(self.service.call(request));
         }
     }
