@@ -14,10 +14,15 @@ use tower::{Layer, Service, util::Oneshot};
 use crate::{
     attempt::AttemptLayer,
     breaker::BreakerLayer,
-    call::{CallResult, Request, Response},
+    cache::CacheLayer,
+    call::{CallParams, CallResult, Request, Response},
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
     error::BoxError,
+    fault::FaultLayer,
+    hedge::HedgeLayer,
+    loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::{RateLimit, RateLimitLayer},
@@ -56,7 +61,11 @@ pub struct Stack {
     rescue: RescueLayer,
     record: RecordLayer,
     deadline: DeadlineLayer,
+    loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
+    cache: CacheLayer,
+    coalesce: CoalesceLayer,
+    hedge: HedgeLayer,
     retry: RetryLayer,
     breaker: BreakerLayer,
     concurrency: ConcurrencyLayer,
@@ -64,6 +73,7 @@ pub struct Stack {
     attempt: AttemptLayer,
     timeout: TimeoutLayer,
     panic: PanicLayer,
+    fault: Option<FaultLayer>,
 }
 
 /// How long an attempt may take after which another may follow.
@@ -75,7 +85,11 @@ impl Default for Stack {
             rescue: RescueLayer::default(),
             record: RecordLayer::new(),
             deadline: DeadlineLayer::default(),
+            loop_guard: None,
             quota: QuotaLayer::new(),
+            cache: CacheLayer::off(),
+            coalesce: CoalesceLayer::off(),
+            hedge: HedgeLayer::off(),
             retry: RetryLayer::default(),
             breaker: BreakerLayer::default(),
             concurrency: ConcurrencyLayer::default(),
@@ -83,6 +97,7 @@ impl Default for Stack {
             attempt: AttemptLayer::new(),
             timeout: TimeoutLayer::repeatable(ATTEMPT_LIMIT),
             panic: PanicLayer::new(),
+            fault: None,
         }
     }
 }
@@ -107,10 +122,38 @@ impl Stack {
         self
     }
 
+    /// When an agent goes in circles. Default: nobody looks.
+    #[must_use]
+    pub fn loop_guard(mut self, loop_guard: LoopGuardLayer) -> Self {
+        self.loop_guard = Some(loop_guard);
+        self
+    }
+
     /// How many calls are let in. Default: all.
     #[must_use]
     pub fn quota(mut self, quota: QuotaLayer) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// Which answers are kept, and given again. Default: none.
+    #[must_use]
+    pub fn cache(mut self, cache: CacheLayer) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Whether calls that ask the same at the same time are one. Default: no.
+    #[must_use]
+    pub fn coalesce(mut self, coalesce: CoalesceLayer) -> Self {
+        self.coalesce = coalesce;
+        self
+    }
+
+    /// Whether a second attempt is made at calls that take unusually long. Default: no. No call is both hedged and retried.
+    #[must_use]
+    pub const fn hedge(mut self, hedge: HedgeLayer) -> Self {
+        self.hedge = hedge;
         self
     }
 
@@ -155,14 +198,22 @@ impl Stack {
         self
     }
 
+    /// What is broken on purpose, for game days and tests, once the layer's [handle](FaultLayer::handle) says so. Default:
+    /// nothing.
+    #[must_use]
+    pub fn fault(mut self, fault: FaultLayer) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
     /// Puts the layers in front of `handler`, and erases the type once.
     pub fn service<S, P, R>(&self, handler: S) -> StackService<P, R>
     where
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
-        P: Clone + Send + 'static,
-        R: CallResult + Send + 'static,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
     {
         StackService::new(self.in_order(handler))
     }
@@ -176,11 +227,13 @@ impl Stack {
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
-        P: Clone + Send + 'static,
-        R: CallResult + Send + 'static,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
     {
-        // Innermost: from here on a panic is an error, and every guard above runs in peace.
-        let service = self.panic.layer(handler);
+        // Stands in for the handler: all that is injected here must look to the layers as if the handler had done it.
+        let service = FaultLayer::optional(self.fault.as_ref(), handler);
+        // From here on a panic is an error, and every guard above runs in peace.
+        let service = self.panic.layer(service);
         // The only timer of an attempt. Outside the guard, so that a handler that panics needs no timer.
         let service = self.timeout.layer(service);
         // Outside both, so that a timeout and a panic get a verdict too; inside all that reads verdicts.
@@ -193,8 +246,16 @@ impl Stack {
         let service = self.breaker.layer(service);
         // Everything below counts attempts, everything above counts calls. Readiness is cut here.
         let service = self.retry.layer(service);
+        // A hedge is an attempt to every layer below; one call is hedged or retried, whichever comes first.
+        let service = self.hedge.layer(service);
+        // Outside all that makes attempts, so that those who ask the same share them all.
+        let service = self.coalesce.layer(service);
+        // What is kept needs none of the above; what is not is one call, however many miss it.
+        let service = self.cache.layer(service);
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(service);
+        // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.
+        let service = LoopGuardLayer::optional(self.loop_guard.as_ref(), service);
         // Stamps the end of the call before anything can wait.
         let service = self.deadline.layer(service);
         // Sees every refusal below, and every caller that leaves.

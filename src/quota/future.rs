@@ -37,9 +37,6 @@ pin_project! {
     }
 }
 
-/// A call that its turn has set going, or why it has not.
-type Begun<F> = Result<(F, Option<Counted>), BoxError>;
-
 /// A request in the line, and then on its way to readiness.
 struct Waiting<S, P> {
     turn: Option<Turn>,
@@ -69,13 +66,16 @@ where
     }
 }
 
+/// A call whose turn has come, and what it counted for.
+type Begun<F> = (F, Option<Counted>);
+
 impl<S, P> Waiting<S, P>
 where
     S: Service<Request<P>>,
     S::Error: Into<BoxError>,
 {
-    /// The turn is always given up or used.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Begun<S::Future>> {
+    /// The call under way, or why it is not. The turn is always given up or used.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Begun<S::Future>, BoxError>> {
         if !self.come {
             if let Some(sleep) = &mut self.sleep {
                 ready!(sleep.as_mut().poll(cx));

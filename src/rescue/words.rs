@@ -13,7 +13,7 @@ use std::{
 
 use super::Deliver;
 use crate::{
-    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Standing, Target, Verdict},
+    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Served, Standing, Target, Verdict},
     error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
 };
 
@@ -100,6 +100,9 @@ impl Scene {
 
     /// A handler's own answer, with what it cannot know added where it matters.
     fn annotated<R: CallResult>(&self, mut response: Response<R>, verdict: Verdict) -> Response<R> {
+        if let Served::Cache { age, stale: true } = response.served {
+            return self.dated(response, age);
+        }
         let worth_a_word = matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. });
         // A handshake that failed is simply made again.
         if !worth_a_word || self.target.is_exempt() {
@@ -107,11 +110,22 @@ impl Scene {
         }
         let notice = if self.is_unknown(verdict) { self.unknown(format_args!("failed")) } else { String::new() };
         let facts = self.facts(verdict, verdict.retry_after(), response.attempts);
-        response.facts = Some(facts);
+        response.facts = Some(Box::new(facts));
         match &mut response.result {
             Ok(result) => result.add_notice(&notice, &facts),
             Err(error) if !notice.is_empty() => error.message = Cow::Owned(format!("{}. {notice}", error.message)),
             Err(_) => {}
+        }
+        response
+    }
+
+    /// An answer that is past its time. A tool's says so to the model; of any other, the facts are for the adapter.
+    fn dated<R: CallResult>(&self, mut response: Response<R>, age: Duration) -> Response<R> {
+        let facts = Facts { age: Some(age), ..self.facts(Verdict::Ok, None, response.attempts) };
+        response.facts = Some(Box::new(facts));
+        if let (Ok(result), Method::ToolsCall) = (&mut response.result, self.target.method()) {
+            let notice = format!("Not of now: this answer of {} is {} old.", self.target, Seconds(age));
+            result.add_notice(&notice, &facts);
         }
         response
     }
@@ -140,7 +154,7 @@ impl Scene {
         let mut response = Response::from_result(result);
         response.verdict = Some(verdict);
         response.attempts = attempts;
-        response.facts = Some(facts);
+        response.facts = Some(Box::new(facts));
         // What is left may be something, but not enough for this call.
         let refused_for_now = rejected.and_then(|rejected| rejected.delay().zip(rejected.allowance()));
         response.standing = refused_for_now.map(|(delay, Allowance { calls, per, scope })| Standing {
@@ -192,7 +206,7 @@ impl Scene {
             Reason::Loop => tell(
                 TOO_MANY_REQUESTS,
                 format_args!(
-                    "Repeated: this same call to {target} has failed in the same way again and again. \
+                    "Repeated: this same call to {target} has ended in the same way again and again. \
                      Change the arguments or try something else."
                 ),
             ),

@@ -251,7 +251,7 @@ async fn what_the_sender_repeats_is_attempted_once() {
 async fn the_mark_goes_on() {
     let onward = |head: &Head| Meta::read(&Meta::onward(head)).attempt;
     let mut head = marked(tool("t")).head;
-    assert_eq!(onward(&head), Some(2), "the sender's attempt, not ours");
+    assert_eq!(onward(&head), Some(2), "the sender repeats it, not we");
     head.meta = None;
     assert_eq!(onward(&head), None);
     (head.repeats, head.attempt) = (true, 2);
@@ -299,4 +299,18 @@ async fn a_tools_own_error_is_an_answer_and_refunds_the_repetition() {
         assert_eq!(call(&layer, &script, tool("t")).await.unwrap().result, Ok("no such city"));
         assert_eq!(budget.tokens(), 90);
     }
+}
+
+/// What a layer further in had to repeat must not pay for repetitions here.
+#[tokio::test(start_paused = true)]
+async fn only_a_success_at_once_earns() {
+    let budget = Arc::new(Budget::new(100));
+    let layer = layer().budget(budget.clone());
+    call(&layer, &Script::new([not_sent(), not_sent(), not_sent()]), tool("t")).await.unwrap_err();
+    let mut repeated = Response::new("done");
+    (repeated.verdict, repeated.attempts) = (Some(Verdict::Ok), 2);
+    let response = call(&layer, &Script::new([Step::Answer(Ok(repeated))]), tool("t")).await.unwrap();
+    assert_eq!((budget.tokens(), response.attempts), (90, 2));
+    call(&layer, &Script::default(), tool("t")).await.unwrap();
+    assert_eq!(budget.tokens(), 91);
 }

@@ -5,9 +5,12 @@
 
 #![expect(clippy::expect_used, reason = "what breaks here is the suite itself")]
 
+mod hedging;
 mod peers;
 mod report;
+mod t10_loops;
 mod t3_metastability;
+mod t4_amplification;
 mod t6_gcra;
 mod t7_keys;
 mod t8_breaker;
