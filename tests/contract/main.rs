@@ -212,6 +212,31 @@ async fn timeout_gives_up_on_what_hangs() -> Checked {
     refusals::gives_up_on_what_hangs(TimeoutLayer::new(PATIENCE), PATIENCE).await
 }
 
+/// Each call after the first waits a second for its turn.
+fn quota_with_a_line() -> QuotaLayer {
+    QuotaLayer::new().overall(Quota::per_second(ONE)).wait(PATIENCE, 100)
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_calls_only_what_is_ready_after_waiting() -> Checked {
+    readiness::calls_only_what_is_ready(quota_with_a_line()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_keeps_nothing_ready_in_its_line() -> Checked {
+    readiness::keeps_nothing_ready_while_it_waits(quota_with_a_line()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_sleeps_in_its_line() -> Checked {
+    spin::sleeps_while_it_waits(quota_with_a_line()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_leaks_nothing_from_its_line() -> Checked {
+    drops::leaks_nothing_wherever_it_is_dropped(quota_with_a_line()).await
+}
+
 #[test]
 fn every_layer_is_listed() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
