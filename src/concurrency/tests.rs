@@ -14,6 +14,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::{AdaptiveLimit, ConcurrencyLayer, Sample};
 use crate::{
+    Mode,
     call::{Admission, Caller, Criticality, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
@@ -293,7 +294,7 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _installed = metrics::set_default_local_recorder(&recorder);
-    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).observe_only();
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).mode(Mode::Observe);
     let (handle, mut service, target) = (layer.handle(), layer.layer(hang_all(3)), tool("t"));
     // The first has the slot, the second would wait, the third be refused; and a retry is.
     let running: Vec<_> = (0..3).map(|_| service.call(request(&target))).collect();
@@ -319,12 +320,12 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     drop(running);
 
     // And back: who waits is let in when nothing is refused any more.
-    handle.observe_only(false);
+    handle.set_mode(Mode::Enforce);
     let mut service = layer.layer(hang_all(1));
     let _running = service.call(request(&target));
     let mut waiting = watched(service.call(request(&target)));
     assert!(!waiting.is_done().await);
-    handle.observe_only(true);
+    handle.set_mode(Mode::Observe);
     assert!(waiting.is_done().await);
 }
 
@@ -438,7 +439,7 @@ enum Act {
     Drop(usize),
     Pass(u64),
     Limit(u32),
-    Keep(usize),
+    Keep,
     GiveBack(usize),
 }
 
@@ -450,7 +451,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0..30_usize).prop_map(Act::Drop),
         3 => (0..50_u64).prop_map(Act::Pass),
         1 => (1..4_u32).prop_map(Act::Limit),
-        1 => (0..30_usize).prop_map(Act::Keep),
+        1 => Just(Act::Keep),
         1 => (0..30_usize).prop_map(Act::GiveBack),
     ]
 }
@@ -517,7 +518,7 @@ async fn conserves(acts: Vec<Act>) {
                 }
             }
             Act::Drop(n) if !calls.is_empty() => drop(calls.swap_remove(n % calls.len())),
-            Act::Keep(_) => kept.extend(pool.lock().unwrap().clone().map(SlotPool::keep)),
+            Act::Keep => kept.extend(pool.lock().unwrap().clone().map(SlotPool::keep)),
             Act::GiveBack(n) if !kept.is_empty() => drop(kept.swap_remove(n % kept.len())),
             Act::Pass(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
             Act::Limit(limit) => handle.set_limit(&target, NonZeroU32::new(limit).unwrap()),

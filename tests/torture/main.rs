@@ -10,5 +10,6 @@ mod report;
 mod t10_loops;
 mod t3_metastability;
 mod t4_amplification;
+mod t5_neighbours;
 mod t8_breaker;
 mod world;
