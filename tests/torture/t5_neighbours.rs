@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use buttress::{
     BoxError, Stack,
-    call::{CallParams, Caller, Method, Request, Response, Target, TargetPolicy},
+    call::{CallParams, Caller, ErrorObject, Method, Request, Response, Target, TargetPolicy},
     catalogue::Catalogue,
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
@@ -219,19 +219,24 @@ fn tower_shedding(handler: Handler) -> Handler {
 
 fn a_second(calls: f64) -> Quota {
     let period = Duration::from_secs_f64(1.0 / calls);
-    Quota::with_period(period).expect("some time").allow_burst(NonZeroU32::new(8).expect("some"))
+    Quota::with_period(period).expect("some time").allow_burst(NonZeroU32::new(40).expect("some"))
 }
 
 /// What all may ask is charged before what a tenant may: the order in which linkerd has them.
 fn total_first(handler: Handler) -> Handler {
     let total = QuotaLayer::new().per_target(a_second(CAPACITY));
-    let tenant = QuotaLayer::new().per_tenant_and_target(a_second(CAPACITY / 10.0));
-    BoxCloneSyncService::new(ServiceBuilder::new().layer(total).layer(tenant).service(handler))
+    let tenant = QuotaLayer::new().per_tenant_and_target(a_second(CAPACITY / 9.0));
+    // Told in words: our own layer would take back what it has charged for a call that was refused further in.
+    let in_words = |outcome: Result<Response<()>, BoxError>| {
+        Ok::<_, BoxError>(outcome.unwrap_or_else(|_| Response::from_error(ErrorObject::new(429, "refused"))))
+    };
+    let inner = ServiceBuilder::new().map_result(in_words).layer(tenant).service(handler);
+    BoxCloneSyncService::new(ServiceBuilder::new().layer(total).service(inner))
 }
 
 /// Both decided before either is charged.
 fn tenant_first(handler: Handler) -> Handler {
-    let both = QuotaLayer::new().per_tenant_and_target(a_second(CAPACITY / 10.0)).per_target(a_second(CAPACITY));
+    let both = QuotaLayer::new().per_tenant_and_target(a_second(CAPACITY / 9.0)).per_target(a_second(CAPACITY));
     BoxCloneSyncService::new(ServiceBuilder::new().layer(both).service(handler))
 }
 

@@ -78,12 +78,17 @@ async fn tenants_take_turns_and_a_newcomer_does_not_wait_behind_a_backlog() {
     (10..12).for_each(|n| scene.join("light", n));
     assert_eq!(scene.serve_all(|_| MS), [0, 10, 1, 11, 2, 3, 4, 5]);
 
-    (0..4).for_each(|n| scene.join("heavy", n));
-    (10..12).for_each(|n| scene.join("other", n));
-    let _first = scene.next();
-    let _second = scene.next();
-    scene.join("newcomer", 20);
-    assert_eq!(scene.next().unwrap().0, 20);
+    (0..40).for_each(|n| scene.join("heavy", n));
+    (100..140).for_each(|n| scene.join("other", n));
+    for _ in 0..33 {
+        let (_, charge) = scene.next().unwrap();
+        scene.pass(MS);
+        scene.queue.settle(charge, scene.now);
+    }
+    // The others have nothing in hand any more, so all that it has comes first.
+    (200..204).for_each(|n| scene.join("newcomer", n));
+    let next: Vec<u32> = scene.serve_all(|_| MS).into_iter().take(5).collect();
+    assert!((200..204).all(|n| next.contains(&n)), "{next:?}");
 }
 
 /// The share is one of time, not of calls.
@@ -116,8 +121,8 @@ async fn a_tenant_whose_calls_do_not_end_does_not_take_slot_after_slot() {
         }
     }
     let slow = served.iter().filter(|n| **n < 100).count();
-    // One call of theirs takes as long as all of the others', so a second one is too many only once.
-    assert!((1..=2).contains(&slow), "{slow}: {served:?}");
+    // What they had in hand was sixteen turns, and four calls use that up in four.
+    assert!((1..=4).contains(&slow), "{slow}: {served:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,14 +141,14 @@ async fn what_never_waited_is_charged_while_others_wait() {
     let began = scene.now;
     scene.pass(50 * MS);
     // Nobody waits: nothing is taken from anybody.
-    scene.queue.charge(tenant("a"), began, scene.now);
+    scene.queue.charge(tenant("a"), began, scene.typical, scene.now);
     scene.join("a", 0);
     scene.join("b", 10);
     scene.join("a", 1);
     scene.join("b", 11);
-    scene.pass(2 * MS);
-    scene.queue.charge(tenant("a"), began, scene.now);
-    // Two turns are owed: those since others wait, not those before.
+    scene.pass(18 * MS);
+    scene.queue.charge(tenant("a"), began, scene.typical, scene.now);
+    // It had 16 turns in hand and owes two: what it took since others wait, and not what it took before.
     assert_eq!(scene.serve_all(|_| MS), [10, 11, 0, 1]);
 }
 
@@ -153,7 +158,7 @@ async fn debts_end_with_the_queue() {
     scene.join("a", 0);
     scene.join("b", 10);
     assert_eq!(scene.serve_all(|_| 20 * MS).len(), 2);
-    assert_eq!((scene.queue.accounts.len(), scene.queue.turns.len(), scene.queue.fresh.len()), (0, 0, 0));
+    assert_eq!((scene.queue.accounts.len(), scene.queue.turns.len()), (0, 0));
     scene.join("a", 1);
     scene.join("b", 11);
     assert_eq!(scene.serve_all(|_| MS), [1, 11]);
