@@ -47,7 +47,7 @@ impl Tenant {
 
     fn look(&mut self, typical: Typical, now: Instant) {
         let target = (typical.p50 / 20).clamp(5 * MS, 500 * MS);
-        let oldest = self.line.iter().map(|waiting| now - waiting.joined).max();
+        let oldest = self.line.iter().map(|waiting| now - waiting.joined).max().filter(|_| self.line.len() > 2);
         self.above_since = oldest.filter(|oldest| *oldest > target).map(|_| self.above_since.unwrap_or(now));
     }
 
