@@ -11,6 +11,7 @@ mod report;
 mod t10_loops;
 mod t3_metastability;
 mod t4_amplification;
+mod t5_neighbours;
 mod t6_gcra;
 mod t7_keys;
 mod t8_breaker;
