@@ -61,6 +61,8 @@ metrics! {
         "Calls that a layer of the stack refused, and that were answered with that refusal.";
     OBSERVED_REJECTIONS = Counter "buttress_observed_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
         "Calls that a layer in observe-only mode would have refused, and let pass.";
+    QUOTA_WAITING = Gauge "buttress_quota_waiting" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Calls that wait for their turn under a quota.";
     RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
     RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "reason"]
@@ -74,13 +76,21 @@ metrics! {
     CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "How many attempts may run at once.";
     CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
-        "Attempts that hold a slot.";
+        "Slots held: by attempts, and by work that goes on after one.";
     QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Attempts that wait for a slot.";
+    QUEUE_DURATION = Histogram "buttress_queue_duration_seconds" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "How long attempts waited for their slot, of those that had to wait and got one.";
+    CONCURRENCY_KEPT = Gauge "buttress_concurrency_kept" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Slots held for work that goes on although its attempt is over.";
     TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
         "Attempts that were given up, by the clock that ran out.";
     PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Handlers that panicked.";
+    LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
+        "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
+    FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
+        "Attempts that were broken or slowed down on purpose, by how.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
 }

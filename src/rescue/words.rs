@@ -107,7 +107,7 @@ impl Scene {
         }
         let notice = if self.is_unknown(verdict) { self.unknown(format_args!("failed")) } else { String::new() };
         let facts = self.facts(verdict, verdict.retry_after(), response.attempts);
-        response.facts = Some(facts);
+        response.facts = Some(Box::new(facts));
         match &mut response.result {
             Ok(result) => result.add_notice(&notice, &facts),
             Err(error) if !notice.is_empty() => error.message = Cow::Owned(format!("{}. {notice}", error.message)),
@@ -140,7 +140,7 @@ impl Scene {
         let mut response = Response::from_result(result);
         response.verdict = Some(verdict);
         response.attempts = attempts;
-        response.facts = Some(facts);
+        response.facts = Some(Box::new(facts));
         response.refusal = matches!(status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT)
             .then_some(Refusal { status, retry_after });
         response
@@ -183,7 +183,7 @@ impl Scene {
             Reason::Loop => tell(
                 TOO_MANY_REQUESTS,
                 format_args!(
-                    "Repeated: this same call to {target} has failed in the same way again and again. \
+                    "Repeated: this same call to {target} has ended in the same way again and again. \
                      Change the arguments or try something else."
                 ),
             ),
@@ -283,18 +283,22 @@ impl fmt::Display for Allows<'_> {
         let Self { target, allowance: Allowance { calls, per, scope } } = self;
         let upstream = target.upstream();
         match scope {
-            Scope::TenantAndTarget => write!(f, "{target} allows you ")?,
-            Scope::Tenant => write!(f, "\"{upstream}\" allows you ")?,
-            Scope::Target => write!(f, "{target} allows ")?,
-            Scope::All => write!(f, "\"{upstream}\" allows ")?,
+            Scope::AgentAndTarget | Scope::ClientAndTarget | Scope::PrincipalAndTarget | Scope::TenantAndTarget => {
+                write!(f, "{target} allows you ")?;
+            }
+            Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant => write!(f, "\"{upstream}\" allows you ")?,
+            Scope::OwnAndTarget | Scope::Target => write!(f, "{target} allows ")?,
+            Scope::Own | Scope::All => write!(f, "\"{upstream}\" allows ")?,
         }
         match calls {
             1 => write!(f, "1 call {}", Every(*per))?,
             calls => write!(f, "{calls} calls {}", Every(*per))?,
         }
         f.write_str(match scope {
-            Scope::TenantAndTarget => "",
-            Scope::Tenant => ", all tools together",
+            Scope::AgentAndTarget | Scope::ClientAndTarget | Scope::PrincipalAndTarget | Scope::TenantAndTarget => "",
+            Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant => ", all tools together",
+            Scope::OwnAndTarget => " of this kind",
+            Scope::Own => " of this kind, all tools together",
             Scope::Target => ", all callers together",
             Scope::All => ", all tools and callers together",
         })

@@ -18,6 +18,7 @@ use crate::{
 pub(super) type Outcome<R> = Result<Response<R>, BoxError>;
 
 /// What follows an attempt.
+#[expect(clippy::large_enum_variant, reason = "moved once and never stored")]
 pub(super) enum Next<R> {
     RepeatAt(Instant),
     End(Outcome<R>),
@@ -87,7 +88,10 @@ impl<S, P, R> Call<S, P, R> {
             Kept::Marked(_) | Kept::Nothing => return Next::End(outcome),
         };
         if self.trouble.is_none() && verdict == Verdict::Ok {
-            self.earn(copy);
+            // What a layer further in had to repeat is no sign of a backend that is well: it must not pay for more repetitions.
+            if outcome.as_ref().is_ok_and(|response| response.attempts <= 1) {
+                self.earn(copy);
+            }
             return Next::End(outcome);
         }
         if let Some(last) = self.account(verdict) {

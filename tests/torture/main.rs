@@ -7,6 +7,8 @@
 
 mod peers;
 mod report;
+mod t10_loops;
 mod t3_metastability;
+mod t4_amplification;
 mod t8_breaker;
 mod world;

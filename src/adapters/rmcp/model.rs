@@ -91,7 +91,7 @@ pub(super) fn error_object(error: ErrorData) -> ErrorObject {
     ErrorObject { code: error.code.0.into(), message: error.message, data: error.data }
 }
 
-pub(super) fn error_data(error: ErrorObject, facts: Option<Facts>) -> ErrorData {
+pub(super) fn error_data(error: ErrorObject, facts: Option<Box<Facts>>) -> ErrorData {
     // Codes come from rmcp itself or are HTTP statuses: all fit.
     let code = i32::try_from(error.code).map_or(ErrorCode::INTERNAL_ERROR, ErrorCode);
     ErrorData::new(code, error.message, error.data.or_else(|| Some(facts?.to_data())))
