@@ -360,6 +360,16 @@ fn after_ten_idle_minutes_old_samples_do_not_count() {
 }
 
 #[test]
+fn a_run_may_be_silent_for_as_long_as_anything_counts() {
+    for (silence, opens) in [(300 * SECOND, TRIPPED), (300 * SECOND + Duration::from_nanos(1), None)] {
+        let mut bench = Bench::new();
+        bench.calls(FAILURE, 5);
+        bench.wait(silence);
+        assert_eq!(bench.call(FAILURE), opens);
+    }
+}
+
+#[test]
 fn one_probe_at_a_time() {
     let mut bench = Bench::open();
     let probe = bench.probe();
