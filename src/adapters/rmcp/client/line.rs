@@ -1,0 +1,200 @@
+//! An attempt as a request of our own, past rmcp, on a transport that we wrap.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ::rmcp::{
+    RoleClient,
+    model::{
+        CancelledNotification, CancelledNotificationParam, ClientNotification, GetExtensions, GetMeta, JsonRpcMessage,
+        ProgressNotification, ProgressNotificationParam, ProgressToken, RequestId, ServerNotification, ServerResult,
+    },
+    service::{InboundStreamOrigin, RxJsonRpcMessage, TxJsonRpcMessage},
+};
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    call::Call,
+    peer::TAKEN_BACK,
+    wire::{Attempt, Outcome, Wire},
+};
+use crate::{
+    adapters::rmcp::model::error_object,
+    call::{self, Progress, Request, Response, SlotPool},
+    error::{BoxError, Transport},
+};
+
+type Outward = TxJsonRpcMessage<RoleClient>;
+type Inward = RxJsonRpcMessage<RoleClient>;
+
+/// What our ids and tokens begin with. rmcp's are numbers.
+const OURS: &str = "buttress-";
+
+/// Our own conversation with the server on one connection, and the two queues between it and the transport.
+///
+/// Outward there is at most a request and its cancellation per attempt under way; inward, what the transport takes before it
+/// reads on.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    pub(super) wire: Wire,
+    attempts: AtomicU64,
+    outward: Mutex<VecDeque<Outward>>,
+    inward: Mutex<VecDeque<Inward>>,
+    /// Rung when there is something in either queue.
+    pub(super) posted: Notify,
+}
+
+fn lock<T>(queue: &Mutex<T>) -> MutexGuard<'_, T> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Line {
+    /// Makes one attempt at a call which rmcp knows by `id`.
+    pub(super) async fn send(self: Arc<Self>, id: RequestId, call: Request<Call>) -> Result<Response<ServerResult>, BoxError> {
+        let Request { head, params } = call;
+        let own = RequestId::String(format!("{OURS}{}", self.attempts.fetch_add(1, Ordering::Relaxed)).into());
+        let token = head.peer.as_ref().map(|_| ProgressToken(own.clone()));
+        let mut request = params.onward(&head);
+        if let Some(token) = &token {
+            request.get_meta_mut().set_progress_token(token.clone());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.wire.enter(own.clone(), Attempt { peer: head.peer, token, reply: Some(reply), call: Some(id) });
+        self.post(JsonRpcMessage::request(request, own.clone()));
+        let mut waiting = Waiting { line: self, id: own, slots: head.slots, lease: params.lease(), answered: false };
+        let outcome = answer.await;
+        waiting.answered = true;
+        match outcome {
+            Ok(Ok(Ok(result))) => Ok(Response::new(result)),
+            Ok(Ok(Err(error))) => Ok(Response::from_error(error_object(error))),
+            Ok(Err(error)) => Err(params.lost(error, |error| &**error)),
+            // The connection is gone.
+            Err(gone) if waiting.unpost() => Err(Transport::not_sent(gone).into()),
+            Err(gone) => Err(Transport::unknown(gone).into()),
+        }
+    }
+
+    fn post(&self, message: Outward) {
+        lock(&self.outward).push_back(message);
+        self.posted.notify_one();
+    }
+
+    /// Has rmcp receive a message of ours.
+    pub(super) fn deliver(&self, message: Inward) {
+        lock(&self.inward).push_back(message);
+        self.posted.notify_one();
+    }
+
+    /// The next message to the server.
+    pub(super) fn next_outward(&self) -> Option<Outward> {
+        lock(&self.outward).pop_front()
+    }
+
+    /// The next message of ours to rmcp.
+    pub(super) fn next_inward(&self) -> Option<Inward> {
+        lock(&self.inward).pop_front()
+    }
+
+    /// What became of the attempt with this id.
+    pub(super) fn settle(&self, id: &RequestId, outcome: Outcome) {
+        if let Some(reply) = self.wire.take(id).and_then(|attempt| attempt.reply) {
+            // Who no longer waits has said so.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// Takes what the server says to us. What is not for us is given back.
+    pub(super) fn hear(&self, message: Inward) -> Option<Inward> {
+        match message {
+            JsonRpcMessage::Response(answer) if is_ours(&answer.id) => self.settle(&answer.id, Ok(Ok(answer.result))),
+            JsonRpcMessage::Error(answer) if answer.id.as_ref().is_some_and(is_ours) => {
+                if let Some(id) = &answer.id {
+                    self.settle(id, Ok(Err(answer.error)));
+                }
+            }
+            JsonRpcMessage::Notification(said) => match &said.notification {
+                ServerNotification::ProgressNotification(progress) if is_ours(&progress.params.progress_token.0) => {
+                    self.wire.progress(&progress.params);
+                }
+                _ => return Some(JsonRpcMessage::Notification(said)),
+            },
+            JsonRpcMessage::Request(mut asked) => {
+                // rmcp knows the call that the server asks within by its own id only.
+                let within = asked.request.extensions_mut().get_mut::<InboundStreamOrigin>();
+                if let Some(InboundStreamOrigin::OutboundRequest(id)) = within
+                    && let Some(call) = self.wire.call_of(id)
+                {
+                    *id = call;
+                }
+                return Some(JsonRpcMessage::Request(asked));
+            }
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// The connection is gone: who waits for an answer hears so.
+    pub(super) fn close(&self) {
+        self.wire.close();
+    }
+}
+
+fn is_ours(id: &RequestId) -> bool {
+    matches!(id, RequestId::String(id) if id.starts_with(OURS))
+}
+
+/// An attempt that waits for its answer. Dropped before there is one, it takes its request back.
+struct Waiting {
+    line: Arc<Line>,
+    id: RequestId,
+    slots: Option<Arc<dyn SlotPool>>,
+    lease: Duration,
+    answered: bool,
+}
+
+impl Waiting {
+    /// Takes the request out of the queue, if it is still there: then the server never saw it.
+    fn unpost(&self) -> bool {
+        let mut outward = lock(&self.line.outward);
+        let is_it = |message: &Outward| matches!(message, JsonRpcMessage::Request(request) if request.id == self.id);
+        let place = outward.iter().position(is_it);
+        place.and_then(|place| outward.remove(place)).is_some()
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.answered || self.unpost() {
+            drop(self.line.wire.take(&self.id));
+            return;
+        }
+        let param = CancelledNotificationParam::new(Some(self.id.clone()), Some(TAKEN_BACK.to_owned()));
+        let notification = ClientNotification::CancelledNotification(CancelledNotification::new(param));
+        self.line.post(JsonRpcMessage::notification(notification));
+        self.line.wire.abandon(&self.id, self.slots.take(), self.lease);
+    }
+}
+
+/// Tells rmcp of the progress of a call, under the token that rmcp chose for it.
+pub(super) struct Notifier {
+    pub(super) line: Arc<Line>,
+    pub(super) token: ProgressToken,
+}
+
+impl call::Notify for Notifier {
+    fn progress(&self, step: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+        let mut param = ProgressNotificationParam::new(self.token.clone(), step.progress);
+        (param.total, param.message) = (step.total, step.message);
+        let notification = ServerNotification::ProgressNotification(ProgressNotification::new(param));
+        self.line.deliver(JsonRpcMessage::notification(notification));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
