@@ -47,7 +47,7 @@ async fn main() -> Result<(), BoxError> {
     let ten_a_minute = Quota::per_minute(NonZeroU32::new(10).ok_or("ten is not zero")?);
     let mut service = ServiceBuilder::new()
         .layer(RescueLayer::default())
-        .layer(DeadlineLayer::new(Limits::default().soft(Duration::from_secs(5))))
+        .layer(DeadlineLayer::new(Limits::at_most(Duration::from_secs(5))))
         .layer(QuotaLayer::new().per_tenant(ten_a_minute))
         .layer(RetryLayer::default().backoff(FullJitter::new(20 * MS, 50 * MS, 1000 * MS)))
         .layer(BreakerLayer::default())

@@ -47,15 +47,14 @@ const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 const ATTEMPTS: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
 /// A model should not wait longer for the weather; nor does a shutdown for the calls in flight.
-const SOFT_LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Far more than any call of these tools needs.
 const LARGEST_BODY: usize = 1024 * 1024;
 
 /// The handler behind the stack. Clones share the state of all layers.
 pub fn wrap(weather: Weather) -> Server<Weather> {
-    let stack =
-        Stack::new().deadline(Limits::default().soft(SOFT_LIMIT)).retry(RetryLayer::new(ATTEMPTS)).attempt_limit(ATTEMPT_LIMIT);
+    let stack = Stack::new().deadline(Limits::at_most(LIMIT)).retry(RetryLayer::new(ATTEMPTS)).attempt_limit(ATTEMPT_LIMIT);
     ServerLayer::new("weather", &stack).layer(weather)
 }
 
@@ -82,7 +81,7 @@ pub async fn http(listener: TcpListener, server: Server<Weather>, stop: Cancella
     let idle = async {
         stop.cancelled().await;
         // Not for ever: a call that subscribes to something has no end.
-        let _ = timeout(SOFT_LIMIT, calls.closed()).await;
+        let _ = timeout(LIMIT, calls.closed()).await;
     };
     tokio::select! {
         ended = &mut serving => return ended,

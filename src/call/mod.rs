@@ -25,7 +25,7 @@ pub use deadline::{Admission, Deadline};
 pub use meta::{ATTEMPT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, TIMEOUT_KEY};
 pub use method::Method;
 pub use params::CallParams;
-pub use peer::{Notify, Peer, Progress};
+pub use peer::{Asking, Notify, Peer, Progress};
 pub use request::{Head, Request};
 pub use response::{CacheScope, CallResult, ErrorObject, Freshness, Refusal, Response, ResultKind, Served};
 pub use slot_pool::{KeptSlot, SlotPool};

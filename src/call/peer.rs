@@ -5,12 +5,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    task::Waker,
     time::Duration,
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use crate::error::BoxError;
@@ -44,30 +46,53 @@ pub struct Peer {
 }
 
 struct Channel {
-    notify: Box<dyn Notify>,
-    opened: Instant,
+    /// `None`: the caller asked to hear nothing.
+    notify: Option<Box<dyn Notify>>,
     /// The attempt that may speak; `SILENT` between attempts and once the call has ended.
     live: AtomicU32,
     committed: AtomicBool,
-    /// Nanoseconds since `opened`, plus one; zero before any progress.
-    last_progress: AtomicU64,
+    signs: Mutex<Signs>,
+    /// Who waits for the end of what is asked: the call's timer.
+    answered: AtomicWaker,
+}
+
+/// The signs of life of one call.
+#[derive(Default)]
+struct Signs {
     /// The highest progress so far.
-    highest: Mutex<Option<f64>>,
+    highest: Option<f64>,
+    /// When the caller last heard of the call, and how long the clocks had stood still by then.
+    last_progress: Option<(Instant, Duration)>,
+    /// How many questions to a person are open.
+    asking: u32,
+    /// Since when there has been one.
+    since: Option<Instant>,
+    /// How long the clocks have stood still, up to the last answer.
+    stood_still: Duration,
 }
 
 const SILENT: u32 = u32::MAX;
 
 impl Peer {
-    /// The peer of a call's first attempt.
-    pub fn new(notify: impl Notify + 'static, opened: Instant) -> Self {
+    /// The peer of a call's first attempt, for a caller that asked to hear of its progress.
+    pub fn new(notify: impl Notify + 'static) -> Self {
+        Self::with(Some(Box::new(notify)))
+    }
+
+    /// The peer of a caller that asked to hear nothing: the call's progress still counts as a sign of life for nobody, but its
+    /// clocks stand still while a person is [asked](Self::ask).
+    pub fn unheard() -> Self {
+        Self::with(None)
+    }
+
+    fn with(notify: Option<Box<dyn Notify>>) -> Self {
         Self {
             channel: Arc::new(Channel {
-                notify: Box::new(notify),
-                opened,
+                notify,
                 live: AtomicU32::new(0),
                 committed: AtomicBool::new(false),
-                last_progress: AtomicU64::new(0),
-                highest: Mutex::new(None),
+                signs: Mutex::default(),
+                answered: AtomicWaker::new(),
             }),
             attempt: 0,
         }
@@ -85,25 +110,35 @@ impl Peer {
     ///
     /// The transport's, if it could not take the notification.
     pub async fn progress(&self, progress: Progress) -> Result<(), BoxError> {
-        if !self.advance(progress.progress) {
-            return Ok(());
+        match &self.channel.notify {
+            Some(notify) if self.advance(progress.progress) => notify.progress(progress).await,
+            _ => Ok(()),
         }
-        self.channel.notify.progress(progress).await
     }
 
     /// Takes a step, if this attempt may speak and the step goes forward. Under the lock, so that no step falls between an
     /// attempt's end and the question whether the call is committed.
     fn advance(&self, progress: f64) -> bool {
-        let mut highest = self.channel.highest.lock().unwrap_or_else(PoisonError::into_inner);
-        let grown = !progress.is_nan() && highest.is_none_or(|highest| progress > highest);
+        let mut signs = self.signs();
+        let grown = !progress.is_nan() && signs.highest.is_none_or(|highest| progress > highest);
         if !grown || !self.is_open() {
             return false;
         }
-        *highest = Some(progress);
+        signs.highest = Some(progress);
         self.commit();
-        let at = u64::try_from(self.channel.opened.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
-        self.channel.last_progress.store(at + 1, Ordering::Release);
+        let now = Instant::now();
+        signs.last_progress = Some((now, signs.stood_still(now)));
         true
+    }
+
+    /// Says that a person is being asked (elicitation), or the caller's own model (sampling): until the guard is dropped, all
+    /// clocks of the call but the hard one stand still. Commits the call: to repeat it would be to ask again.
+    pub fn ask(&self) -> Asking {
+        self.commit();
+        let mut signs = self.signs();
+        signs.asking += 1;
+        signs.since.get_or_insert_with(Instant::now);
+        Asking { peer: self.clone() }
     }
 
     /// Marks the call committed: something of its outcome has reached the caller (partial content, say).
@@ -118,8 +153,26 @@ impl Peer {
 
     /// When the caller last heard of the call.
     pub fn last_progress(&self) -> Option<Instant> {
-        let at = self.channel.last_progress.load(Ordering::Acquire).checked_sub(1)?;
-        Some(self.channel.opened + Duration::from_nanos(at))
+        self.signs().last_progress.map(|(at, _)| at)
+    }
+
+    /// Whether a person is being asked right now. If so, `waker` is woken when the last answer is there.
+    pub(crate) fn is_asking(&self, waker: &Waker) -> bool {
+        // First: an answer between the two would wake nobody.
+        self.channel.answered.register(waker);
+        self.signs().asking > 0
+    }
+
+    /// How long the clocks of the call have stood still, and the last progress as if they had all run on since.
+    pub(crate) fn stood_still(&self) -> (Duration, Option<Instant>) {
+        let signs = self.signs();
+        let total = signs.stood_still(Instant::now());
+        let last = signs.last_progress.map(|(at, before)| at + total.saturating_sub(before));
+        (total, last)
+    }
+
+    fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.channel.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next attempt's peer; this one is closed.
@@ -132,8 +185,34 @@ impl Peer {
 
     /// Ends the attempt under way, or the call: nothing that is said by a peer of it is heard any more.
     pub(crate) fn silence(&self) {
-        let _settled = self.channel.highest.lock().unwrap_or_else(PoisonError::into_inner);
+        let _settled = self.signs();
         self.channel.live.store(SILENT, Ordering::Release);
+    }
+}
+
+impl Signs {
+    fn stood_still(&self, now: Instant) -> Duration {
+        self.stood_still + self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+}
+
+/// A question to a person that is open. Dropping it closes it.
+#[derive(Debug)]
+#[must_use = "dropped, the clocks run on"]
+pub struct Asking {
+    peer: Peer,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut signs = self.peer.signs();
+        signs.asking -= 1;
+        if signs.asking == 0 {
+            signs.stood_still = signs.stood_still(Instant::now());
+            signs.since = None;
+            drop(signs);
+            self.peer.channel.answered.wake();
+        }
     }
 }
 
@@ -168,7 +247,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dead_attempt_is_not_heard_and_progress_only_grows() {
         let heard = Heard::default();
-        let first = Peer::new(heard.clone(), Instant::now());
+        let first = Peer::new(heard.clone());
         assert_eq!((first.is_committed(), first.last_progress()), (false, None));
 
         tokio::time::advance(Duration::from_secs(3)).await;
@@ -184,5 +263,41 @@ mod tests {
         second.silence();
         second.progress(step(4.0)).await.unwrap();
         assert_eq!(*heard.0.lock().unwrap(), [2.0, 3.0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clocks_stand_still_while_anything_is_asked() {
+        let s = Duration::from_secs;
+        let peer = Peer::unheard();
+        let one = peer.ask();
+        assert!(peer.is_committed());
+        tokio::time::advance(s(1)).await;
+        let other = peer.ask();
+        tokio::time::advance(s(2)).await;
+        drop(one);
+        tokio::time::advance(s(4)).await;
+        assert!(peer.is_asking(Waker::noop()));
+        assert_eq!(peer.stood_still().0, s(7));
+        drop(other);
+        tokio::time::advance(s(8)).await;
+        assert!(!peer.is_asking(Waker::noop()));
+        assert_eq!(peer.stood_still().0, s(7));
+        drop(peer.ask());
+        assert_eq!(peer.stood_still().0, s(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_progress_moves_with_clocks_that_stood_still_since() {
+        let peer = Peer::new(Heard::default());
+        drop_after(peer.ask(), 3).await;
+        peer.progress(step(1.0)).await.unwrap();
+        let heard = Instant::now();
+        drop_after(peer.ask(), 5).await;
+        assert_eq!(peer.stood_still().1, Some(heard + Duration::from_secs(5)));
+    }
+
+    async fn drop_after(asking: Asking, seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        drop(asking);
     }
 }

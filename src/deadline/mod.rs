@@ -12,12 +12,12 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue, deadline::{DeadlineLayer, Limits}};
+//! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue, deadline::{DeadlineLayer, Limits, Settings}};
 //! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! let limits = Limits::default().soft(Duration::from_secs(9));
+//! let limits = Limits::try_new(Settings { soft: Some(Duration::from_secs(9)), ..Settings::default() })?;
 //! let mut service = ServiceBuilder::new()
 //!     .layer(DeadlineLayer::new(limits))
 //!     .service(service_fn(async |call: Request<()>| {
@@ -33,7 +33,7 @@
 mod layer;
 mod service;
 
-pub use layer::{DeadlineLayer, Limits};
+pub use layer::{DeadlineLayer, Limits, LimitsError, Settings};
 pub use service::DeadlineService;
 
 #[cfg(test)]

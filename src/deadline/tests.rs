@@ -3,14 +3,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::{DeadlineLayer, Limits};
+use super::{DeadlineLayer, Limits, LimitsError, Settings};
 use crate::{
-    call::{Deadline, Request, Response},
+    call::{Deadline, Meta, Request, Response},
     error::{BoxError, Reason, Rejected},
     testing::tool,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn limits(soft: Option<Duration>, hard: Option<Duration>) -> Limits {
+    Limits::try_new(Settings { soft, idle: None, hard }).unwrap()
+}
 
 async fn stamped(limits: Limits, request: Request<()>) -> Result<Deadline, BoxError> {
     let handler = service_fn(async |call: Request<()>| Ok::<_, BoxError>(Response::new(call.head.deadline)));
@@ -20,7 +24,7 @@ async fn stamped(limits: Limits, request: Request<()>) -> Result<Deadline, BoxEr
 #[tokio::test(start_paused = true)]
 async fn a_callers_own_deadline_can_only_shorten() {
     let now = Instant::now();
-    let limits = Limits::NONE.soft(10 * SECOND).hard(20 * SECOND);
+    let limits = limits(Some(10 * SECOND), Some(20 * SECOND));
     let mut request = Request::new(tool("t"), ());
     request.head.deadline = Deadline { soft: Some(now + 3 * SECOND), hard: Some(now + 99 * SECOND), idle: None };
     let expected = Deadline { soft: Some(now + 3 * SECOND), hard: Some(now + 20 * SECOND), idle: None };
@@ -37,6 +41,28 @@ async fn a_call_that_comes_too_late_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_beyond_the_end_of_time_is_no_limit() {
-    let limits = Limits::NONE.soft(Duration::MAX).hard(Duration::MAX);
+    let limits = limits(Some(Duration::MAX), Some(Duration::MAX));
     assert_eq!(stamped(limits, Request::new(tool("t"), ())).await.unwrap(), Deadline::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sender_may_say_how_long_it_waits() {
+    let mut request = Request::new(tool("t"), ());
+    let meta = Meta { timeout: Some(4 * SECOND), ..Meta::default() };
+    request.head.meta = Some(meta.into());
+    let arrived = request.head.arrived;
+    let deadline = stamped(limits(Some(10 * SECOND), None), request).await.unwrap();
+    assert_eq!(deadline.soft, Some(arrived + 4 * SECOND));
+}
+
+#[test]
+fn limits_that_cannot_hold_do_not_build() {
+    let settings = |soft, idle, hard| Settings { soft: Some(soft), idle: Some(idle), hard: Some(hard) };
+    let error = Limits::try_new(settings(9 * SECOND, SECOND, 8 * SECOND)).unwrap_err();
+    assert_eq!(error, LimitsError::SoftAboveHard { soft: 9 * SECOND, hard: 8 * SECOND });
+    assert_eq!(error.to_string(), "soft is 9s, but must be no longer than hard, which is 8s");
+    let error = Limits::try_new(settings(SECOND, 9 * SECOND, 8 * SECOND)).unwrap_err();
+    assert_eq!(error, LimitsError::IdleAboveHard { idle: 9 * SECOND, hard: 8 * SECOND });
+    // Zero is none, as absent is.
+    assert_eq!(Limits::try_new(settings(Duration::ZERO, Duration::ZERO, Duration::ZERO)), Ok(Limits::NONE));
 }

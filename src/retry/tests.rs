@@ -129,13 +129,13 @@ impl Notify for Deaf {
 async fn a_committed_call_is_not_repeated_and_a_dead_attempt_is_not_heard() {
     let script = Script::new([not_sent()]);
     let mut request = Request::new(safe_tool("t"), ());
-    let peer = Peer::new(Deaf, Instant::now());
+    let peer = Peer::new(Deaf);
     request.head.peer = Some(peer.clone());
     layer().layer(script.clone()).oneshot(request.clone()).await.unwrap();
     assert!(!peer.is_open(), "the second attempt has a peer of its own");
 
     let script = Script::new([timed_out()]);
-    let peer = Peer::new(Deaf, Instant::now());
+    let peer = Peer::new(Deaf);
     peer.commit();
     request.head.peer = Some(peer);
     layer().layer(script.clone()).oneshot(request).await.unwrap_err();
@@ -174,7 +174,7 @@ async fn no_attempt_may_follow_the_last() {
 async fn a_failed_attempt_is_silent_before_the_next_begins() {
     let script = Script::new([classified(Word::Throttled { retry_after: Some(Duration::from_secs(2)) })]);
     let mut request = Request::new(tool("t"), ());
-    let peer = Peer::new(Deaf, Instant::now());
+    let peer = Peer::new(Deaf);
     request.head.peer = Some(peer.clone());
     let answered = tokio::spawn(layer().layer(script.clone()).oneshot(request));
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -2,7 +2,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker},
 };
 
 use pin_project_lite::pin_project;
@@ -43,24 +43,38 @@ pub(super) struct Timer {
     pub(super) peer: Option<Peer>,
     pub(super) target: Arc<Target>,
     pub(super) slot: Slot<Counters>,
+    /// Whether the clocks stood still at the last look.
+    pub(super) held: bool,
 }
 
 impl Timer {
-    /// When the attempt ends as things stand, and by which clock.
-    fn end(&self) -> Option<(Instant, Clock)> {
-        let committed = self.lifted_by_commit && self.peer.as_ref().is_some_and(Peer::is_committed);
-        let attempt = self.attempt.filter(|_| !committed).map(|end| (end, Clock::Attempt));
-        let call = self.deadline.end(self.peer.as_ref().and_then(Peer::last_progress));
-        match (attempt, call) {
-            (Some(attempt), Some(call)) => Some(if attempt.0 < call.0 { attempt } else { call }),
-            (attempt, call) => attempt.or(call),
+    /// When the attempt ends as things stand, and by which clock. While a person is asked, `waker` is woken at the answer.
+    fn look(&mut self, waker: &Waker) -> Option<(Instant, Clock)> {
+        let Some(peer) = &self.peer else {
+            return earlier(self.attempt.map(|end| (end, Clock::Attempt)), self.deadline.end(None));
+        };
+        self.held = peer.is_asking(waker);
+        if self.held {
+            return self.deadline.hard.map(|hard| (hard, Clock::Hard));
         }
+        let (stood_still, last_progress) = peer.stood_still();
+        let attempt = self.attempt.filter(|_| !(self.lifted_by_commit && peer.is_committed()));
+        let attempt = attempt.and_then(|end| Some((end.checked_add(stood_still)?, Clock::Attempt)));
+        let soft = self.deadline.soft.and_then(|soft| soft.checked_add(stood_still));
+        earlier(attempt, Deadline { soft, ..self.deadline }.end(last_progress))
     }
 
     /// What the limit was is told, and not what the clock says: a timer is always a little late.
     fn fire(&self, end: Instant, clock: Clock) -> TimedOut {
         self.target.cell(&self.slot, || Counters::new(&self.target)).count(clock);
         TimedOut { clock, after: end.saturating_duration_since(self.began) }
+    }
+}
+
+fn earlier(attempt: Option<(Instant, Clock)>, call: Option<(Instant, Clock)>) -> Option<(Instant, Clock)> {
+    match (attempt, call) {
+        (Some(attempt), Some(call)) => Some(if attempt.0 < call.0 { attempt } else { call }),
+        (attempt, call) => attempt.or(call),
     }
 }
 
@@ -78,19 +92,25 @@ where
         }
         loop {
             let Some(sleep) = this.sleep.as_mut().as_pin_mut() else {
-                let Some((end, _)) = this.timer.end() else {
-                    return Poll::Pending;
-                };
+                let Some((end, _)) = this.timer.look(cx.waker()) else { return Poll::Pending };
                 this.sleep.set(Some(sleep_until(end)));
                 continue;
             };
-            let fired_at = sleep.deadline();
-            ready!(sleep.poll(cx));
-            match this.timer.end() {
-                Some((end, clock)) if end <= fired_at => return Poll::Ready(Err(this.timer.fire(end, clock).into())),
-                // Progress has moved the end, or a commit has lifted the attempt's limit.
+            let armed_for = sleep.deadline();
+            let fired = sleep.poll(cx).is_ready();
+            // Clocks that run can only have been put off since: one look when the timer fires is enough.
+            if !fired && !this.timer.held {
+                return Poll::Pending;
+            }
+            match this.timer.look(cx.waker()) {
+                Some((end, clock)) if fired && end <= armed_for => return Poll::Ready(Err(this.timer.fire(end, clock).into())),
+                Some((end, _)) if !fired && end == armed_for => return Poll::Pending,
+                // Progress has moved the end, a commit has lifted the attempt's limit, or clocks that stood still run on.
                 Some((end, _)) => this.sleep.set(Some(sleep_until(end))),
-                None => return Poll::Pending,
+                None => {
+                    this.sleep.set(None);
+                    return Poll::Pending;
+                }
             }
         }
     }

@@ -54,6 +54,7 @@ where
             peer: head.peer.clone(),
             target: head.target.clone(),
             slot: self.slot,
+            held: false,
         };
         TimeoutFuture::new(self.inner.call(request), timer)
     }

@@ -24,7 +24,7 @@ fn request(soft: u32, hard: u32) -> Request<()> {
     let now = Instant::now();
     let mut request = Request::new(tool("t"), ());
     request.head.deadline = Deadline { soft: Some(now + soft * SECOND), idle: Some(2 * SECOND), hard: Some(now + hard * SECOND) };
-    request.head.peer = Some(Peer::new(Deaf, now));
+    request.head.peer = Some(Peer::new(Deaf));
     request
 }
 
@@ -89,4 +89,29 @@ async fn a_commit_lifts_the_limit_of_an_attempt_that_can_no_longer_be_repeated()
     assert_eq!(reporting(TimeoutLayer::repeatable(2 * SECOND), repeatable(), 1).await, (Clock::Soft, 10 * SECOND));
     // Too late to commit.
     assert_eq!(reporting(TimeoutLayer::repeatable(SECOND / 2), repeatable(), 1).await, (Clock::Attempt, SECOND / 2));
+}
+
+/// A handler that asks a person from the second `at` on, for `seconds`, and then hangs.
+async fn asking(request: Request<()>, at: u64, seconds: u64) -> (Clock, Duration) {
+    let service = service_fn(move |call: Request<()>| async move {
+        sleep(Duration::from_secs(at)).await;
+        let asking = call.head.peer.as_ref().map(Peer::ask);
+        sleep(Duration::from_secs(seconds)).await;
+        drop(asking);
+        std::future::pending::<Result<Response<()>, BoxError>>().await
+    });
+    let began = Instant::now();
+    let error = TimeoutLayer::deadline_only().layer(service).oneshot(request).await.unwrap_err();
+    let TimedOut { clock, after } = *error.downcast_ref().unwrap();
+    assert_eq!(began.elapsed(), after, "the timer fires when it says");
+    (clock, after)
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_clocks_but_the_hard_one_stand_still_while_a_person_is_asked() {
+    // Asked within the time there is, and answered within it or long after.
+    assert_eq!(asking(request(5, 60), 1, 2).await, (Clock::Soft, 7 * SECOND));
+    assert_eq!(asking(request(5, 60), 1, 30).await, (Clock::Soft, 35 * SECOND));
+    // Never answered.
+    assert_eq!(asking(request(5, 60), 1, 600).await, (Clock::Hard, 60 * SECOND));
 }

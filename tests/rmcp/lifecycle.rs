@@ -11,10 +11,10 @@ use std::{
 use buttress::{
     Stack,
     call::{Arrival, Caller, Progress},
-    deadline::Limits,
+    deadline::{Limits, Settings},
     metrics::{CONCURRENCY_IN_FLIGHT, IN_FLIGHT, Metric, PANICS, QUEUE_LENGTH, RETRIES, TIMEOUTS},
     outcome,
-    rmcp::{ServerLayer, progress},
+    rmcp::{ServerLayer, asking, progress},
 };
 use rmcp::{
     model::{CallToolRequest, CallToolRequestParams, CallToolResult, ClientRequest, ServerResult},
@@ -60,7 +60,8 @@ fn assert_idle(series: &Series) {
 /// A stack whose calls end after a second of silence, and after ten in any case.
 fn hasty() -> Stack {
     let second = Duration::from_secs(1);
-    Stack::new().deadline(Limits::default().soft(second).idle(second).hard(10 * second))
+    let settings = Settings { soft: Some(second), idle: Some(second), hard: Some(10 * second) };
+    Stack::new().deadline(Limits::try_new(settings).unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,6 +109,21 @@ async fn a_hanging_handler_is_given_up_at_the_deadline() {
     assert_eq!(cancelled.await.unwrap() - began, Duration::from_secs(1));
     assert!(series.sum(TIMEOUTS, &[("kind", "soft")]) == 1.0);
     assert_idle(&series);
+}
+
+/// A person takes their time: three times what the call has.
+#[tokio::test(start_paused = true)]
+async fn the_clocks_stand_still_while_a_person_is_asked() {
+    for says in [true, false] {
+        let probe = Probe::new(move |_, context| async move {
+            let _asking = if says { asking(&context) } else { None };
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            good()
+        });
+        let client = connect(&probe, &hasty(), &Tape::default()).await;
+        let answered = texts(&call(&client).await)[0] == "done";
+        assert_eq!(answered, says, "whether the handler says that it asks");
+    }
 }
 
 /// rmcp cancels a call's token once it is answered. The stack cancels an attempt's own: what the first attempt left running

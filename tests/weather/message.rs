@@ -30,11 +30,10 @@ impl Message {
 
     /// A request as of 2026-07-28. What the body says, the headers say too.
     pub fn modern(method: &str, mut params: Value) -> Self {
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": REVISION,
-            "io.modelcontextprotocol/clientInfo": { "name": "tests/weather", "version": "1" },
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
+        let meta = &mut params["_meta"];
+        meta["io.modelcontextprotocol/protocolVersion"] = json!(REVISION);
+        meta["io.modelcontextprotocol/clientInfo"] = json!({ "name": "tests/weather", "version": "1" });
+        meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
         let name = params["name"].as_str().or(params["uri"].as_str()).map(|name| ("mcp-name", name.to_owned()));
         Self::request(1, method, params).modern_headers(method).with(name)
     }

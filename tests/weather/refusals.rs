@@ -5,6 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use buttress::{
     Stack,
     breaker::{BreakerLayer, Policy, Settings},
+    call::TIMEOUT_KEY,
     concurrency::ConcurrencyLayer,
     deadline::Limits,
     metrics::{BREAKER_TRANSITIONS, CLIENT_DURATION, CONCURRENCY_IN_FLIGHT, IN_FLIGHT, QUEUE_LENGTH, RETRIES, RETRIES_SKIPPED},
@@ -36,7 +37,7 @@ fn assert_refused(answer: &Answer, reason: &str, words: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_retries_each_fault_reaches_its_caller() {
     let backend = backend(Options { seed: 1, calm: false }).await;
-    let stack = Stack::new().retry(RetryLayer::off()).deadline(Limits::default().soft(Duration::from_secs(2)));
+    let stack = Stack::new().retry(RetryLayer::off()).deadline(Limits::at_most(Duration::from_secs(2)));
     let bench = Bench::new("without retries", stack, &backend.url()).await;
     let books = Books::default();
     // One deck, which holds every kind of fault.
@@ -137,14 +138,15 @@ async fn a_retry_that_finds_no_slot_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_any_time_is_too_late() {
     let backend = calm().await;
-    let stack = Stack::new().deadline(Limits::default().soft(Duration::ZERO));
-    let bench = Bench::new("deadline", stack, &backend.url()).await;
-    let call = Message::modern("tools/call", json!({ "name": FORECAST, "arguments": { "city": "Oslo", "days": 3 } }));
+    let bench = Bench::new("deadline", Stack::new(), &backend.url()).await;
+    let hurry = json!({ TIMEOUT_KEY: 0 });
+    let call =
+        Message::modern("tools/call", json!({ "name": FORECAST, "arguments": { "city": "Oslo", "days": 3 }, "_meta": hurry }));
     let refused = call.post(&bench.mcp).await;
     assert_eq!(refused.status(), StatusCode::OK, "a refused tool call is a result");
     let refused = refused.text().await.unwrap();
     assert!(refused.contains("Too late: ") && refused.contains("Nothing was done."), "{refused}");
-    let read = Message::modern("resources/read", json!({ "uri": OBSERVATIONS }));
+    let read = Message::modern("resources/read", json!({ "uri": OBSERVATIONS, "_meta": hurry }));
     assert_eq!(read.post(&bench.mcp).await.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(bench.refusals("deadline", "deadline").await, 2);
     assert_eq!(backend.stats().requests.len(), 0, "nothing was done");

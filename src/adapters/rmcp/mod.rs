@@ -24,8 +24,8 @@
 //!   timeout too, so that work which it spawned may notice.
 //! * **Notifications** to and from the handler pass as they are. Only progress that is sent by [`progress`] counts as a sign
 //!   of life and commits the call, since rmcp's own `Peer` cannot be watched.
-//! * **Requests to the client** (sampling, elicitation, roots) pass as they are. rmcp's peer cannot be watched, so all clocks run
-//!   on while a person is asked: give a server that asks a longer soft deadline.
+//! * **Requests to the client** (sampling, elicitation, roots) pass as they are. rmcp's peer cannot be watched, so a handler that
+//!   asks says so by [`asking`]: while the guard lives, all clocks but the hard one stand still.
 //! * **`initialize`, `server/discover`, `ping`** pass through the stack but are never refused by it;
 //!   only their time is bounded.
 //! * **`subscriptions/listen`** is a service of its own: no deadline, no slot; it has a cap of its own
@@ -46,7 +46,7 @@ pub use server::{Server, ServerLayer, wrap};
 use ::rmcp::{RoleServer, service::RequestContext};
 
 use crate::{
-    call::{Peer, Progress},
+    call::{Asking, Peer, Progress},
     error::BoxError,
 };
 
@@ -63,4 +63,13 @@ pub async fn progress(context: &RequestContext<RoleServer>, progress: Progress) 
         Some(peer) => peer.progress(progress).await,
         None => Ok(()),
     }
+}
+
+/// Says, from within an rmcp handler, that a person or the caller's own model is being asked: hold the guard while you wait for
+/// the answer. Until it is dropped, all clocks of the call but the hard one stand still. Commits the call: it is not repeated
+/// after that, as the person would be asked again.
+///
+/// `None` where the caller cannot be asked anything.
+pub fn asking(context: &RequestContext<RoleServer>) -> Option<Asking> {
+    context.extensions.get::<Peer>().map(Peer::ask)
 }

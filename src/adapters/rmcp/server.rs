@@ -188,12 +188,12 @@ impl<H: ServerHandler> Server<H> {
             .identify
             .identify(&Arrival { parts: context.extensions.get(), client: client.as_ref().map(|client| &*client.name) });
         let target = self.target(&request, &caller);
-        let progress = context.meta.get_progress_token().map(|token| Notifier { peer: context.peer.clone(), token });
+        let peer = peer(&context);
         let meta = meta(&context);
         let mut call = Request::new(target, Call::new(self.handler.clone(), request, context));
         call.head.caller = caller;
         call.head.meta = meta;
-        call.head.peer = progress.map(|notifier| Peer::new(notifier, call.head.arrived));
+        call.head.peer = peer;
         call
     }
 
@@ -208,6 +208,15 @@ impl<H: ServerHandler> Server<H> {
         }
         catalogue.resolve(&method, name, caller.authorisation())
     }
+}
+
+/// How a handler speaks to its caller: of progress if the caller asked for it, and of questions if it can be asked.
+fn peer(context: &RequestContext<RoleServer>) -> Option<Peer> {
+    if let Some(token) = context.meta.get_progress_token() {
+        return Some(Peer::new(Notifier { peer: context.peer.clone(), token }));
+    }
+    let can = context.client_capabilities()?;
+    (can.elicitation.is_some() || can.sampling.is_some()).then(Peer::unheard)
 }
 
 /// What a request says about itself. A header names the logical call where `_meta` does not (IETF draft

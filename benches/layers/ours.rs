@@ -1,0 +1,140 @@
+//! Our layers: each alone, all together, refusing, and on two threads.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Barrier},
+    thread,
+    time::{Duration, Instant},
+};
+
+use buttress::{
+    attempt::AttemptLayer,
+    breaker::{BreakerLayer, Policy, Settings},
+    call::{Deadline, Request, Response},
+    concurrency::ConcurrencyLayer,
+    deadline::DeadlineLayer,
+    panic::PanicLayer,
+    quota::QuotaLayer,
+    rate_limit::RateLimitLayer,
+    record::RecordLayer,
+    rescue::RescueLayer,
+    retry::RetryLayer,
+    timeout::TimeoutLayer,
+};
+use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
+use governor::{Quota, RateLimiter};
+use tower::{Layer, Service};
+
+use crate::handlers::{Act, Handler, LONG, PLENTY, call, stack, target};
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
+
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+
+/// The path that nearly all calls take.
+pub fn admitted(criterion: &mut Criterion) {
+    for (name, act) in [("ready", Act::Ready), ("pends_once", Act::PendsOnce), ("works_1us", Act::Works)] {
+        let mut group = criterion.benchmark_group(name);
+        let mut bare = Handler(act);
+        let target = target();
+        group.bench_function("bare", |b| b.iter(|| call(&mut bare, Request::new(target.clone(), 7))));
+        alone(&mut group, act, "rescue", RescueLayer::default());
+        alone(&mut group, act, "record", RecordLayer::new());
+        alone(&mut group, act, "deadline", DeadlineLayer::default());
+        alone(&mut group, act, "quota", QuotaLayer::new().per_tenant_and_target(PLENTY));
+        alone(&mut group, act, "retry", RetryLayer::default());
+        alone(&mut group, act, "breaker", BreakerLayer::default());
+        alone(&mut group, act, "concurrency", ConcurrencyLayer::default());
+        alone(&mut group, act, "rate_limit", RateLimitLayer::new(Arc::new(RateLimiter::direct(PLENTY))));
+        alone(&mut group, act, "attempt", AttemptLayer::new());
+        alone(&mut group, act, "timeout", TimeoutLayer::new(LONG));
+        alone(&mut group, act, "panic", PanicLayer::new());
+        let service = stack().service(Handler(act));
+        let target = crate::handlers::target();
+        group.bench_function("stack", |b| {
+            b.iter(|| crate::handlers::finish(service.answer(Request::new(target.clone(), 7))));
+        });
+        group.finish();
+    }
+}
+
+fn alone<L>(group: &mut Group<'_>, act: Act, name: &str, layer: L)
+where
+    L: Layer<Handler>,
+    L::Service: Service<Request<u64>, Response = Response<&'static str>>,
+{
+    let (mut service, target) = (layer.layer(Handler(act)), target());
+    group.bench_function(name, |b| b.iter(|| call(&mut service, Request::new(target.clone(), 7))));
+}
+
+/// What a storm costs: calls that are refused at once.
+pub fn refused(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("refused");
+    let target = target();
+    let request = || Request::new(target.clone(), 7);
+
+    let mut quota = QuotaLayer::new().per_tenant(Quota::per_hour(ONE)).layer(Handler(Act::Ready));
+    group.bench_function("quota", |b| b.iter(|| call(&mut quota, request())));
+
+    let limiter = Arc::new(RateLimiter::direct(Quota::per_hour(ONE)));
+    let mut rate_limit = RateLimitLayer::new(limiter).layer(Handler(Act::Ready));
+    group.bench_function("rate_limit", |b| b.iter(|| call(&mut rate_limit, request())));
+
+    let mut concurrency = ConcurrencyLayer::new(ONE).queue(0).layer(Handler(Act::Hangs));
+    let _held = concurrency.call(request());
+    group.bench_function("concurrency", |b| b.iter(|| call(&mut concurrency, request())));
+
+    // Opened by one failure, for longer than a bench takes.
+    let brittle =
+        Policy::try_new(Settings { consecutive_failures: 1, cool_down_min: LONG, cool_down_max: LONG, ..Settings::default() });
+    if let Ok(policy) = brittle {
+        let lost = tower::service_fn(|_: Request<u64>| {
+            std::future::ready(Err::<Response<&'static str>, _>(buttress::error::Transport::not_sent("refused")))
+        });
+        let mut breaker = BreakerLayer::new(policy).layer(lost);
+        let _opened = call(&mut breaker, request());
+        group.bench_function("breaker", |b| b.iter(|| call(&mut breaker, request())));
+    }
+
+    let mut deadline = DeadlineLayer::default().layer(Handler(Act::Ready));
+    group.bench_function("deadline", |b| {
+        b.iter(|| {
+            let mut late = request();
+            late.head.deadline = Deadline { hard: Some(late.head.arrived), ..Deadline::default() };
+            call(&mut deadline, late)
+        });
+    });
+
+    let service = stack().quota(QuotaLayer::new().per_tenant(Quota::per_hour(ONE))).service(Handler(Act::Ready));
+    group.bench_function("stack", |b| b.iter(|| crate::handlers::finish(service.answer(request()))));
+    group.finish();
+}
+
+/// Two threads that call one tool: the time of a call on each, while the other calls too.
+pub fn two_threads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("two_threads");
+    let (service, target) = (stack().service(Handler(Act::PendsOnce)), target());
+    let runtime = tokio::runtime::Handle::current();
+    for threads in [1, 2] {
+        group.bench_function(format!("stack_on_{threads}"), |b| {
+            b.iter_custom(|calls| {
+                let barrier = Barrier::new(threads);
+                let run = || {
+                    let _inside = runtime.enter();
+                    barrier.wait();
+                    let began = Instant::now();
+                    for _ in 0..calls {
+                        let _answer = crate::handlers::finish(service.answer(Request::new(target.clone(), 7)));
+                    }
+                    began.elapsed()
+                };
+                thread::scope(|scope| {
+                    let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
+                    let own = run();
+                    others.into_iter().filter_map(|other| other.join().ok()).fold(own, Duration::max)
+                })
+            });
+        });
+    }
+    group.finish();
+}

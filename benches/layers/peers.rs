@@ -1,0 +1,149 @@
+//! Layers of other crates that do the same thing, and ours beside them, in the same run.
+
+use std::num::NonZeroU32;
+
+use buttress::{
+    breaker::BreakerLayer,
+    call::{Request, Response},
+    concurrency::ConcurrencyLayer,
+    quota::QuotaLayer,
+    retry::RetryLayer,
+    timeout::TimeoutLayer,
+};
+use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
+use governor::{Quota, RateLimiter};
+use tower::{
+    Layer, Service, ServiceBuilder,
+    limit::{ConcurrencyLimitLayer, RateLimit},
+    load_shed::LoadShedLayer,
+};
+use tower_resilience::{
+    bulkhead::BulkheadLayer, circuitbreaker::CircuitBreakerLayer, ratelimiter::RateLimiterLayer,
+    retry::RetryLayer as ResilienceRetry, timelimiter::TimeLimiterLayer,
+};
+
+use crate::handlers::{Act, Handler, LONG, PLENTY, call, target};
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
+type Answer = Response<&'static str>;
+
+/// As many as nobody has in flight.
+const MANY: usize = 1_000_000;
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+
+pub fn admitted(criterion: &mut Criterion) {
+    for (name, act) in [("ready", Act::Ready), ("pends_once", Act::PendsOnce), ("works_1us", Act::Works)] {
+        let mut group = criterion.benchmark_group(format!("peers_{name}"));
+        run(&mut group, "bare", Handler(act));
+
+        run(&mut group, "our_concurrency", ConcurrencyLayer::default().layer(Handler(act)));
+        run(&mut group, "tower_concurrency", ConcurrencyLimitLayer::new(64).layer(Handler(act)));
+        let bulkhead = BulkheadLayer::builder().max_concurrent_calls(64).build();
+        with(bulkhead, |layer| run(&mut group, "tower_resilience_bulkhead", layer.layer(Handler(act))));
+
+        run(&mut group, "our_timeout", TimeoutLayer::new(LONG).layer(Handler(act)));
+        run(&mut group, "tower_timeout", tower::timeout::TimeoutLayer::new(LONG).layer(Handler(act)));
+        let timelimiter = TimeLimiterLayer::builder().timeout_duration(LONG).build();
+        run(&mut group, "tower_resilience_timelimiter", timelimiter.layer(Handler(act)));
+
+        run(&mut group, "our_breaker", BreakerLayer::default().layer(Handler(act)));
+        let breaker = CircuitBreakerLayer::builder().build();
+        with(breaker, |layer| run(&mut group, "tower_resilience_breaker", layer.layer(Handler(act))));
+
+        run(&mut group, "our_retry", RetryLayer::default().layer(Handler(act)));
+        let retry = ResilienceRetry::<Request<u64>, Answer, std::convert::Infallible>::builder().max_attempts(3).build();
+        run(&mut group, "tower_resilience_retry", retry.layer(Handler(act)));
+
+        run(&mut group, "our_quota", QuotaLayer::new().per_tenant_and_target(PLENTY).layer(Handler(act)));
+        let rate = tower::limit::rate::Rate::new(u64::from(u32::MAX), std::time::Duration::from_secs(1));
+        run(&mut group, "tower_rate_limit", RateLimit::new(Handler(act), rate));
+        let ratelimiter = RateLimiterLayer::per_second(MANY * 1000).build();
+        with(ratelimiter, |layer| run(&mut group, "tower_resilience_ratelimiter", layer.layer(Handler(act))));
+        governor_alone(&mut group, act);
+
+        five(&mut group, act);
+        group.finish();
+    }
+}
+
+/// A check of a plain keyed limiter and nothing around it: what any layer on it costs at least.
+fn governor_alone(group: &mut Group<'_>, act: Act) {
+    let (limiter, target) = (RateLimiter::keyed(PLENTY), target());
+    let mut handler = Handler(act);
+    group.bench_function("governor_keyed", |b| {
+        b.iter(|| {
+            let request = Request::new(target.clone(), 7);
+            let key = request.params;
+            limiter.check_key(&key).is_ok().then(|| call(&mut handler, request))
+        });
+    });
+}
+
+/// The same five layers in the same order: retry, breaker, concurrency, rate limit, timeout.
+fn five(group: &mut Group<'_>, act: Act) {
+    let ours = ServiceBuilder::new()
+        .layer(RetryLayer::default())
+        .layer(BreakerLayer::default())
+        .layer(ConcurrencyLayer::default())
+        .layer(QuotaLayer::new().overall(PLENTY))
+        .layer(TimeoutLayer::new(LONG))
+        .service(Handler(act));
+    run(group, "five_of_ours", ours);
+
+    let limiter = RateLimiterLayer::per_second(MANY * 1000).build();
+    let breaker = CircuitBreakerLayer::builder().build();
+    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(64).build();
+    if let (Ok(limiter), Ok(breaker), Ok(bulkhead)) = (limiter, breaker, bulkhead) {
+        let inner = TimeLimiterLayer::builder().timeout_duration(LONG).build().layer(Handler(act));
+        let inner = tower::util::MapErr::new(limiter.layer(inner), drop as fn(_));
+        let inner = tower::util::MapErr::new(bulkhead.layer(inner), drop as fn(_));
+        let inner = tower::util::MapErr::new(breaker.layer(inner), drop as fn(_));
+        let retry = ResilienceRetry::<Request<u64>, Answer, ()>::builder().max_attempts(3).build();
+        run(group, "five_of_tower_resilience", retry.layer(inner));
+    }
+}
+
+pub fn refused(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("peers_refused");
+    let target = target();
+    let request = || Request::new(target.clone(), 7);
+
+    let mut full =
+        ServiceBuilder::new().layer(LoadShedLayer::new()).layer(ConcurrencyLimitLayer::new(1)).service(Handler(Act::Hangs));
+    let _ready = full.poll_ready(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let _held = full.call(request());
+    group.bench_function("tower_shed_concurrency", |b| b.iter(|| call(&mut full, request())));
+
+    let limiter = RateLimiter::keyed(Quota::per_hour(ONE));
+    group.bench_function("governor_keyed", |b| {
+        b.iter(|| {
+            let request = request();
+            let key = request.params;
+            limiter.check_key(&key).is_ok()
+        });
+    });
+
+    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(1).reject_when_full().build();
+    with(bulkhead, |layer| {
+        let mut full = layer.layer(Handler(Act::Hangs));
+        let mut held = Box::pin(full.call(request()));
+        let _pending = held.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        group.bench_function("tower_resilience_bulkhead", |b| b.iter(|| call(&mut full, request())));
+    });
+    group.finish();
+}
+
+fn run<S>(group: &mut Group<'_>, name: &str, mut service: S)
+where
+    S: Service<Request<u64>, Response = Answer>,
+{
+    let target = target();
+    group.bench_function(name, |b| b.iter(|| call(&mut service, Request::new(target.clone(), 7))));
+}
+
+/// Peers' constructors may fail; these settings are constants that they take.
+fn with<L, E>(layer: Result<L, E>, run: impl FnOnce(L)) {
+    if let Ok(layer) = layer {
+        run(layer);
+    }
+}
