@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     adapters::rmcp::model::error_data,
-    call::{Caller, Notify, Progress},
+    call::{Caller, Notify, Peer, Progress},
     error::BoxError,
     stack::Stack,
 };
@@ -139,7 +139,7 @@ impl Client {
     /// As said of the [handle](Self).
     pub async fn request(&self, request: ClientRequest) -> Result<ServerResult, ServiceError> {
         let call = self.shared.call(request, Link::Peer(self.peer.clone()));
-        let answered = self.shared.clone().answer(call, self.caller.clone(), Some(Noted)).await;
+        let answered = self.shared.clone().answer(call, self.caller.clone(), Peer::new(Noted)).await;
         match answered.denied.map(|error| error.downcast()) {
             Some(Ok(error)) => Err(ServiceError::TransportSend(*error)),
             _ => answered.result.map_err(|error| ServiceError::McpError(error_data(error))),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     adapters::rmcp::model::{addressed, learn},
-    call::{CacheScope, CallResult, Caller, ErrorObject, Meta, Notify, Peer, Request, Verdict},
+    call::{CacheScope, CallResult, Caller, ErrorObject, Meta, Peer, Request, Verdict},
     catalogue::{Catalogue, Scope},
     classify::code,
     error::BoxError,
@@ -120,7 +120,7 @@ impl Shared {
         self: Arc<Self>,
         call: Call,
         caller: Option<Caller>,
-        notify: Option<impl Notify + 'static>,
+        peer: Peer,
     ) -> Answered {
         let caller = caller.unwrap_or_else(|| self.caller.clone());
         let authorisation = caller.authorisation();
@@ -129,7 +129,7 @@ impl Shared {
         let mut request = Request::new(target, call.clone());
         request.head.caller = caller;
         request.head.meta = said(call.request());
-        request.head.peer = notify.map(|notify| Peer::new(notify, request.head.arrived));
+        request.head.peer = Some(peer);
         let response = match self.service.answer(request).await {
             Ok(response) => response,
             Err(error) => {

@@ -61,8 +61,8 @@ impl Line {
     pub(super) async fn send(self: Arc<Self>, id: RequestId, call: Request<Call>) -> Result<Response<ServerResult>, BoxError> {
         let Request { head, params } = call;
         let own = RequestId::String(format!("{OURS}{}", self.attempts.fetch_add(1, Ordering::Relaxed)).into());
-        let token = head.peer.as_ref().map(|_| ProgressToken(own.clone()));
         let mut request = params.onward(&head);
+        let token = request.get_meta().get_progress_token().map(|_| ProgressToken(own.clone()));
         if let Some(token) = &token {
             request.get_meta_mut().set_progress_token(token.clone());
         }
@@ -113,6 +113,7 @@ impl Line {
 
     /// Takes what the server says to us. What is not for us is given back.
     pub(super) fn hear(&self, message: Inward) -> Option<Inward> {
+        self.wire.heard(&message);
         match message {
             JsonRpcMessage::Response(answer) if is_ours(&answer.id) => self.settle(&answer.id, Ok(Ok(answer.result))),
             JsonRpcMessage::Error(answer) if answer.id.as_ref().is_some_and(is_ours) => {
@@ -121,9 +122,8 @@ impl Line {
                 }
             }
             JsonRpcMessage::Notification(said) => match &said.notification {
-                ServerNotification::ProgressNotification(progress) if is_ours(&progress.params.progress_token.0) => {
-                    self.wire.progress(&progress.params);
-                }
+                // The attempt that it belongs to has passed it on, in the name that rmcp knows.
+                ServerNotification::ProgressNotification(progress) if is_ours(&progress.params.progress_token.0) => {}
                 _ => return Some(JsonRpcMessage::Notification(said)),
             },
             JsonRpcMessage::Request(mut asked) => {

@@ -58,7 +58,9 @@
 //! * **The handshake** passes by (`initialize`, `server/discover`, `ping` of rmcp's own), and so do notifications, what the
 //!   server asks of us and our answers, and `subscriptions/listen`. rmcp puts no limit on the time of a handshake: put a
 //!   `tokio::time::timeout` around `serve`.
-//! * **While the server asks** (elicitation, sampling), the clocks of a call run on: give such a server a longer soft deadline.
+//! * **While the server asks** a person or a model (elicitation, sampling), all clocks but the hard one stand still, and the call is
+//!   committed: that call where the transport tells within which it was asked (HTTP), else each that is under way on the
+//!   connection. Over the peer only where the transport is [`watched`].
 //!
 //! rmcp's HTTP client carries 16 requests at once unless told otherwise (`max_concurrent_requests`); those beyond wait in a queue
 //! that no layer sees, while their clocks run. Give it as many as the concurrency limits admit.

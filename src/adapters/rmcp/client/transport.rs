@@ -20,7 +20,10 @@ use super::{
     layer::{Answered, Shared},
     line::{Line, Notifier},
 };
-use crate::{adapters::rmcp::model::error_data, call::Method};
+use crate::{
+    adapters::rmcp::model::error_data,
+    call::{Method, Peer},
+};
 
 /// How many calls a connection carries at once, and how many messages it has in hand. rmcp's own queue holds as many.
 const CAP: usize = 1024;
@@ -74,9 +77,9 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
             return refused;
         }
         let token = request.get_meta().get_progress_token();
-        let notifier = token.map(|token| Notifier { line: self.line.clone(), token });
+        let peer = token.map_or_else(Peer::unheard, |token| Peer::new(Notifier { line: self.line.clone(), token }));
         let call = self.shared.call(request, Link::Line(self.line.clone(), id.clone()));
-        let answered = self.shared.clone().answer(call, None, notifier);
+        let answered = self.shared.clone().answer(call, None, peer);
         let (running, handle) = abortable({
             let id = id.clone();
             async move { Ended { id, answered: answered.await, denied } }.boxed()
@@ -110,6 +113,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for LayeredTransport<T> {
     }
 
     fn send(&mut self, message: TxJsonRpcMessage<RoleClient>) -> impl Future<Output = Result<(), T::Error>> + Send + 'static {
+        self.line.wire.said(&message);
         let message = match message {
             JsonRpcMessage::Request(sent) if Self::is_call(&sent.request) => {
                 let refused = self.take_up(sent.id, sent.request);

@@ -10,7 +10,7 @@ use std::{
 
 use ::rmcp::{
     RoleClient,
-    model::{GetExtensions, GetMeta, JsonRpcMessage, ProgressToken, RequestId, ServerNotification},
+    model::{GetExtensions, GetMeta, JsonRpcMessage, ProgressToken, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::{IntoTransport, Transport},
 };
@@ -56,6 +56,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
             // Before the server can say anything of it.
             ear.listen(&self.wire, &sent.id, sent.request.get_meta().get_progress_token());
         }
+        self.wire.said(&message);
         self.inner.send(message)
     }
 
@@ -68,12 +69,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Watched<T> {
         match &received {
             Some(JsonRpcMessage::Response(response)) => drop(self.wire.take(&response.id)),
             Some(JsonRpcMessage::Error(error)) => drop(error.id.as_ref().and_then(|id| self.wire.take(id))),
-            Some(JsonRpcMessage::Notification(notification)) => {
-                if let ServerNotification::ProgressNotification(progress) = &notification.notification {
-                    self.wire.progress(&progress.params);
-                }
-            }
-            Some(JsonRpcMessage::Request(_)) => {}
+            Some(other) => self.wire.heard(other),
             None => self.wire.close(),
         }
         received

@@ -8,8 +8,12 @@ use std::{
 };
 
 use ::rmcp::{
-    ErrorData,
-    model::{ProgressNotificationParam, ProgressToken, RequestId, ServerResult},
+    ErrorData, RoleClient,
+    model::{
+        JsonRpcError, JsonRpcMessage, ProgressNotificationParam, ProgressToken, RequestId, ServerNotification, ServerRequest,
+        ServerResult,
+    },
+    service::{InboundStreamOrigin, RxJsonRpcMessage, TxJsonRpcMessage},
 };
 use futures_util::FutureExt;
 use tokio::{
@@ -18,12 +22,15 @@ use tokio::{
 };
 
 use crate::{
-    call::{KeptSlot, Peer, Progress, SlotPool},
+    call::{Asking, KeptSlot, Peer, Progress, SlotPool},
     error::BoxError,
 };
 
 /// What became of a request: the server's answer, or why there is none.
 pub(super) type Outcome = Result<Result<ServerResult, ErrorData>, BoxError>;
+
+/// How many open questions of a server's stop clocks. More are asked all the same.
+const QUESTIONS: usize = 64;
 
 /// The attempts on one connection, by the ids that the server knows.
 ///
@@ -40,6 +47,8 @@ pub(super) struct Wire {
 struct Attempts {
     by_id: HashMap<RequestId, Entry>,
     by_token: HashMap<ProgressToken, RequestId>,
+    /// What the server asks and has no answer to, by its own ids. Each stops the clocks of the calls that wait for it.
+    questions: HashMap<RequestId, Vec<Asking>>,
     closed: bool,
 }
 
@@ -61,6 +70,15 @@ pub(super) struct Attempt {
     pub(super) reply: Option<oneshot::Sender<Outcome>>,
     /// The id of the call that it is made for, where rmcp knows the call by another one.
     pub(super) call: Option<RequestId>,
+}
+
+impl Entry {
+    fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Awaited(attempt) => attempt.peer.clone(),
+            Self::Kept { .. } => None,
+        }
+    }
 }
 
 impl Attempts {
@@ -112,10 +130,36 @@ impl Wire {
         self.lock().awaited(id)?.call.clone()
     }
 
-    /// Passes progress on to the attempt that it belongs to. Says whether there is one.
-    pub(super) fn progress(&self, said: &ProgressNotificationParam) -> bool {
+    /// Takes note of what the server says or asks, be it for us or not.
+    pub(super) fn heard(&self, message: &RxJsonRpcMessage<RoleClient>) {
+        match message {
+            JsonRpcMessage::Request(asked) => self.asked(&asked.request, &asked.id),
+            JsonRpcMessage::Notification(said) => match &said.notification {
+                ServerNotification::ProgressNotification(progress) => self.progress(&progress.params),
+                ServerNotification::CancelledNotification(cancelled) => {
+                    if let Some(id) = &cancelled.params.request_id {
+                        self.replied(id);
+                    }
+                }
+                _ => {}
+            },
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
+        }
+    }
+
+    /// Takes note of what is said to the server.
+    pub(super) fn said(&self, message: &TxJsonRpcMessage<RoleClient>) {
+        match message {
+            JsonRpcMessage::Response(reply) => self.replied(&reply.id),
+            JsonRpcMessage::Error(JsonRpcError { id: Some(id), .. }) => self.replied(id),
+            _ => {}
+        }
+    }
+
+    /// Passes progress on to the attempt that it belongs to.
+    fn progress(&self, said: &ProgressNotificationParam) {
         let attempts = self.lock();
-        let Some(id) = attempts.by_token.get(&said.progress_token) else { return false };
+        let Some(id) = attempts.by_token.get(&said.progress_token) else { return };
         let peer = attempts.awaited(id).and_then(|attempt| attempt.peer.clone());
         drop(attempts);
         if let Some(peer) = peer {
@@ -123,7 +167,30 @@ impl Wire {
             // Both adapters take it at once: one passes it on to a queue, the other only notes that there was some.
             let _ = peer.progress(step).now_or_never();
         }
-        true
+    }
+
+    /// The server asks a person or a model, within the attempt `within` if that is known, else within any: the clocks stand
+    /// still until [`replied`](Self::replied).
+    fn asked(&self, question: &ServerRequest, id: &RequestId) {
+        let within = match question {
+            ServerRequest::ElicitRequest(asked) => asked.extensions.get::<InboundStreamOrigin>(),
+            ServerRequest::CreateMessageRequest(asked) => asked.extensions.get::<InboundStreamOrigin>(),
+            _ => return,
+        };
+        let mut attempts = self.lock();
+        let peers = match within {
+            Some(InboundStreamOrigin::OutboundRequest(id)) => vec![attempts.awaited(id).and_then(|attempt| attempt.peer.clone())],
+            Some(InboundStreamOrigin::Unassociated) | None => attempts.by_id.values().map(Entry::peer).collect(),
+        };
+        if attempts.questions.len() < QUESTIONS && !attempts.closed {
+            attempts.questions.insert(id.clone(), peers.iter().flatten().map(Peer::ask).collect());
+        }
+    }
+
+    /// The question with this id is answered, or taken back.
+    fn replied(&self, id: &RequestId) {
+        let asked = self.lock().questions.remove(id);
+        drop(asked);
     }
 
     /// Nobody waits for this attempt any more, and the server was told so. If it held a slot, one is kept until the server
@@ -176,7 +243,7 @@ impl Wire {
         let mut attempts = self.lock();
         attempts.closed = true;
         attempts.by_token.clear();
-        let gone = std::mem::take(&mut attempts.by_id);
+        let gone = (std::mem::take(&mut attempts.by_id), std::mem::take(&mut attempts.questions));
         drop(attempts);
         drop(gone);
     }
