@@ -12,7 +12,10 @@ use ::rmcp::{
 use serde_json::Value;
 
 use crate::{
-    call::{Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Freshness, Method, OUTCOME_KEY, ResultKind, canonical},
+    call::{
+        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Freshness, Method, OUTCOME_KEY, ResultKind,
+        canonical,
+    },
     catalogue::{Catalogue, Scope},
 };
 

@@ -116,12 +116,7 @@ impl Shared {
     }
 
     /// Sends one call through the stack, on behalf of `caller` or of who is named in the layer.
-    pub(super) async fn answer(
-        self: Arc<Self>,
-        call: Call,
-        caller: Option<Caller>,
-        peer: Peer,
-    ) -> Answered {
+    pub(super) async fn answer(self: Arc<Self>, call: Call, caller: Option<Caller>, peer: Peer) -> Answered {
         let caller = caller.unwrap_or_else(|| self.caller.clone());
         let authorisation = caller.authorisation();
         let (method, name) = addressed(call.request());

@@ -198,3 +198,87 @@ impl call::Notify for Notifier {
         Box::pin(std::future::ready(Ok(())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use ::rmcp::model::{ClientRequest, ListToolsRequest, NumberOrString, ServerRequest};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        adapters::rmcp::client::{
+            call::{Link, Ways},
+            fault::Plain,
+        },
+        testing::tool,
+    };
+
+    const CALL: RequestId = NumberOrString::Number(7);
+
+    fn attempt(line: &Arc<Line>) -> Pin<Box<dyn Future<Output = Result<Response<ServerResult>, BoxError>>>> {
+        let request = ClientRequest::ListToolsRequest(ListToolsRequest::default());
+        let ways = Arc::new(Ways { faults: Arc::new(Plain), lease: Duration::ZERO });
+        let call = Call::new(request, Link::Line(line.clone(), CALL), ways);
+        Box::pin(line.clone().send(CALL, Request::new(tool("t"), call)))
+    }
+
+    fn poll<F: Future + Unpin>(future: &mut F) -> bool {
+        Pin::new(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_never_left_is_not_taken_back_on_the_wire() {
+        let line = Arc::new(Line::default());
+        let (mut stays, mut left) = (attempt(&line), attempt(&line));
+        assert!(!poll(&mut left) && !poll(&mut stays));
+        let Some(JsonRpcMessage::Request(out)) = line.next_outward() else { panic!("a request goes out") };
+        drop(stays);
+        assert!(line.next_outward().is_none());
+        drop(left);
+        let Some(JsonRpcMessage::Notification(told)) = line.next_outward() else { panic!("it is taken back") };
+        let ClientNotification::CancelledNotification(told) = told.notification else { panic!("{told:?}") };
+        assert_eq!(told.params.request_id, Some(out.id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_tells_what_was_sent_from_what_was_not() {
+        let line = Arc::new(Line::default());
+        let (mut sent, mut waits) = (attempt(&line), attempt(&line));
+        assert!(!poll(&mut sent) && !poll(&mut waits));
+        line.next_outward().unwrap();
+        line.close();
+        let verdict = |error: BoxError| crate::call::Verdict::of_error(&*error);
+        assert_eq!(verdict(sent.await.unwrap_err()), crate::call::Verdict::AMBIGUOUS);
+        assert_eq!(verdict(waits.await.unwrap_err()), crate::call::Verdict::NotSent);
+        assert_eq!(verdict(attempt(&line).await.unwrap_err()), crate::call::Verdict::NotSent);
+    }
+
+    /// Over HTTP the transport says within which request the server asks, by the id on the wire; rmcp checks it against its own.
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_asks_within_a_call_is_asked_within_rmcps_own() {
+        let line = Arc::new(Line::default());
+        let mut call = attempt(&line);
+        assert!(!poll(&mut call));
+        let Some(JsonRpcMessage::Request(out)) = line.next_outward() else { panic!("a request goes out") };
+        for (within, translated) in [(out.id, CALL), (NumberOrString::Number(3), NumberOrString::Number(3))] {
+            let mut asked: Inward = serde_json::from_value(json!({ "jsonrpc": "2.0", "id": 1, "method": "roots/list" })).unwrap();
+            let JsonRpcMessage::Request(request) = &mut asked else { panic!("{asked:?}") };
+            request.request.extensions_mut().insert(InboundStreamOrigin::OutboundRequest(within));
+            let Some(JsonRpcMessage::Request(heard)) = line.hear(asked) else { panic!("it passes") };
+            let ServerRequest::ListRootsRequest(heard) = heard.request else { panic!("{heard:?}") };
+            let origin = heard.extensions.get::<InboundStreamOrigin>();
+            assert_eq!(origin, Some(&InboundStreamOrigin::OutboundRequest(translated)));
+        }
+    }
+
+    /// An answer to what nobody waits for is for nobody, and rmcp's own answers pass.
+    #[tokio::test]
+    async fn late_answers_end_here() {
+        let line = Line::default();
+        let answer = |id| serde_json::from_value(json!({ "jsonrpc": "2.0", "id": id, "result": {} })).unwrap();
+        assert!(line.hear(answer(json!("buttress-5"))).is_none());
+        assert!(line.hear(answer(json!(5))).is_some());
+    }
+}

@@ -72,7 +72,8 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
     fn take_up(&mut self, id: RequestId, request: ClientRequest) -> oneshot::Receiver<T::Error> {
         let (denied, refused) = oneshot::channel();
         if self.calls.len() >= CAP {
-            let busy = ErrorData::new(ErrorCode(503), "Busy: the connection has all the calls it can take. Nothing was done.", None);
+            let busy =
+                ErrorData::new(ErrorCode(503), "Busy: the connection has all the calls it can take. Nothing was done.", None);
             self.line.deliver(JsonRpcMessage::error(busy, Some(id)));
             return refused;
         }

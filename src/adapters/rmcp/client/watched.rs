@@ -133,3 +133,22 @@ impl Ear {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request may come by when its attempt is over already: it waited in rmcp's queue.
+    #[test]
+    fn an_attempt_that_is_over_is_not_entered() {
+        let (wire, id, token) = (Arc::new(Wire::default()), RequestId::Number(1), || Some(ProgressToken(RequestId::Number(2))));
+        let ear = Ear::new(None);
+        ear.abandon(None, Duration::ZERO);
+        ear.listen(&wire, &id, token());
+        assert!(wire.take(&id).is_none());
+        let ear = Ear::new(None);
+        ear.listen(&wire, &id, token());
+        ear.close();
+        assert!(wire.take(&id).is_none());
+    }
+}

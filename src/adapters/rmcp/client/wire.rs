@@ -56,7 +56,10 @@ struct Attempts {
 enum Entry {
     Awaited(Attempt),
     /// Nobody waits for it any more. The slot that it keeps, and the end of its lease.
-    Kept { _slot: KeptSlot, until: Instant },
+    Kept {
+        _slot: KeptSlot,
+        until: Instant,
+    },
 }
 
 /// One attempt under way.
@@ -247,10 +250,185 @@ impl Wire {
         drop(attempts);
         drop(gone);
     }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.lock().by_id.len()
-    }
 }
 
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use ::rmcp::model::{ErrorCode, JsonRpcNotification, ProgressNotification};
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    /// Counts the slots that are kept.
+    #[derive(Clone, Default)]
+    struct Slots(Arc<AtomicU32>);
+
+    struct Back(Slots);
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            self.0.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    impl SlotPool for Slots {
+        fn keep(self: Arc<Self>) -> KeptSlot {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            KeptSlot::new(Back(Slots::clone(&self)))
+        }
+    }
+
+    impl Slots {
+        fn kept(&self) -> u32 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    const fn id(n: i64) -> RequestId {
+        RequestId::Number(n)
+    }
+
+    /// A wire with attempts that were given up, 10 s apart.
+    async fn with_zombies(count: i64) -> (Wire, Slots) {
+        let (wire, slots) = (Wire::default(), Slots::default());
+        for n in 0..count {
+            wire.enter(id(n), Attempt::default());
+            wire.abandon(&id(n), Some(Arc::new(slots.clone())), LEASE);
+            advance(Duration::from_secs(10)).await;
+        }
+        (wire, slots)
+    }
+
+    fn entries(wire: &Wire) -> usize {
+        wire.lock().by_id.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_is_kept_until_its_lease_ends_and_no_longer() {
+        let (wire, slots) = with_zombies(2).await;
+        // Two seconds before the first lease ends, two after, and two after the second.
+        for (seconds, kept) in [(8, 2), (4, 1), (10, 0)] {
+            assert!(timeout(Duration::from_secs(seconds), wire.leases()).await.is_err());
+            assert_eq!((slots.kept(), entries(&wire)), (kept, kept as usize));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_watched_that_begins_while_nothing_else_is() {
+        let (wire, slots) = (Arc::new(Wire::default()), Slots::default());
+        let watching = tokio::spawn({
+            let wire = wire.clone();
+            async move { wire.leases().await }
+        });
+        tokio::task::yield_now().await;
+        wire.enter(id(1), Attempt::default());
+        wire.abandon(&id(1), Some(Arc::new(slots.clone())), LEASE);
+        tokio::time::sleep(LEASE + Duration::from_millis(2)).await;
+        assert_eq!(slots.kept(), 0);
+        watching.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_late_gives_the_slot_back() {
+        let (wire, slots) = with_zombies(2).await;
+        assert!(wire.take(&id(1)).is_none(), "nobody waits for it");
+        assert_eq!((slots.kept(), entries(&wire)), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_gives_all_back_and_keeps_nothing_more() {
+        let (wire, slots) = with_zombies(2).await;
+        wire.close();
+        wire.enter(id(9), Attempt::default());
+        wire.abandon(&id(9), Some(Arc::new(slots.clone())), LEASE);
+        assert_eq!((slots.kept(), entries(&wire)), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_for_what_was_answered_or_holds_no_slot() {
+        let (wire, slots) = (Wire::default(), Slots::default());
+        for n in 0..3 {
+            wire.enter(id(n), Attempt::default());
+        }
+        drop(wire.take(&id(0)));
+        wire.abandon(&id(0), Some(Arc::new(slots.clone())), LEASE);
+        wire.abandon(&id(1), None, LEASE);
+        wire.abandon(&id(2), Some(Arc::new(slots.clone())), Duration::ZERO);
+        assert_eq!((slots.kept(), entries(&wire)), (0, 0));
+    }
+
+    fn progress(token: i64) -> RxJsonRpcMessage<RoleClient> {
+        let param = ProgressNotificationParam::new(ProgressToken(id(token)), 1.0);
+        let notification = ServerNotification::ProgressNotification(ProgressNotification::new(param));
+        JsonRpcMessage::Notification(JsonRpcNotification { jsonrpc: Default::default(), notification })
+    }
+
+    struct Deaf;
+
+    impl crate::call::Notify for Deaf {
+        fn progress(&self, _: Progress) -> std::pin::Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_commits_the_call_that_it_belongs_to() {
+        let wire = Wire::default();
+        let [one, other] = [1, 2].map(|n| {
+            let peer = Peer::new(Deaf);
+            let token = Some(ProgressToken(id(n + 10)));
+            wire.enter(id(n), Attempt { peer: Some(peer.clone()), token, ..Attempt::default() });
+            peer
+        });
+        wire.heard(&progress(12));
+        wire.heard(&progress(99));
+        assert_eq!((one.is_committed(), other.is_committed()), (false, true));
+        // What is said of an attempt that is over goes nowhere.
+        drop(wire.take(&id(1)));
+        wire.heard(&progress(11));
+        assert!(!one.is_committed() && wire.lock().by_token.len() == 1);
+    }
+
+    /// A question as it comes, within an attempt if the transport can tell.
+    fn question(number: i64, within: Option<i64>) -> RxJsonRpcMessage<RoleClient> {
+        let mut message: RxJsonRpcMessage<RoleClient> = serde_json::from_value(serde_json::json!({
+            "jsonrpc": "2.0", "id": number, "method": "elicitation/create",
+            "params": { "mode": "form", "message": "Who?", "requestedSchema": { "type": "object", "properties": {} } },
+        }))
+        .unwrap();
+        if let (JsonRpcMessage::Request(asked), Some(within)) = (&mut message, within)
+            && let ServerRequest::ElicitRequest(asked) = &mut asked.request
+        {
+            asked.extensions.insert(InboundStreamOrigin::OutboundRequest(id(within)));
+        }
+        message
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_stops_the_clocks_of_the_calls_that_wait_for_it() {
+        let asking = |peer: &Peer| peer.is_asking(std::task::Waker::noop());
+        let wire = Wire::default();
+        let [one, other] = [1, 2].map(|n| {
+            let peer = Peer::unheard();
+            wire.enter(id(n), Attempt { peer: Some(peer.clone()), ..Attempt::default() });
+            peer
+        });
+        wire.heard(&question(7, Some(1)));
+        assert_eq!((asking(&one), asking(&other)), (true, false));
+        wire.heard(&question(8, None));
+        assert_eq!((asking(&one), asking(&other)), (true, true));
+        let refusal = ErrorData::new(ErrorCode(1), "not now", None);
+        wire.said(&JsonRpcMessage::error(refusal, Some(id(8))));
+        assert_eq!((asking(&one), asking(&other)), (true, false));
+        wire.close();
+        assert!(!asking(&one));
+        // A server may ask without end; clocks are not stopped without end.
+        let wire = Wire::default();
+        (0..1000).for_each(|n| wire.heard(&question(n, None)));
+        assert_eq!(wire.lock().questions.len(), QUESTIONS);
+    }
+}

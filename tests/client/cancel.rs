@@ -1,0 +1,180 @@
+//! Calls that are given up: the server hears of it at once, under the id that it knows, and nothing stays behind.
+
+use std::time::Duration;
+
+use buttress::{
+    Stack,
+    metrics::{CONCURRENCY_IN_FLIGHT, IN_FLIGHT},
+    rmcp::client::ClientLayer,
+};
+use rmcp::{
+    model::{CallToolRequest, CallToolRequestParams, ClientRequest},
+    service::PeerRequestOptions,
+};
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    probe::{Probe, TOOL, good, texts},
+    rig::{ERAS, SEAMS, hasty, over_duplex, safe},
+    road::Era,
+    series::Series,
+    tape::soon,
+};
+
+/// A tool that never answers, and a channel that says when rmcp has told it to stop, and when it was dropped.
+fn hanging() -> (Probe, mpsc::UnboundedReceiver<Instant>) {
+    let (told, cancelled) = mpsc::unbounded_channel();
+    let probe = Probe::new(move |_, context| {
+        let told = told.clone();
+        async move {
+            context.ct.cancelled().await;
+            told.send(Instant::now()).unwrap();
+            std::future::pending().await
+        }
+    });
+    (probe, cancelled)
+}
+
+fn ids(messages: &[Value], of: &str) -> Vec<Value> {
+    messages.iter().map(|message| message.pointer(of).cloned().unwrap_or_default()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_times_out_is_taken_back_under_the_servers_id() {
+    for (seam, era) in SEAMS.into_iter().flat_map(|seam| ERAS.map(|era| (seam, era))) {
+        let (probe, mut cancelled) = hanging();
+        let (rig, _serving) = over_duplex(seam, era, probe, &ClientLayer::new("up", &hasty())).await;
+        let began = Instant::now();
+        let result = rig.call().await.unwrap();
+        assert!(texts(&result)[0].starts_with("Outcome unknown: the tool on \"up\" gave no answer in 1 s"), "{result:?}");
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        assert_eq!(soon(cancelled.recv()).await.unwrap(), Instant::now(), "the server hears of it at once");
+        let (calls, taken_back) = (rig.sent("tools/call").await, rig.sent("notifications/cancelled").await);
+        assert_eq!(ids(&taken_back, "/params/requestId"), ids(&calls, "/id"), "{seam:?} {era:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_that_times_out_is_taken_back() {
+    for seam in SEAMS {
+        let (probe, mut cancelled) = hanging();
+        let stack = Stack::new().attempt_limit(Duration::from_secs(1));
+        let (rig, _serving) = over_duplex(seam, Era::Legacy, probe.clone(), &safe(&stack)).await;
+        rig.call().await.unwrap();
+        // The last attempt has the whole time of the call.
+        assert_eq!(probe.calls(), 3);
+        for _ in 0..3 {
+            soon(cancelled.recv()).await.unwrap();
+        }
+        let (calls, taken_back) = (rig.sent("tools/call").await, rig.sent("notifications/cancelled").await);
+        assert_eq!(ids(&taken_back, "/params/requestId"), ids(&calls, "/id"), "{seam:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_is_taken_back_at_once() {
+    for (seam, era) in SEAMS.into_iter().flat_map(|seam| ERAS.map(|era| (seam, era))) {
+        let series = Series::new();
+        let _recording = series.record();
+        let (probe, mut cancelled) = hanging();
+        let (rig, _serving) = over_duplex(seam, era, probe, &ClientLayer::new("up", &Stack::new())).await;
+        {
+            let call = rig.call();
+            tokio::pin!(call);
+            tokio::select! {
+                answer = &mut call => panic!("{answer:?}"),
+                _ = rig.until_sent("tools/call", 1) => {}
+            }
+            assert!(series.sum(IN_FLIGHT, &[]) == 1.0);
+        }
+        let dropped = Instant::now();
+        assert_eq!(soon(cancelled.recv()).await.unwrap(), dropped, "not a millisecond later");
+        let (calls, taken_back) = (rig.sent("tools/call").await, rig.sent("notifications/cancelled").await);
+        assert_eq!(ids(&taken_back, "/params/requestId"), ids(&calls, "/id"), "{seam:?} {era:?}");
+        for gauge in [IN_FLIGHT, CONCURRENCY_IN_FLIGHT] {
+            assert!(series.sum(gauge, &[]) == 0.0, "{} {seam:?}", gauge.name);
+        }
+    }
+}
+
+/// rmcp's own cancellation of a raw request, by the id that rmcp knows.
+#[tokio::test(start_paused = true)]
+async fn what_rmcp_takes_back_is_taken_back_in_the_servers_terms() {
+    let (probe, mut cancelled) = hanging();
+    let (rig, _serving) = over_duplex(SEAMS[1], Era::Legacy, probe, &ClientLayer::new("up", &Stack::new())).await;
+    let call = ClientRequest::CallToolRequest(CallToolRequest::new(CallToolRequestParams::new(TOOL)));
+    let handle = rig.connection.send_request_with_option(call, PeerRequestOptions::no_options()).await.unwrap();
+    let calls = rig.until_sent("tools/call", 1).await;
+    handle.cancel(None).await.unwrap();
+    soon(cancelled.recv()).await.unwrap();
+    let taken_back = rig.sent("notifications/cancelled").await;
+    assert_eq!(ids(&taken_back, "/params/requestId"), ids(&calls, "/id"));
+    assert!(calls[0]["id"].is_string(), "the stack's own id");
+}
+
+/// A call that waits in its backoff has nothing on the wire.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_taken_back_that_is_not_under_way() {
+    for seam in SEAMS {
+        let probe = Probe::new(async |_, _| Err(rmcp::ErrorData::internal_error("no", None)));
+        let (rig, _serving) = over_duplex(seam, Era::Legacy, probe, &safe(&Stack::new())).await;
+        {
+            let call = rig.call();
+            tokio::pin!(call);
+            tokio::select! {
+                biased;
+                answer = &mut call => panic!("{answer:?}"),
+                // The first backoff is longer, or the attempts that follow are answered as well.
+                () = sleep(Duration::from_micros(1)) => {}
+            }
+        }
+        sleep(Duration::from_secs(60)).await;
+        let calls = rig.sent("tools/call").await.len();
+        let taken_back = rig.sent("notifications/cancelled").await.len();
+        assert!(calls == 1 && taken_back == 0, "{seam:?}: {calls} {taken_back}");
+    }
+}
+
+/// A hundred calls at once, all dropped, then a hundred that are answered: no task and no gauge stays behind.
+#[tokio::test]
+async fn a_crowd_leaves_nothing_behind() {
+    for seam in SEAMS {
+        let series = Series::new();
+        let _recording = series.record();
+        let probe = Probe::new(async |nth, context| {
+            if nth <= 100 {
+                context.ct.cancelled().await;
+            }
+            good()
+        });
+        let stack = Stack::new().concurrency(buttress::concurrency::ConcurrencyLayer::new(100.try_into().unwrap()));
+        let (rig, _serving) = over_duplex(seam, Era::Legacy, probe.clone(), &safe(&stack)).await;
+        rig.connection.peer().peer_info().unwrap();
+        let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        {
+            let mut calls: Vec<_> = (0..100).map(|_| Box::pin(rig.call())).collect();
+            let all = futures_util::future::join_all(calls.iter_mut());
+            tokio::select! {
+                answers = all => panic!("{answers:?}"),
+                _ = rig.until_sent("tools/call", 100) => {}
+            }
+        }
+        assert_eq!(rig.until_sent("notifications/cancelled", 100).await.len(), 100);
+        let answers = futures_util::future::join_all((0..100).map(|_| rig.call())).await;
+        assert!(answers.iter().all(|answer| texts(answer.as_ref().unwrap()) == ["done"]), "{seam:?}");
+        assert_eq!((probe.calls(), rig.sent("notifications/cancelled").await.len()), (200, 100));
+        soon(async {
+            while tokio::runtime::Handle::current().metrics().num_alive_tasks() > before {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for gauge in [IN_FLIGHT, CONCURRENCY_IN_FLIGHT] {
+            assert!(series.sum(gauge, &[]) == 0.0, "{} {seam:?}", gauge.name);
+        }
+    }
+}
