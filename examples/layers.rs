@@ -49,7 +49,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(RescueLayer::default())
         .layer(DeadlineLayer::new(Limits::at_most(Duration::from_secs(5))))
         .layer(QuotaLayer::new().per_tenant(ten_a_minute))
-        .layer(RetryLayer::default().backoff(FullJitter::new(20 * MS, 50 * MS, 1000 * MS)))
+        .layer(RetryLayer::default().backoff(FullJitter::try_new(20 * MS, 50 * MS, 1000 * MS)?))
         .layer(BreakerLayer::default())
         .layer(ConcurrencyLayer::default())
         .layer(AttemptLayer::new())

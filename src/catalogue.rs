@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust};
+use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
 
 /// How many names a catalogue learns unless told otherwise.
 pub const DEFAULT_CAPACITY: usize = 512;
@@ -31,7 +31,7 @@ pub enum Scope {
 /// callers ask for: all names that nobody listed share one entry per method, and so do names beyond the capacity. So an
 /// invented name makes no entry, no metric label and no breaker.
 pub struct Catalogue {
-    upstream: Arc<str>,
+    upstream: Arc<Upstream>,
     trust: Trust,
     capacity: usize,
     policies: HashMap<String, TargetPolicy>,
@@ -74,7 +74,7 @@ impl Names {
 impl Catalogue {
     /// An empty catalogue of the server that the operator calls `upstream`; its annotations are not trusted.
     pub fn new(upstream: impl Into<Arc<str>>) -> Self {
-        let upstream = upstream.into();
+        let upstream = Upstream::new(upstream);
         let whole = |method| Arc::new(Target::new(upstream.clone(), method, None, TargetPolicy::default(), Trust::default()));
         let custom = Method::Custom("_OTHER".into());
         Self {
@@ -135,7 +135,7 @@ impl Catalogue {
 
     /// The operator's name for the server.
     pub fn upstream(&self) -> &Arc<str> {
-        &self.upstream
+        self.upstream.name()
     }
 
     /// The entry for a call of `method` on `name`, as a caller with this authorisation sees it.
@@ -173,7 +173,7 @@ impl Catalogue {
                 if self.full.swap(true, Ordering::Relaxed) {
                     break;
                 }
-                let (upstream, capacity) = (&*self.upstream, self.capacity);
+                let (upstream, capacity) = (&**self.upstream(), self.capacity);
                 tracing::warn!(upstream, capacity, "the catalogue is full; further names share one entry");
                 break;
             }
@@ -202,7 +202,7 @@ impl Catalogue {
 impl fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Catalogue")
-            .field("upstream", &self.upstream)
+            .field("upstream", self.upstream())
             .field("names", &self.names.load().count)
             .finish_non_exhaustive()
     }

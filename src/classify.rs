@@ -151,8 +151,8 @@ impl Verdict {
 fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
     let (facts, code) = match result {
         Ok(result) => match result.kind() {
-            ResultKind::Error(code) => (result.facts(), Some(code)),
-            _ => (result.facts(), None),
+            ResultKind::Error(code) => (result.said_facts(), Some(code)),
+            _ => (result.said_facts(), None),
         },
         Err(error) => (error.data.as_ref().and_then(|data| data.get(OUTCOME_KEY)).cloned(), Some(error.code)),
     };
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::{ErrorObject, Method, TargetPolicy, Trust},
+        call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
         error::{Clock, Exhausted, Panicked, Reason},
     };
 
@@ -321,14 +321,14 @@ mod tests {
             Some(self.0.into())
         }
 
-        fn facts(&self) -> Option<Value> {
+        fn said_facts(&self) -> Option<Value> {
             Some(self.1.clone())
         }
     }
 
     fn target(policy: TargetPolicy, next_hop: bool) -> Target {
         let trust = Trust { next_hop, ..Trust::default() };
-        Target::new("up".into(), Method::ToolsCall, Some("t".into()), policy, trust)
+        Target::new(Upstream::new("up"), Method::ToolsCall, Some("t".into()), policy, trust)
     }
 
     #[test]

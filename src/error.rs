@@ -21,6 +21,8 @@ pub enum Reason {
     RateLimit,
     /// The circuit breaker is open, or half open with its probe under way.
     BreakerOpen,
+    /// The circuit breaker of the upstream as a whole is open, or half open with its probe under way.
+    UpstreamOpen,
     /// All slots are taken and the queue is full.
     QueueFull,
     /// All slots are taken, and this attempt must not wait (it is a retry).
@@ -42,10 +44,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Quota,
         Self::RateLimit,
         Self::BreakerOpen,
+        Self::UpstreamOpen,
         Self::QueueFull,
         Self::NoSlot,
         Self::Deadline,
@@ -62,6 +65,7 @@ impl Reason {
             Self::Quota => "quota",
             Self::RateLimit => "rate_limit",
             Self::BreakerOpen => "breaker_open",
+            Self::UpstreamOpen => "upstream_open",
             Self::QueueFull => "queue_full",
             Self::NoSlot => "no_slot",
             Self::Deadline => "deadline",

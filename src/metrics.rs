@@ -68,9 +68,9 @@ metrics! {
     RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
         "Tokens left in the retry budget.";
     BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
-        "State of the circuit breaker: 1 for the state that it is in, 0 for the others.";
+        "State of the circuit breaker: 1 for the state that it is in, 0 for the others. Without a method: the upstream's own.";
     BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "from" "to"]
-        "Changes of a circuit breaker's state.";
+        "Changes of a circuit breaker's state. Without a method: the upstream's own.";
     CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "How many attempts may run at once.";
     CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]

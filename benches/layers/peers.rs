@@ -17,10 +17,11 @@ use tower::{
     limit::{ConcurrencyLimitLayer, RateLimit},
     load_shed::LoadShedLayer,
 };
-use tower_resilience::{
-    bulkhead::BulkheadLayer, circuitbreaker::CircuitBreakerLayer, ratelimiter::RateLimiterLayer,
-    retry::RetryLayer as ResilienceRetry, timelimiter::TimeLimiterLayer,
-};
+use tower_resilience_bulkhead::BulkheadLayer;
+use tower_resilience_circuitbreaker::CircuitBreakerLayer;
+use tower_resilience_ratelimiter::RateLimiterLayer;
+use tower_resilience_retry::RetryLayer as ResilienceRetry;
+use tower_resilience_timelimiter::TimeLimiterLayer;
 
 use crate::handlers::{Act, Handler, LONG, PLENTY, call, target};
 

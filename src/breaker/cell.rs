@@ -1,102 +1,148 @@
-//! One target's breaker: the machine behind its lock, what it tells the metrics, and the guard of a call under way.
+//! One target's breaker: the machine behind its lock, what it tells the metrics and the upstream's breaker, and the guard of a
+//! call under way.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use fastrand::Rng;
-use metrics::{Counter, Gauge};
 use tokio::time::Instant;
 
-use super::{Admit, Machine, Policy, Sample, State, Ticket, Transition};
+use super::{
+    handle::Status,
+    machine::Machine,
+    parent::Name,
+    policy::Policy,
+    sample::{Contact, Sample},
+    series::Series,
+    ticket::{Admit, Force, State, Ticket, Transition},
+    upstream::{Passage, Upstream},
+};
 use crate::{
     call::{Target, Verdict},
     error::{Reason, Rejected},
-    metrics::{BREAKER_STATE, BREAKER_TRANSITIONS, labels_of},
+    gate::Observed,
+    metrics::labels_of,
 };
 
 #[derive(Debug)]
 pub(super) struct Cell {
-    target: (String, String),
+    upstream: Arc<Upstream>,
+    method: &'static str,
+    label: String,
+    name: Name,
     machine: Mutex<(Machine, Rng)>,
-    states: [Gauge; STATES.len()],
-    transitions: [Counter; EDGES.len()],
-}
-
-const STATES: [State; 3] = [State::Closed, State::Open, State::HalfOpen];
-
-/// The changes that there are.
-const EDGES: [Transition; 4] = [
-    Transition { from: State::Closed, to: State::Open },
-    Transition { from: State::Open, to: State::HalfOpen },
-    Transition { from: State::HalfOpen, to: State::Open },
-    Transition { from: State::HalfOpen, to: State::Closed },
-];
-
-impl State {
-    /// The value of the `state`, `from` and `to` labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
+    series: Series,
+    observed: Observed,
 }
 
 impl Cell {
-    pub(super) fn new(policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
-        let labels = labels_of(target);
-        let gauge = |state: State| BREAKER_STATE.gauge(labels.iter().cloned().chain([state.as_str().into()]));
-        let counter = |Transition { from, to }: Transition| {
-            BREAKER_TRANSITIONS.counter(labels.iter().cloned().chain([from.as_str().into(), to.as_str().into()]))
-        };
-        let cell = Self {
-            target: (target.upstream().to_owned(), target.label().to_owned()),
+    pub(super) fn new(upstream: Arc<Upstream>, policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
+        let mut name = DefaultHasher::new();
+        (target.method().label(), target.name()).hash(&mut name);
+        Self {
+            upstream,
+            method: target.method().label(),
+            label: target.label().to_owned(),
+            name: name.finish(),
             machine: Mutex::new((Machine::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
-            states: STATES.map(gauge),
-            transitions: EDGES.map(counter),
-        };
-        cell.show(State::Closed);
-        cell
-    }
-
-    /// Lets a call through under a guard, or refuses it.
-    pub(super) fn admit(self: &Arc<Self>, now: Instant) -> Result<Guard, Rejected> {
-        let (admit, transition) = self.lock().0.admit(now);
-        self.tell(transition);
-        match admit {
-            Admit::Pass(ticket) | Admit::Probe(ticket) => Ok(Guard { cell: self.clone(), ticket: Some(ticket) }),
-            Admit::Refuse { retry_after, .. } => {
-                Err(Rejected::new("breaker", Reason::BreakerOpen).retry_after(Some(retry_after)))
-            }
+            series: Series::new(labels_of(target)),
+            observed: Observed::new("breaker"),
         }
     }
 
-    fn settle(&self, ticket: Ticket, sample: Sample, now: Instant) {
+    /// Lets a call through under a guard, or refuses it. The upstream is asked first: while it refuses, its targets' breakers
+    /// see nothing.
+    pub(super) fn admit(self: &Arc<Self>, safe: impl FnOnce() -> bool, now: Instant) -> Result<Guard, Rejected> {
+        let passage = self.upstream.admit(self.name, safe, now)?;
+        let (admit, transition) = self.lock().0.admit(now);
+        self.tell(transition, now);
+        let (ticket, probe) = match admit {
+            Admit::Pass(ticket) => (ticket, false),
+            Admit::Probe(ticket) => (ticket, true),
+            Admit::Refuse { retry_after } => {
+                self.upstream.settle(&passage, self.name, (Sample::Ignored, Contact::Unknown), now);
+                return Err(Rejected::new("breaker", Reason::BreakerOpen).retry_after(retry_after));
+            }
+        };
+        Ok(Guard { cell: self.clone(), probe: probe || passage.is_probe(), admitted: Some((ticket, passage)) })
+    }
+
+    /// Counts a refusal that was not carried out.
+    pub(super) fn observe(&self, target: &Target, rejected: &Rejected) {
+        self.observed.count(target, rejected.reason());
+    }
+
+    pub(super) fn force(&self, force: Force, now: Instant) {
+        let mut locked = self.lock();
+        let from = locked.0.state();
+        let transition = locked.0.force(force);
+        drop(locked);
+        if let Some(transition) = transition {
+            self.log(transition);
+        }
+        if force != Force::Auto {
+            // An operator's hand is no sign of trouble: the upstream's breaker forgets what there was.
+            self.upstream.heed(self.name, Transition { from, to: State::Closed }, now);
+        }
+    }
+
+    pub(super) fn set_policy(&self, policy: Policy) {
+        self.lock().0.set_policy(policy);
+    }
+
+    pub(super) fn is_active(&self, now: Instant) -> bool {
+        self.lock().0.is_active(now)
+    }
+
+    pub(super) const fn name(&self) -> Name {
+        self.name
+    }
+
+    pub(super) fn status(&self, now: Instant) -> Status {
+        let locked = self.lock();
+        let machine = &locked.0;
+        Status {
+            upstream: self.upstream.name().clone(),
+            method: Some(self.method),
+            name: (!self.label.is_empty()).then(|| self.label.clone()),
+            state: machine.state(),
+            forced: machine.is_held(),
+            until_probe: machine.until_probe(now),
+            failures: machine.failures(),
+            success_rate: machine.success_rate(),
+        }
+    }
+
+    fn settle(&self, ticket: Ticket, passage: &Passage, (sample, contact): (Sample, Contact), now: Instant) {
         let mut locked = self.lock();
         let (machine, rng) = &mut *locked;
+        let current = machine.is_current(&ticket);
         let transition = machine.settle(ticket, sample, now, rng);
         drop(locked);
-        self.tell(transition);
+        self.tell(transition, now);
+        // What began before the last success says nothing about now.
+        let contact = if contact == Contact::Failed && !current { Contact::Unknown } else { contact };
+        self.upstream.settle(passage, self.name, (sample, contact), now);
     }
 
-    fn tell(&self, transition: Option<Transition>) {
+    fn tell(&self, transition: Option<Transition>, now: Instant) {
         let Some(transition) = transition else { return };
-        let Transition { from, to } = transition;
-        self.show(to);
-        if let Some(edge) = EDGES.iter().position(|edge| *edge == transition) {
-            self.transitions[edge].increment(1);
-        }
-        let (upstream, tool) = &self.target;
-        match to {
-            State::Open => tracing::warn!(upstream, tool, from = from.as_str(), "the circuit breaker opens"),
-            State::HalfOpen => tracing::info!(upstream, tool, "the circuit breaker probes"),
-            State::Closed => tracing::info!(upstream, tool, "the circuit breaker closes"),
+        self.log(transition);
+        if transition.to != State::HalfOpen {
+            self.upstream.heed(self.name, transition, now);
         }
     }
 
-    fn show(&self, state: State) {
-        for (gauge, of) in self.states.iter().zip(STATES) {
-            gauge.set(if of == state { 1.0 } else { 0.0 });
+    fn log(&self, transition: Transition) {
+        self.series.tell(transition);
+        let (upstream, method, tool) = (&**self.upstream.name(), self.method, &*self.label);
+        let from = transition.from.as_str();
+        match transition.to {
+            State::Open => tracing::warn!(upstream, method, tool, from, "the circuit breaker opens"),
+            State::HalfOpen => tracing::info!(upstream, method, tool, "the circuit breaker probes"),
+            State::Closed => tracing::info!(upstream, method, tool, "the circuit breaker closes"),
         }
     }
 
@@ -109,33 +155,37 @@ impl Cell {
 #[derive(Debug)]
 pub(super) struct Guard {
     cell: Arc<Cell>,
-    ticket: Option<Ticket>,
+    probe: bool,
+    admitted: Option<(Ticket, Passage)>,
 }
 
 impl Guard {
-    pub(super) fn settle(&mut self, verdict: Verdict, now: Instant) {
-        if let Some(ticket) = self.ticket.take() {
-            self.cell.settle(ticket, sample(verdict), now);
+    /// Whether all others wait for how this call ends.
+    pub(super) const fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// Takes in how the call ended; `answered` if by an answer and not by an error.
+    pub(super) fn settle(&mut self, verdict: Verdict, answered: bool, now: Instant) {
+        self.end((Sample::of(verdict), Contact::of(verdict, answered)), now);
+    }
+
+    /// The upstream has begun to answer: it is alive, however the call ends.
+    pub(super) fn commit(&mut self) {
+        self.end((Sample::Success, Contact::Made), Instant::now());
+    }
+
+    fn end(&mut self, end: (Sample, Contact), now: Instant) {
+        if let Some((ticket, passage)) = self.admitted.take() {
+            self.cell.settle(ticket, &passage, end, now);
         }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.cell.settle(ticket, Sample::Ignored, Instant::now());
+        if self.admitted.is_some() {
+            self.end((Sample::Ignored, Contact::Unknown), Instant::now());
         }
-    }
-}
-
-/// The breaker's column of the verdict table.
-const fn sample(verdict: Verdict) -> Sample {
-    match verdict {
-        Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Sample::Success,
-        Verdict::ClientFault | Verdict::Denied | Verdict::SessionLost => Sample::Neutral,
-        Verdict::Throttled { retry_after } => Sample::Throttled { retry_after },
-        Verdict::Ambiguous { retry_after, .. } => Sample::Failure { retry_after },
-        Verdict::NotSent => Sample::Failure { retry_after: None },
-        Verdict::LocalReject | Verdict::Cancelled => Sample::Ignored,
     }
 }

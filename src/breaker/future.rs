@@ -1,7 +1,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::cell::Guard;
 use crate::{
-    call::{Response, Verdict},
+    call::{Peer, Response, Verdict},
     error::BoxError,
     gate::Gate,
 };
@@ -21,12 +21,14 @@ pin_project! {
         #[pin]
         inner: Gate<F>,
         guard: Option<Guard>,
+        // Of a probe only: its first progress decides it.
+        peer: Option<Peer>,
     }
 }
 
 impl<F> BreakerFuture<F> {
-    pub(super) const fn new(inner: Gate<F>, guard: Option<Guard>) -> Self {
-        Self { inner, guard }
+    pub(super) const fn new(inner: Gate<F>, guard: Option<Guard>, peer: Option<Peer>) -> Self {
+        Self { inner, guard, peer }
     }
 }
 
@@ -39,11 +41,21 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let outcome = ready!(this.inner.poll(cx));
+        let polled = this.inner.poll(cx);
         if let Some(guard) = this.guard {
-            let completed = outcome.as_ref().ok().and_then(|response| response.completed);
-            guard.settle(Verdict::of(&outcome), completed.unwrap_or_else(Instant::now));
+            match &polled {
+                Poll::Ready(outcome) => {
+                    let answer = outcome.as_ref().ok();
+                    let completed = answer.and_then(|response| response.completed).unwrap_or_else(Instant::now);
+                    guard.settle(Verdict::of(outcome), answer.is_some(), completed);
+                }
+                Poll::Pending if this.peer.as_ref().is_some_and(Peer::is_committed) => {
+                    *this.peer = None;
+                    guard.commit();
+                }
+                Poll::Pending => {}
+            }
         }
-        Poll::Ready(outcome)
+        polled
     }
 }

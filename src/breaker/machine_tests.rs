@@ -1,5 +1,5 @@
 use super::*;
-use crate::breaker::Settings;
+use crate::breaker::{circuit::Phase, policy::Settings, ramp::Ramp};
 use State::{Closed, HalfOpen, Open};
 
 const FAILURE: Sample = Sample::Failure { retry_after: None };
@@ -62,7 +62,7 @@ impl Bench {
 
     fn refused(&mut self) -> (State, Duration) {
         match self.machine.admit(self.now) {
-            (Admit::Refuse { retry_after }, None) => (self.machine.state(), retry_after),
+            (Admit::Refuse { retry_after: Some(retry_after) }, None) => (self.machine.state(), retry_after),
             other => panic!("{other:?}"),
         }
     }
@@ -187,6 +187,33 @@ fn a_late_result_means_nothing_in_any_state() {
         bench.wait(10 * SECOND);
         assert_eq!(bench.calls(FAILURE, 6), TRIPPED, "{sample:?}");
     }
+}
+
+/// Six hangs that began in one bad moment end together, hundreds of successes later: that moment is over.
+#[test]
+fn only_failures_that_began_after_the_last_success_make_a_run() {
+    for (after_the_hangs, tripped) in [(Sample::Success, None), (Sample::Neutral, TRIPPED), (THROTTLED, TRIPPED)] {
+        let mut bench = Bench::new();
+        bench.calls(Sample::Success, 300);
+        let hangs: Vec<Ticket> = (0..6).map(|_| bench.pass()).collect();
+        bench.wait(SECOND);
+        assert_eq!(bench.call(after_the_hangs), None);
+        bench.wait(19 * SECOND);
+        let changes: Vec<_> = hangs.into_iter().map(|hang| bench.settle(hang, FAILURE)).collect();
+        assert_eq!(changes, [None, None, None, None, None, tripped], "{after_the_hangs:?}");
+    }
+}
+
+/// Though they make no run, they are failures.
+#[test]
+fn failures_that_began_before_a_success_count_against_the_success_rate() {
+    let mut bench = Bench::new();
+    let hangs: Vec<Ticket> = (0..11).map(|_| bench.pass()).collect();
+    bench.calls(Sample::Success, 10);
+    assert_eq!(bench.machine.failures(), 0);
+    let changes: Vec<_> = hangs.into_iter().map(|hang| bench.settle(hang, FAILURE)).collect();
+    assert!(changes[..10].iter().all(Option::is_none));
+    assert_eq!(changes[10], TRIPPED);
 }
 
 #[test]
@@ -373,7 +400,7 @@ fn the_longest_durations_do_not_overflow() {
     let mut bench = Bench::with(Policy::try_new(settings).unwrap());
     assert_eq!(bench.calls(FAILURE, 6), TRIPPED);
     assert!(bench.refused().1 >= Duration::MAX / 2);
-    bench.machine.phase = Phase::Ramping(Ramp::new(&settings, bench.now));
+    bench.machine.circuit.set_phase(Phase::Ramping(Ramp::new(&settings, bench.now)));
     assert_eq!(bench.call(Sample::Success), None);
     bench.wait(3600 * SECOND);
     assert_eq!(bench.refused().0, Closed);

@@ -1,19 +1,34 @@
 //! The circuit breaker: stops calling a tool that keeps failing, and finds out when it is well again.
 //!
-//! One breaker per target. It opens after six failures in a row, or when fewer than half of the recent calls succeeded;
-//! everything is then refused at once, for a cool-down that doubles with each relapse. After it, one call goes through as a
-//! probe; if that succeeds, traffic grows back along a ramp. What counts as a failure is the
-//! [`Verdict`](crate::call::Verdict)'s business: a tool that answers `isError` is alive, a request that is at fault counts
-//! nowhere, and what this stack itself refused is no failure of the upstream's.
+//! One breaker per target. It opens after six failures in a row (of calls that began after the last success ended), or when
+//! fewer than half of the recent calls succeeded; everything is then refused at once, for a cool-down that doubles with each
+//! relapse. After it, one call goes through as a probe: an answer, a timeout or the first progress decides it. If it succeeds,
+//! traffic grows back along a ramp. What counts as a failure is the [`Verdict`](crate::call::Verdict)'s business: a tool that
+//! answers `isError` is alive, a request that is at fault counts nowhere, and what this stack itself refused is no failure of
+//! the upstream's.
+//!
+//! Above them stands one breaker per upstream, which shuts all its targets. It opens when the breakers of several targets have
+//! opened, half of the active ones or more, or after six calls in a row, of several targets, that the transport could not
+//! deliver ([`NotSent`](crate::call::Verdict::NotSent) without an answer). It never counts failures as such, so one caller who
+//! hammers one sick tool shuts out nobody else. Its probe is a call that is safe to repeat, and not of the target that failed as
+//! the last probe; any other call comes a quarter of the cool-down later (10 s at most), so that it is never stuck. Its ramp
+//! and the targets' own hold side by side.
+//!
+//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers, to force them open or closed, and to change the
+//! policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and counts, and lets pass.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
-//!   [`Reason::BreakerOpen`](crate::error::Reason::BreakerOpen) and the time until asking again is worth it.
+//!   [`Reason::BreakerOpen`](crate::error::Reason::BreakerOpen) or
+//!   [`Reason::UpstreamOpen`](crate::error::Reason::UpstreamOpen), and the time until asking again is worth it; without it
+//!   where an operator has forced the breaker open.
 //! * **Order**: inside retry, so that it sees every attempt; outside the concurrency limit, so that what it refuses takes no
 //!   slot.
-//! * **Clones** share the breakers, and so do two services from one layer.
+//! * **Clones** share the breakers, and so do two services from one layer. Targets share their upstream's breaker if they are of
+//!   one [`Catalogue`](crate::catalogue::Catalogue).
 //! * **Drop**: counts nowhere; if it was the probe, the next call becomes the probe.
 //! * **Metrics**: [`BREAKER_STATE`](crate::metrics::BREAKER_STATE),
-//!   [`BREAKER_TRANSITIONS`](crate::metrics::BREAKER_TRANSITIONS).
+//!   [`BREAKER_TRANSITIONS`](crate::metrics::BREAKER_TRANSITIONS), where an upstream's own breaker has only the `upstream`
+//!   label; [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS) in observe-only mode.
 //!
 //! ```
 //! use buttress::{BoxError, breaker::{BreakerLayer, Policy}, call::{Method, Request, Response}};
@@ -37,23 +52,29 @@
 //! ```
 
 mod cell;
+mod circuit;
 mod future;
+mod handle;
 mod health;
 mod layer;
 mod machine;
+mod parent;
 mod policy;
 mod ramp;
+mod sample;
+mod series;
 mod service;
+mod shared;
 mod ticket;
+mod upstream;
 mod window;
 
 pub use future::BreakerFuture;
+pub use handle::{BreakerHandle, Status};
 pub use layer::BreakerLayer;
-use machine::Machine;
 pub use policy::{Policy, PolicyError, Settings};
 pub use service::Breaker;
-pub use ticket::State;
-use ticket::{Admit, Sample, Ticket, Transition};
+pub use ticket::{Force, State};
 
 #[cfg(test)]
 mod tests;

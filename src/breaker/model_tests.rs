@@ -11,7 +11,7 @@ use proptest::{
 };
 
 use super::*;
-use crate::breaker::Settings;
+use crate::breaker::policy::Settings;
 
 /// One thing that happens. `which` picks among the tickets that are out.
 #[derive(Debug, Clone)]
@@ -26,6 +26,7 @@ enum Event {
     Wait {
         millis: u64,
     },
+    Force(Force),
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
@@ -46,7 +47,9 @@ fn sample() -> impl Strategy<Value = Sample> {
 
 fn event() -> impl Strategy<Value = Event> {
     let millis = prop_oneof![0..50u64, 0..2_000u64, 0..12_000u64, 0..60_000u64, 0..400_000u64];
+    let force = prop_oneof![1 => Just(Force::Open), 1 => Just(Force::Closed), 3 => Just(Force::Auto)];
     prop_oneof![
+        1 => force.prop_map(Event::Force),
         20 => Just(Event::Admit),
         20 => (any::<usize>(), sample()).prop_map(|(which, sample)| Event::Settle { which, sample }),
         40 => sample().prop_map(Event::Call),
@@ -58,6 +61,9 @@ fn event() -> impl Strategy<Value = Event> {
 struct Ended {
     at: u64,
     sample: Sample,
+    /// How many calls had been admitted before it, and how many when it ended.
+    admitted: usize,
+    followed: usize,
 }
 
 enum Mode {
@@ -73,6 +79,9 @@ enum Mode {
     },
     HalfOpen {
         probe: Option<usize>,
+    },
+    Held {
+        open: bool,
     },
 }
 
@@ -105,8 +114,8 @@ fn millis(time: Duration) -> u64 {
 impl Reference {
     fn state(&self) -> State {
         match self.mode {
-            Mode::Closed | Mode::Ramping { .. } => State::Closed,
-            Mode::Open { .. } => State::Open,
+            Mode::Closed | Mode::Ramping { .. } | Mode::Held { open: false } => State::Closed,
+            Mode::Open { .. } | Mode::Held { open: true } => State::Open,
             Mode::HalfOpen { .. } => State::HalfOpen,
         }
     }
@@ -126,7 +135,8 @@ impl Reference {
         self.end_of_ramp();
         let now = self.now as f64;
         let answer = match &mut self.mode {
-            Mode::Closed => Answer::Pass,
+            Mode::Closed | Mode::Held { open: false } => Answer::Pass,
+            Mode::Held { open: true } => Answer::Refuse,
             Mode::Ramping { since, paid, admitted } => {
                 let passed = (now - *since as f64) / millis(self.settings.ramp) as f64;
                 let floor = self.settings.ramp_floor;
@@ -158,7 +168,8 @@ impl Reference {
         answer
     }
 
-    fn settle(&mut self, call: usize, sample: Sample) {
+    /// The call with this number ends, when `calls` have asked to go through.
+    fn settle(&mut self, call: usize, sample: Sample, calls: usize) {
         self.end_of_ramp();
         let bad = matches!(sample, Sample::Failure { .. } | Sample::Throttled { .. });
         match &mut self.mode {
@@ -180,8 +191,11 @@ impl Reference {
             _ if !self.current.remove(&call) => {
                 self.seen.insert("late result");
             }
+            Mode::Held { .. } => {
+                self.seen.insert("not counted");
+            }
             _ => {
-                self.ended.push(Ended { at: self.now, sample });
+                self.ended.push(Ended { at: self.now, sample, admitted: call, followed: calls });
                 let (too_many, too_poor) = (self.too_many(), self.too_poor());
                 if bad && (too_many || too_poor) {
                     self.seen.insert(match (&self.mode, too_many) {
@@ -210,12 +224,29 @@ impl Reference {
         self.mode = Mode::Open { until: self.now as f64 + 1e3 * drawn.max(asked) };
     }
 
-    fn too_many(&self) -> bool {
+    fn force(&mut self, force: Force) {
+        let held = matches!(self.mode, Mode::Held { .. });
+        self.mode = match force {
+            Force::Auto if !held => return,
+            Force::Auto => Mode::Closed,
+            Force::Open => Mode::Held { open: true },
+            Force::Closed => Mode::Held { open: false },
+        };
+        self.trips = 0;
+        self.forget();
+    }
+
+    fn too_many(&mut self) -> bool {
         let mut run = 0;
         let mut later = self.now;
+        let last_success = self.ended.iter().rev().find(|ended| ended.sample == Sample::Success);
+        let followed = last_success.map_or(0, |success| success.followed);
         for ended in self.ended.iter().rev() {
             match ended.sample {
                 Sample::Success => break,
+                _ if ended.admitted < followed => {
+                    self.seen.insert("began too early");
+                }
                 Sample::Failure { .. } if later - ended.at > millis(self.settings.sample_max_age) => {
                     break;
                 }
@@ -288,6 +319,12 @@ impl Pair {
                 Answer::Refuse => Ok(()),
                 Answer::Pass | Answer::Probe => self.settle(self.out.len() - 1, sample),
             },
+            Event::Force(force) => {
+                let before = self.machine.state();
+                let change = self.machine.force(force);
+                self.reference.force(force);
+                self.agree(before, change)
+            }
             Event::Wait { millis } => {
                 self.reference.now += millis;
                 Ok(())
@@ -302,8 +339,9 @@ impl Pair {
             Admit::Pass(ticket) => (Answer::Pass, Some(ticket)),
             Admit::Probe(ticket) => (Answer::Probe, Some(ticket)),
             Admit::Refuse { retry_after } => {
-                prop_assert!(!retry_after.is_zero());
-                prop_assert!(retry_after <= self.reference.settings.cool_down_max);
+                let longest = self.reference.settings.cool_down_max;
+                prop_assert_eq!(retry_after.is_none(), self.machine.is_held());
+                prop_assert!(retry_after.is_none_or(|delay| !delay.is_zero() && delay <= longest));
                 (Answer::Refuse, None)
             }
         };
@@ -319,7 +357,7 @@ impl Pair {
         let (call, ticket) = self.out.swap_remove(index);
         let before = self.machine.state();
         let transition = self.machine.settle(ticket, sample, self.now(), &mut self.rng);
-        self.reference.settle(call, sample);
+        self.reference.settle(call, sample, self.calls);
         self.agree(before, transition)
     }
 
@@ -335,6 +373,7 @@ impl Pair {
     /// closed or lets it probe, unless a probe is out; and then it does as soon as that is back.
     fn must_not_be_stuck(mut self) -> Result<(), TestCaseError> {
         let longest = self.reference.settings.cool_down_max;
+        self.happen(Event::Force(Force::Auto))?;
         self.happen(Event::Wait { millis: millis(longest) })?;
         if let Mode::HalfOpen { probe: Some(probe) } = self.reference.mode {
             prop_assert_eq!(self.admit()?, Answer::Refuse);
@@ -358,6 +397,7 @@ fn the_machine_does_what_the_reference_does() {
         cool_down_max: Duration::from_secs(9),
         ramp: Duration::from_secs(2),
         ramp_floor: 0.4,
+        ..Settings::default()
     };
     let settings = prop_oneof![Just(Settings::default()), Just(hasty)];
     let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
@@ -373,5 +413,5 @@ fn the_machine_does_what_the_reference_does() {
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
     // Agreement says nothing about what never happened.
-    assert_eq!(seen.borrow().len(), 11, "{seen:?}");
+    assert_eq!(seen.borrow().len(), 13, "{seen:?}");
 }

@@ -13,6 +13,14 @@ pub struct Settings {
     /// Open when the share of successes in the window falls below this, from 0 to 1; 0 switches
     /// the rule off.
     pub min_success_rate: f64,
+    /// Open the upstream's own breaker after this many calls in a row, of at least two targets, that the transport could not
+    /// deliver, without any answer between them; 0 switches the rule off.
+    pub connect_failures: u32,
+    /// Open the upstream's own breaker when the breakers of at least two of its targets have opened, and of this share of
+    /// those that are active, from 0 to 1; 0 switches the rule off. Active is a target that a call has asked for within
+    /// `sample_max_age`; what opened longer ago than that does not count, nor what opened before the upstream's breaker last
+    /// closed. Targets of one name count as one.
+    pub open_share: f64,
     /// The window holds at least this many of the latest calls, and says nothing about fewer.
     pub window_calls: usize,
     /// The window holds all calls of this last stretch of time, where they are more than
@@ -37,6 +45,8 @@ impl Default for Settings {
             // Five trips ten times as often on 10 % random failures, and saves one call.
             consecutive_failures: 6,
             min_success_rate: 0.5,
+            connect_failures: 6,
+            open_share: 0.5,
             window_calls: 20,
             window_span: Duration::from_secs(30),
             sample_max_age: Duration::from_secs(5 * 60),
@@ -66,6 +76,9 @@ impl Policy {
         if s.consecutive_failures == 0 && s.min_success_rate == 0.0 {
             return Err(PolicyError::NeverOpens);
         }
+        if !(0.0..=1.0).contains(&s.open_share) {
+            return Err(PolicyError::OpenShare(s.open_share));
+        }
         if !(1..=MAX_WINDOW_CALLS).contains(&s.window_calls) {
             return Err(PolicyError::WindowCalls(s.window_calls));
         }
@@ -83,7 +96,7 @@ impl Policy {
     }
 
     /// The settings, as checked.
-    pub fn settings(&self) -> &Settings {
+    pub const fn settings(&self) -> &Settings {
         &self.0
     }
 }
@@ -106,6 +119,9 @@ pub enum PolicyError {
     /// Both rules are off. A breaker that is not wanted is left out of the stack instead.
     #[error("consecutive_failures is 0 and min_success_rate is 0: this breaker would never open")]
     NeverOpens,
+    /// The share of open breakers is no share.
+    #[error("open_share is {0}, but must be from 0 (off) to 1")]
+    OpenShare(f64),
     /// The window holds nothing, or too much to keep in memory for every tool.
     #[error("window_calls is {0}, but must be from 1 to {MAX_WINDOW_CALLS}")]
     WindowCalls(usize),

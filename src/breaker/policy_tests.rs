@@ -27,6 +27,8 @@ fn shares_outside_their_range_are_rejected() {
     for share in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         let rate = rejected(|s| s.min_success_rate = share);
         assert!(rate.contains(&format!("min_success_rate is {share}")), "{rate}");
+        let open = rejected(|s| s.open_share = share);
+        assert!(open.contains(&format!("open_share is {share}")), "{open}");
         let floor = rejected(|s| s.ramp_floor = share);
         assert!(floor.contains(&format!("ramp_floor is {share}")), "{floor}");
     }

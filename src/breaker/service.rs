@@ -5,25 +5,25 @@ use std::{
 
 use tower::Service;
 
-use super::{BreakerFuture, Policy, cell::Cell};
+use super::{BreakerFuture, shared::Shared};
 use crate::{
-    call::{Request, Response, Slot},
+    Mode,
+    call::{Request, Response},
     error::BoxError,
     gate::Gate,
 };
 
-/// Breaks the circuit to targets of the inner service that keep failing. See the [module](super).
+/// Breaks the circuit to targets and upstreams of the inner service that keep failing. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct Breaker<S> {
     inner: S,
-    policy: Option<Policy>,
-    seed: Option<u64>,
-    slot: Slot<Arc<Cell>>,
+    /// `None`: every call passes.
+    shared: Option<Arc<Shared>>,
 }
 
 impl<S> Breaker<S> {
-    pub(super) const fn new(inner: S, policy: Option<Policy>, seed: Option<u64>, slot: Slot<Arc<Cell>>) -> Self {
-        Self { inner, policy, seed, slot }
+    pub(super) const fn new(inner: S, shared: Option<Arc<Shared>>) -> Self {
+        Self { inner, shared }
     }
 }
 
@@ -41,14 +41,20 @@ where
     }
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        let (target, now) = (&request.head.target, request.head.attempt_at);
-        let Some(policy) = self.policy.filter(|_| !target.is_exempt()) else {
-            return BreakerFuture::new(Gate::passed(self.inner.call(request)), None);
+        let (head, now) = (&request.head, request.head.attempt_at);
+        let Some(shared) = self.shared.as_deref().filter(|_| !head.target.is_exempt()) else {
+            return BreakerFuture::new(Gate::passed(self.inner.call(request)), None, None);
         };
-        let cell = target.cell(&self.slot, || Arc::new(Cell::new(policy, self.seed, target, now)));
-        match cell.admit(now) {
-            Ok(guard) => BreakerFuture::new(Gate::passed(self.inner.call(request)), Some(guard)),
-            Err(rejected) => BreakerFuture::new(Gate::refused(rejected), None),
-        }
+        let cell = shared.cell(&head.target, now);
+        let guard = match cell.admit(|| head.is_safe(), now) {
+            Ok(guard) => Some(guard),
+            Err(rejected) if shared.mode() == Mode::Observe => {
+                cell.observe(&head.target, &rejected);
+                None
+            }
+            Err(rejected) => return BreakerFuture::new(Gate::refused(rejected), None, None),
+        };
+        let peer = guard.as_ref().filter(|guard| guard.is_probe()).and_then(|_| head.peer.clone());
+        BreakerFuture::new(Gate::passed(self.inner.call(request)), guard, peer)
     }
 }

@@ -13,6 +13,32 @@ pub enum State {
     HalfOpen,
 }
 
+impl State {
+    /// All states.
+    pub(super) const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
+
+    /// The value of the `state`, `from` and `to` labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// What an operator wants of a breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Force {
+    /// Refuse every call until told otherwise.
+    Open,
+    /// Let every call pass, and count none.
+    Closed,
+    /// Decide by the policy. A breaker that was forced starts anew, closed, with nothing counted; one that was not goes on.
+    #[default]
+    Auto,
+}
+
 /// A change of state, to be counted and logged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Transition {
@@ -22,41 +48,28 @@ pub(crate) struct Transition {
     pub(crate) to: State,
 }
 
-/// How an admitted call ended, as far as the breaker cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sample {
-    /// The upstream did its work. Passes a probe.
-    Success,
-    /// The upstream did not: counts against both rules, fails a probe.
-    Failure { retry_after: Option<Duration> },
-    /// The upstream is alive and asks for less: counts against the success rate and fails a probe,
-    /// but neither lengthens nor ends a run of failures.
-    Throttled { retry_after: Option<Duration> },
-    /// The call was wrong, and the upstream said so: counts nowhere, but passes a probe.
-    Neutral,
-    /// The upstream had no say: counts nowhere, and frees a probe's place for the next call.
-    Ignored,
+impl Transition {
+    /// The changes that there are. From open straight to closed leads an operator's hand only.
+    pub(super) const ALL: [Self; 5] = [
+        Self { from: State::Closed, to: State::Open },
+        Self { from: State::Open, to: State::HalfOpen },
+        Self { from: State::HalfOpen, to: State::Open },
+        Self { from: State::HalfOpen, to: State::Closed },
+        Self { from: State::Open, to: State::Closed },
+    ];
 }
 
-impl Sample {
-    /// How long the upstream asked to be left alone, if it did.
-    pub(super) fn retry_after(self) -> Option<Duration> {
-        match self {
-            Self::Failure { retry_after } | Self::Throttled { retry_after } => retry_after,
-            Self::Success | Self::Neutral | Self::Ignored => None,
-        }
-    }
-}
-
-/// The right to make one call, and the duty to [settle](super::machine::Machine::settle) it.
+/// The right to make one call, and the duty to settle it with who issued it.
 ///
 /// A ticket that is lost while it is the probe would hold the breaker half open for ever. Whoever
-/// holds one must therefore settle it as [`Sample::Ignored`] when dropped.
+/// holds one must therefore settle it as [`Sample::Ignored`](super::Sample::Ignored) when dropped.
 #[derive(Debug)]
 #[must_use = "a ticket has to be settled"]
 pub(crate) struct Ticket {
     /// The phase of the breaker it was issued in, by number.
     pub(super) generation: u64,
+    /// The run of failures that its own failure would belong to, by number.
+    pub(super) run: u64,
 }
 
 /// The answer to a call that asks to go through.
@@ -66,6 +79,6 @@ pub(crate) enum Admit {
     Pass(Ticket),
     /// Go ahead: all others wait for how this call ends.
     Probe(Ticket),
-    /// Do not go ahead; it is worth asking again after `retry_after`.
-    Refuse { retry_after: Duration },
+    /// Do not go ahead; it is worth asking again after `retry_after`. `None`: when, nobody knows.
+    Refuse { retry_after: Option<Duration> },
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 const SLICES: u128 = 30;
 
 /// How far back a window reaches.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reach {
     /// The view by count holds this many calls, and the window says nothing about fewer.
     pub(super) calls: usize,
@@ -106,6 +106,14 @@ impl Window {
     pub(super) fn clear(&mut self) {
         self.recent.clear();
         self.slices.clear();
+    }
+
+    /// Reaches back differently from the next call on. Slices of another length cannot be read on: they are forgotten.
+    pub(super) fn set_reach(&mut self, reach: Reach) {
+        if reach.span != self.reach.span {
+            self.slices.clear();
+        }
+        self.reach = reach;
     }
 
     fn slice_number(&self, now: Instant) -> u128 {

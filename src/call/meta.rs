@@ -17,9 +17,8 @@ pub const ATTEMPT_KEY: &str = "dev.buttress/attempt";
 /// milliseconds from when the request is read, so that no two clocks have to agree.
 pub const TIMEOUT_KEY: &str = "dev.buttress/timeoutMs";
 
-/// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand: an object with
-/// `class` (the verdict), `retryable` (whether the same call may be sent again), and where known `retryAfterMs`, `layer`,
-/// `reason`, `scope` (whose limit it is), `attempts`. Written by [`rescue`](crate::rescue).
+/// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand:
+/// [`Facts`](super::Facts).
 pub const OUTCOME_KEY: &str = "dev.buttress/outcome";
 
 /// The parts of a request's `_meta` that layers read. Everything else travels untouched in the parameters.
@@ -50,12 +49,13 @@ impl Meta {
         *self == Self::default()
     }
 
-    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is, if a layer of
-    /// ours repeats it, and how long we will wait.
+    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is, if the sender or
+    /// a layer of ours repeats it, and how long we will wait.
     pub fn onward(head: &Head) -> Map<String, Value> {
         let mut onward = Map::new();
-        if head.repeats {
-            onward.insert(ATTEMPT_KEY.to_owned(), (head.attempt + 1).into());
+        let senders = head.meta.as_ref().and_then(|meta| meta.attempt);
+        if let Some(attempt) = senders.or_else(|| head.repeats.then_some(head.attempt + 1)) {
+            onward.insert(ATTEMPT_KEY.to_owned(), attempt.into());
         }
         let now = tokio::time::Instant::now();
         if let Some((end, _)) = head.deadline.end(None) {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Digest, Verdict, Word};
+use super::{Digest, Facts, Verdict, Word};
 
 /// A handler's answer: `Ok(Response)` of a service means that it answered, whatever the answer.
 #[derive(Debug, Clone)]
@@ -23,6 +23,9 @@ pub struct Response<R> {
     pub completed: Option<Instant>,
     /// Where the answer came from.
     pub served: Served,
+    /// What machines may read of it, where there is more to say than the answer does. An adapter writes it where the result
+    /// does not hold it already: into the `data` of an error that has none.
+    pub facts: Option<Box<Facts>>,
     /// Set where this answer was worded by [`rescue`](crate::rescue), for adapters that still can choose a status.
     pub refusal: Option<Refusal>,
 }
@@ -69,7 +72,16 @@ impl<R> Response<R> {
 
     /// Either.
     pub fn from_result(result: Result<R, ErrorObject>) -> Self {
-        Self { result, verdict: None, word: None, attempts: 1, completed: None, served: Served::Attempt, refusal: None }
+        Self {
+            result,
+            verdict: None,
+            word: None,
+            attempts: 1,
+            completed: None,
+            served: Served::Attempt,
+            facts: None,
+            refusal: None,
+        }
     }
 
     /// The same answer with the handler's word on what happened. For services that cannot call
@@ -89,6 +101,7 @@ impl<R> Response<R> {
             attempts: self.attempts,
             completed: self.completed,
             served: self.served,
+            facts: self.facts,
             refusal: self.refusal,
         }
     }
@@ -174,7 +187,7 @@ pub trait CallResult: Sized + Clone {
 
     /// What a stack behind the next hop says of the outcome: the object under our own key in `_meta` (see
     /// [`rescue`](crate::rescue)). Read only where the operator trusts that hop.
-    fn facts(&self) -> Option<Value> {
+    fn said_facts(&self) -> Option<Value> {
         None
     }
 
@@ -199,16 +212,19 @@ pub trait CallResult: Sized + Clone {
         self.clone()
     }
 
-    /// A tool result with `isError: true` that says `text` to the model and carries `meta` (one object under our own `_meta`
-    /// key). `None` where this type has no such result: a JSON-RPC error is used instead.
-    fn tool_error(text: String, meta: Value) -> Option<Self> {
-        let _ = (text, meta);
-        None
+    /// A tool result with `isError: true` that says `text` to the model and carries `facts` (under our own `_meta` key).
+    ///
+    /// # Errors
+    ///
+    /// The text, where this type has no such result: a JSON-RPC error is used instead.
+    fn tool_error(text: String, facts: &Facts) -> Result<Self, String> {
+        let _ = facts;
+        Err(text)
     }
 
-    /// Adds `text` and `meta` to an answer that the handler gave, where the type can hold them.
-    fn add_notice(&mut self, text: &str, meta: Value) {
-        let _ = (text, meta);
+    /// Adds `text` and `facts` to an answer that the handler gave, where the type can hold them.
+    fn add_notice(&mut self, text: &str, facts: &Facts) {
+        let _ = (text, facts);
     }
 }
 
@@ -223,8 +239,8 @@ impl CallResult for String {
         Some(Digest::of(self.as_bytes()))
     }
 
-    fn tool_error(text: String, _meta: Value) -> Option<Self> {
-        Some(text)
+    fn tool_error(text: String, _facts: &Facts) -> Result<Self, String> {
+        Ok(text)
     }
 }
 

@@ -85,7 +85,7 @@ impl Slots {
         }
     }
 
-    fn get<T: 'static>(&self, slot: &Slot<T>) -> Option<&T> {
+    pub(super) fn get<T: 'static>(&self, slot: &Slot<T>) -> Option<&T> {
         let mut slots = self;
         loop {
             for place in &slots.entries {

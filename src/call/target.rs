@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Criticality, Method, Slot, Word, slots::Slots};
+use super::{Criticality, Method, Slot, Word, slots::Slots, upstream::Upstream};
 
 /// What a tool says about itself (`ToolAnnotations` of the specification). Hints: a server that the operator does not trust
 /// may say anything.
@@ -172,7 +172,7 @@ impl fmt::Debug for TargetPolicy {
 /// again, and a limit on a tool is the same limit however often the layer was applied.
 pub struct Target {
     id: u64,
-    upstream: Arc<str>,
+    upstream: Arc<Upstream>,
     method: Method,
     name: Option<Arc<str>>,
     policy: TargetPolicy,
@@ -191,7 +191,13 @@ pub(crate) struct Trust {
 }
 
 impl Target {
-    pub(crate) fn new(upstream: Arc<str>, method: Method, name: Option<Arc<str>>, policy: TargetPolicy, trust: Trust) -> Self {
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        method: Method,
+        name: Option<Arc<str>>,
+        policy: TargetPolicy,
+        trust: Trust,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -212,7 +218,7 @@ impl Target {
 
     /// The server behind the stack, by the operator's name for it.
     pub fn upstream(&self) -> &str {
-        &self.upstream
+        self.upstream.name()
     }
 
     /// The method.
@@ -281,12 +287,28 @@ impl Target {
     pub fn cell<T: Send + Sync + 'static>(&self, slot: &Slot<T>, init: impl FnOnce() -> T) -> &T {
         self.slots.get_or_init(slot, init)
     }
+
+    /// The same cell, where it has been made.
+    pub fn get_cell<T: 'static>(&self, slot: &Slot<T>) -> Option<&T> {
+        self.slots.get(slot)
+    }
+
+    /// The same as [`cell`](Self::cell) on the upstream as a whole: one cell for all targets of its catalogue. Two catalogues are two upstreams, also
+    /// where they bear one name.
+    pub fn upstream_cell<T: Send + Sync + 'static>(&self, slot: &Slot<T>, init: impl FnOnce() -> T) -> &T {
+        self.upstream.slots.get_or_init(slot, init)
+    }
+
+    /// The same cell, where it has been made.
+    pub fn get_upstream_cell<T: 'static>(&self, slot: &Slot<T>) -> Option<&T> {
+        self.upstream.slots.get(slot)
+    }
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
-            .field("upstream", &self.upstream)
+            .field("upstream", &self.upstream())
             .field("method", &self.method)
             .field("name", &self.name)
             .field("annotations", &self.annotations())
@@ -299,10 +321,10 @@ impl fmt::Debug for Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Some(name) => write!(f, "\"{name}\" on \"{}\"", self.upstream),
-            None if self.method == Method::ToolsCall => write!(f, "the tool on \"{}\"", self.upstream),
-            None if matches!(self.method, Method::Custom(_)) => write!(f, "the request on \"{}\"", self.upstream),
-            None => write!(f, "{} on \"{}\"", self.method.label(), self.upstream),
+            Some(name) => write!(f, "\"{name}\" on \"{}\"", self.upstream()),
+            None if self.method == Method::ToolsCall => write!(f, "the tool on \"{}\"", self.upstream()),
+            None if matches!(self.method, Method::Custom(_)) => write!(f, "the request on \"{}\"", self.upstream()),
+            None => write!(f, "{} on \"{}\"", self.method.label(), self.upstream()),
         }
     }
 }
@@ -313,7 +335,7 @@ mod tests {
 
     fn tool(policy: &TargetPolicy, annotations: bool, said: Annotations) -> Target {
         let trust = Trust { annotations, ..Trust::default() };
-        let target = Target::new("up".into(), Method::ToolsCall, Some("t".into()), policy.clone(), trust);
+        let target = Target::new(Upstream::new("up"), Method::ToolsCall, Some("t".into()), policy.clone(), trust);
         target.annotate(said);
         target
     }
@@ -346,7 +368,7 @@ mod tests {
     fn only_a_plain_name_is_a_label() {
         let label = |name: &str| {
             let target =
-                Target::new("up".into(), Method::ToolsCall, Some(name.into()), TargetPolicy::default(), Trust::default());
+                Target::new(Upstream::new("up"), Method::ToolsCall, Some(name.into()), TargetPolicy::default(), Trust::default());
             target.label().to_owned()
         };
         assert_eq!(label("fs/read-file_v1.2"), "fs/read-file_v1.2");
@@ -357,7 +379,7 @@ mod tests {
 
     #[test]
     fn methods_that_only_read_are_safe_whoever_serves_them() {
-        let list = Target::new("up".into(), Method::ToolsList, None, TargetPolicy::default(), Trust::default());
+        let list = Target::new(Upstream::new("up"), Method::ToolsList, None, TargetPolicy::default(), Trust::default());
         assert!(list.is_safe());
     }
 }

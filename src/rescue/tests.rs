@@ -5,7 +5,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::{Deliver, RescueLayer};
 use crate::{
-    call::{CallResult, ErrorObject, Method, OUTCOME_KEY, Refusal, Request, Response, Verdict},
+    call::{CallResult, ErrorObject, Facts, Method, Refusal, Request, Response, Verdict},
     catalogue::Catalogue,
     error::{Allowance, BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, Scope, TimedOut, Transport},
     outcome::Word,
@@ -20,13 +20,13 @@ struct Told {
 }
 
 impl CallResult for Told {
-    fn tool_error(text: String, facts: Value) -> Option<Self> {
-        Some(Self { text, facts })
+    fn tool_error(text: String, facts: &Facts) -> Result<Self, String> {
+        Ok(Self { text, facts: facts.to_json() })
     }
 
-    fn add_notice(&mut self, text: &str, facts: Value) {
+    fn add_notice(&mut self, text: &str, facts: &Facts) {
         self.text.push_str(text);
-        self.facts = facts;
+        self.facts = facts.to_json();
     }
 }
 
@@ -95,9 +95,12 @@ async fn each_reason_has_its_words_and_its_status() {
         (Reason::Quota, "Rate limited: ", 429),
         (Reason::RateLimit, "Rate limited: ", 429),
         (Reason::BreakerOpen, "Unavailable: ", 503),
+        (Reason::UpstreamOpen, "Unavailable: ", 503),
         (Reason::QueueFull, "Busy: ", 503),
         (Reason::NoSlot, "Busy: ", 503),
         (Reason::Shed, "Busy: ", 503),
+        (Reason::Loop, "Repeated: ", 429),
+        (Reason::Draining, "Unavailable: ", 503),
         (Reason::Deadline, "Too late: ", 504),
     ] {
         let (text, facts, refusal) = told(Rejected::new("some", reason)).await;
@@ -175,8 +178,7 @@ async fn other_methods_and_who_asks_for_it_get_a_json_rpc_error() {
     let refused = || Err(Rejected::new("breaker", Reason::BreakerOpen).retry_after(Some(seconds(4))).into());
     for (layer, target) in [(RescueLayer::default(), list), (RescueLayer::new(Deliver::JsonRpcError), tool("t"))] {
         let response = rescued(layer, target, refused()).await;
-        let error = response.result.unwrap_err();
-        assert_eq!(error.code, 503);
-        assert_eq!(error.data.unwrap()[OUTCOME_KEY]["retryAfterMs"], 4000);
+        assert_eq!(response.facts.and_then(|facts| facts.retry_after), Some(seconds(4)));
+        assert_eq!(response.result.unwrap_err().code, 503);
     }
 }

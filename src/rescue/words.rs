@@ -4,13 +4,16 @@
 //! holds nothing but the operator's name for the server and the tool's own name, which the model used: no paths, no addresses,
 //! no words of an upstream or of a panic.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
-
-use serde_json::{Map, Value, json};
+use std::{
+    borrow::Cow,
+    fmt::{self, Arguments, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::Deliver;
 use crate::{
-    call::{CallResult, ErrorObject, Method, OUTCOME_KEY, Peer, Refusal, Response, Target, Verdict},
+    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Target, Verdict},
     error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
 };
 
@@ -51,6 +54,24 @@ struct Told {
     status: u16,
 }
 
+impl Told {
+    /// What happened, that nothing was done, and what to do instead. One text, written once: a storm of refusals is no time to
+    /// be slow.
+    fn nothing_done(status: u16, retry_after: Option<Duration>, what: Arguments<'_>, instead: Arguments<'_>) -> Self {
+        Self { text: text(format_args!("{what} {NOTHING_DONE} {instead}")), retry_after, status }
+    }
+}
+
+/// Longer than nearly all that is said here.
+const LENGTH: usize = 256;
+
+fn text(words: Arguments<'_>) -> String {
+    let mut text = String::with_capacity(LENGTH);
+    // A `String` takes whatever is written to it.
+    let _infallible = text.write_fmt(words);
+    text
+}
+
 impl Scene {
     pub(super) fn answer<R: CallResult>(&self, outcome: Result<Response<R>, BoxError>) -> Response<R> {
         let verdict = Verdict::of(&outcome);
@@ -67,23 +88,14 @@ impl Scene {
     }
 
     /// The facts for machines.
-    fn facts(&self, verdict: Verdict, retry_after: Option<Duration>, attempts: u32) -> Map<String, Value> {
+    fn facts(&self, verdict: Verdict, retry_after: Option<Duration>, attempts: u32) -> Facts {
         let retryable = match verdict {
             Verdict::Throttled { .. } | Verdict::NotSent | Verdict::LocalReject => true,
             Verdict::Ambiguous { .. } => !self.is_unknown(verdict),
             _ => false,
         };
-        let mut facts = Map::new();
         let class = if self.is_unknown(verdict) { "outcome_unknown" } else { verdict.as_str() };
-        facts.insert("class".into(), json!(class));
-        facts.insert("retryable".into(), json!(retryable));
-        if let Some(delay) = retry_after {
-            facts.insert("retryAfterMs".into(), json!(u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)));
-        }
-        if attempts > 1 {
-            facts.insert("attempts".into(), json!(attempts));
-        }
-        facts
+        Facts { retry_after, attempts, ..Facts::new(class, retryable) }
     }
 
     /// A handler's own answer, with what it cannot know added where it matters.
@@ -93,16 +105,13 @@ impl Scene {
         if !worth_a_word || self.target.is_exempt() {
             return response;
         }
-        let notice = if self.is_unknown(verdict) { self.unknown("failed") } else { String::new() };
-        let facts = Value::Object(self.facts(verdict, verdict.retry_after(), response.attempts));
+        let notice = if self.is_unknown(verdict) { self.unknown(format_args!("failed")) } else { String::new() };
+        let facts = self.facts(verdict, verdict.retry_after(), response.attempts);
+        response.facts = Some(Box::new(facts));
         match &mut response.result {
-            Ok(result) => result.add_notice(&notice, facts),
-            Err(error) => {
-                if !notice.is_empty() {
-                    error.message = Cow::Owned(format!("{}. {notice}", error.message));
-                }
-                error.data.get_or_insert_with(|| json!({ OUTCOME_KEY: facts }));
-            }
+            Ok(result) => result.add_notice(&notice, &facts),
+            Err(error) if !notice.is_empty() => error.message = Cow::Owned(format!("{}. {notice}", error.message)),
+            Err(_) => {}
         }
         response
     }
@@ -111,162 +120,220 @@ impl Scene {
     fn told<R: CallResult>(&self, error: &BoxError, verdict: Verdict) -> Response<R> {
         let attempts = find::<Exhausted>(&**error).map_or(1, |exhausted| exhausted.attempts);
         let rejected = find::<Rejected>(&**error).filter(|_| verdict == Verdict::LocalReject);
-        let told = match rejected {
+        let Told { text, retry_after, status } = match rejected {
             Some(rejected) => self.refused(rejected),
             None => self.lost(error, verdict),
         };
-        let mut facts = self.facts(verdict, told.retry_after, attempts);
+        let mut facts = self.facts(verdict, retry_after, attempts);
         if let Some(rejected) = rejected {
-            facts.insert("retryable".into(), json!(!rejected.is_final()));
-            facts.insert("layer".into(), json!(rejected.layer()));
-            facts.insert("reason".into(), json!(rejected.reason().as_str()));
-            if let Some(allowance) = rejected.allowance() {
-                facts.insert("scope".into(), json!(allowance.scope.as_str()));
-            }
+            facts.retryable = !rejected.is_final();
+            facts.layer = Some(rejected.layer());
+            facts.reason = Some(rejected.reason());
+            facts.scope = rejected.allowance().map(|allowance| allowance.scope);
         }
-        let facts = Value::Object(facts);
-        let as_result = *self.target.method() == Method::ToolsCall && self.deliver == Deliver::ToolResult;
-        let result = as_result.then(|| R::tool_error(told.text.clone(), facts.clone())).flatten();
-        let mut response = Response::from_result(result.ok_or_else(|| ErrorObject {
-            code: i64::from(told.status),
-            message: told.text.into(),
-            data: Some(json!({ OUTCOME_KEY: facts })),
-        }));
+        let code = i64::from(status);
+        let result = if *self.target.method() == Method::ToolsCall && self.deliver == Deliver::ToolResult {
+            R::tool_error(text, &facts).map_err(|text| ErrorObject::new(code, text))
+        } else {
+            Err(ErrorObject::new(code, text))
+        };
+        let mut response = Response::from_result(result);
         response.verdict = Some(verdict);
         response.attempts = attempts;
-        response.refusal = matches!(told.status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT)
-            .then_some(Refusal { status: told.status, retry_after: told.retry_after });
+        response.facts = Some(Box::new(facts));
+        response.refusal = matches!(status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT)
+            .then_some(Refusal { status, retry_after });
         response
     }
 
     fn refused(&self, rejected: &Rejected) -> Told {
         let (target, retry_after) = (&self.target, rejected.delay());
-        let again = match retry_after {
-            Some(delay) => format!("Retry after {}; do not call it again before then.", seconds(delay)),
-            None if rejected.is_final() => "Do not call it again like this.".to_owned(),
-            None => LATER.to_owned(),
+        let tell = |status, what: Arguments<'_>| match retry_after {
+            Some(delay) => {
+                let instead = format_args!("Retry after {}; do not call it again before then.", Seconds(delay));
+                Told::nothing_done(status, retry_after, what, instead)
+            }
+            None if rejected.is_final() => {
+                Told::nothing_done(status, None, what, format_args!("Do not call it again like this."))
+            }
+            None => Told::nothing_done(status, None, what, format_args!("{LATER}")),
         };
-        let (what, status) = match rejected.reason() {
-            Reason::Quota | Reason::RateLimit => {
-                let what = match rejected.allowance() {
-                    _ if rejected.is_final() => format!("{target} allows no call of this cost, ever"),
-                    Some(allowance) => self.allows(allowance),
-                    None => format!("{target} is over its limit for now"),
-                };
-                (format!("Rate limited: {what}."), TOO_MANY_REQUESTS)
+        match rejected.reason() {
+            Reason::Quota | Reason::RateLimit => match rejected.allowance() {
+                _ if rejected.is_final() => {
+                    tell(TOO_MANY_REQUESTS, format_args!("Rate limited: {target} allows no call of this cost, ever."))
+                }
+                Some(allowance) => tell(TOO_MANY_REQUESTS, format_args!("Rate limited: {}.", Allows { target, allowance })),
+                None => tell(TOO_MANY_REQUESTS, format_args!("Rate limited: {target} is over its limit for now.")),
+            },
+            Reason::BreakerOpen => tell(
+                SERVICE_UNAVAILABLE,
+                format_args!("Unavailable: {target} has been failing and is left alone for a while. {NOT_YOUR_FAULT}"),
+            ),
+            Reason::UpstreamOpen => tell(
+                SERVICE_UNAVAILABLE,
+                format_args!(
+                    "Unavailable: \"{}\" has been failing and is left alone for a while, with all its tools. {NOT_YOUR_FAULT}",
+                    target.upstream()
+                ),
+            ),
+            Reason::QueueFull | Reason::NoSlot | Reason::Shed => {
+                tell(SERVICE_UNAVAILABLE, format_args!("Busy: {target} has more calls than it can take. {NOT_YOUR_FAULT}"))
             }
-            Reason::BreakerOpen => {
-                let what = format!("Unavailable: {target} has been failing and is left alone for a while. {NOT_YOUR_FAULT}");
-                (what, SERVICE_UNAVAILABLE)
-            }
-            Reason::QueueFull | Reason::NoSlot | Reason::Shed => (self.busy(), SERVICE_UNAVAILABLE),
-            Reason::Loop => {
-                let what = format!(
+            Reason::Loop => tell(
+                TOO_MANY_REQUESTS,
+                format_args!(
                     "Repeated: this same call to {target} has failed in the same way again and again. \
                      Change the arguments or try something else."
-                );
-                (what, TOO_MANY_REQUESTS)
-            }
-            Reason::KeyReused => {
-                let what = format!(
+                ),
+            ),
+            Reason::KeyReused => tell(
+                CONFLICT,
+                format_args!(
                     "Refused: the idempotency key of this call to {target} belongs to a call with other arguments. \
                      Use a new key for a new call."
-                );
-                (what, CONFLICT)
-            }
-            Reason::InProgress => {
-                (format!("In progress: the first call to {target} under this idempotency key has no answer yet."), CONFLICT)
-            }
+                ),
+            ),
+            Reason::InProgress => tell(
+                CONFLICT,
+                format_args!("In progress: the first call to {target} under this idempotency key has no answer yet."),
+            ),
             Reason::Draining => {
-                (format!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"), SERVICE_UNAVAILABLE)
+                tell(SERVICE_UNAVAILABLE, format_args!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"))
             }
-            Reason::Deadline => {
-                let what =
-                    format!("Too late: the time for this call to {target} ran out before it could begin. {NOT_YOUR_FAULT}");
-                (what, GATEWAY_TIMEOUT)
-            }
-        };
-        Told { text: format!("{what} {NOTHING_DONE} {again}"), retry_after, status }
+            Reason::Deadline => tell(
+                GATEWAY_TIMEOUT,
+                format_args!("Too late: the time for this call to {target} ran out before it could begin. {NOT_YOUR_FAULT}"),
+            ),
+        }
     }
 
     fn lost(&self, error: &BoxError, verdict: Verdict) -> Told {
         let (target, retry_after) = (&self.target, verdict.retry_after());
-        let again = retry_after.map_or_else(|| LATER.to_owned(), |delay| format!("Retry after {}.", seconds(delay)));
-        let (text, status) = match verdict {
+        let again = Again(retry_after);
+        let nothing_done = |status, what: Arguments<'_>| Told::nothing_done(status, retry_after, what, format_args!("{again}"));
+        match verdict {
             Verdict::Throttled { .. } => {
-                (format!("Rate limited: {target} is over its limit for now. {NOTHING_DONE} {again}"), TOO_MANY_REQUESTS)
+                nothing_done(TOO_MANY_REQUESTS, format_args!("Rate limited: {target} is over its limit for now."))
             }
             Verdict::NotSent => {
-                let what = format!("Unavailable: {target} could not be reached. {NOT_YOUR_FAULT}");
-                (format!("{what} {NOTHING_DONE} {again}"), SERVICE_UNAVAILABLE)
+                nothing_done(SERVICE_UNAVAILABLE, format_args!("Unavailable: {target} could not be reached. {NOT_YOUR_FAULT}"))
             }
-            Verdict::LocalReject => (format!("{} {NOTHING_DONE} {again}", self.busy()), SERVICE_UNAVAILABLE),
-            Verdict::Denied => {
-                let what = format!("Not allowed: {target} refused this caller.");
-                (format!("{what} {NOTHING_DONE} Do not call it again as you are."), FORBIDDEN)
-            }
-            Verdict::ClientFault => {
-                let what = format!("Refused: {target} did not accept the request.");
-                (format!("{what} {NOTHING_DONE} Do not send it again unchanged."), BAD_REQUEST)
-            }
-            Verdict::SessionLost => {
-                let what = format!("Session lost: {target} does not know this session any more.");
-                (format!("{what} {NOTHING_DONE} Connect again, and then call again."), NOT_FOUND)
-            }
+            Verdict::LocalReject => nothing_done(
+                SERVICE_UNAVAILABLE,
+                format_args!("Busy: {target} has more calls than it can take. {NOT_YOUR_FAULT}"),
+            ),
+            Verdict::Denied => Told::nothing_done(
+                FORBIDDEN,
+                retry_after,
+                format_args!("Not allowed: {target} refused this caller."),
+                format_args!("Do not call it again as you are."),
+            ),
+            Verdict::ClientFault => Told::nothing_done(
+                BAD_REQUEST,
+                retry_after,
+                format_args!("Refused: {target} did not accept the request."),
+                format_args!("Do not send it again unchanged."),
+            ),
+            Verdict::SessionLost => Told::nothing_done(
+                NOT_FOUND,
+                retry_after,
+                format_args!("Session lost: {target} does not know this session any more."),
+                format_args!("Connect again, and then call again."),
+            ),
             _ => {
                 let timed_out = find::<TimedOut>(&**error);
-                let what = match timed_out {
-                    Some(timed_out) => format!("gave no answer in {}", seconds(timed_out.after)),
-                    None => "failed".to_owned(),
+                let text = match timed_out {
+                    Some(timed_out) => {
+                        self.doubted(verdict, again, format_args!("gave no answer in {}", Seconds(timed_out.after)))
+                    }
+                    None => self.doubted(verdict, again, format_args!("failed")),
                 };
-                let text = if self.is_unknown(verdict) {
-                    self.unknown(&what)
-                } else {
-                    format!("Unavailable: {target} {what}. Calling it again is safe. {again}")
-                };
-                (text, if timed_out.is_some() { GATEWAY_TIMEOUT } else { SERVICE_UNAVAILABLE })
+                let status = if timed_out.is_some() { GATEWAY_TIMEOUT } else { SERVICE_UNAVAILABLE };
+                Told { text, retry_after, status }
             }
-        };
-        Told { text, retry_after, status }
-    }
-
-    /// Whose limit it is decides what a model should do instead: another tool helps only where the limit is the tool's own.
-    fn allows(&self, Allowance { calls, per, scope }: Allowance) -> String {
-        let (target, upstream) = (&self.target, self.target.upstream());
-        let calls = if calls == 1 { format!("1 call {}", every(per)) } else { format!("{calls} calls {}", every(per)) };
-        match scope {
-            Scope::TenantAndTarget => format!("{target} allows you {calls}"),
-            Scope::Tenant => format!("\"{upstream}\" allows you {calls}, all tools together"),
-            Scope::Target => format!("{target} allows {calls}, all callers together"),
-            Scope::All => format!("\"{upstream}\" allows {calls}, all tools and callers together"),
         }
     }
 
-    fn busy(&self) -> String {
-        format!("Busy: {} has more calls than it can take. {NOT_YOUR_FAULT}", self.target)
+    fn doubted(&self, verdict: Verdict, again: Again, what: Arguments<'_>) -> String {
+        if self.is_unknown(verdict) {
+            return self.unknown(what);
+        }
+        text(format_args!("Unavailable: {} {what}. Calling it again is safe. {again}", self.target))
     }
 
-    fn unknown(&self, what: &str) -> String {
-        format!(
+    fn unknown(&self, what: Arguments<'_>) -> String {
+        text(format_args!(
             "Outcome unknown: {} {what}, and the call may or may not have taken effect. \
              Do not repeat it; find out first whether it did.",
             self.target
-        )
+        ))
+    }
+}
+
+/// What a limit allows. Whose limit it is decides what a model should do instead: another tool helps only where the limit is
+/// the tool's own.
+struct Allows<'a> {
+    target: &'a Target,
+    allowance: Allowance,
+}
+
+impl fmt::Display for Allows<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, allowance: Allowance { calls, per, scope } } = self;
+        let upstream = target.upstream();
+        match scope {
+            Scope::TenantAndTarget => write!(f, "{target} allows you ")?,
+            Scope::Tenant => write!(f, "\"{upstream}\" allows you ")?,
+            Scope::Target => write!(f, "{target} allows ")?,
+            Scope::All => write!(f, "\"{upstream}\" allows ")?,
+        }
+        match calls {
+            1 => write!(f, "1 call {}", Every(*per))?,
+            calls => write!(f, "{calls} calls {}", Every(*per))?,
+        }
+        f.write_str(match scope {
+            Scope::TenantAndTarget => "",
+            Scope::Tenant => ", all tools together",
+            Scope::Target => ", all callers together",
+            Scope::All => ", all tools and callers together",
+        })
+    }
+}
+
+/// When a lost call may be made again.
+#[derive(Clone, Copy)]
+struct Again(Option<Duration>);
+
+impl fmt::Display for Again {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(delay) => write!(f, "Retry after {}.", Seconds(delay)),
+            None => f.write_str(LATER),
+        }
     }
 }
 
 /// A delay in words, rounded up: who comes back earlier is refused again.
-fn seconds(delay: Duration) -> String {
-    format!("{} s", delay.as_nanos().div_ceil(1_000_000_000))
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0.as_nanos().div_ceil(1_000_000_000))
+    }
 }
 
-/// `per` as in "30 calls a minute". Rounded: the time in which a burst is replenished is a sum of rounded intervals.
-fn every(per: Duration) -> String {
-    match (per.as_secs_f64() * 1000.0).round() {
-        1_000.0 => "a second".to_owned(),
-        60_000.0 => "a minute".to_owned(),
-        3_600_000.0 => "an hour".to_owned(),
-        ms if ms % 1_000.0 != 0.0 => format!("in {ms} ms"),
-        _ => format!("in {}", seconds(per)),
+/// As in "30 calls a minute". Rounded: the time in which a burst is replenished is a sum of rounded intervals.
+struct Every(Duration);
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.as_secs_f64() * 1000.0).round() {
+            1_000.0 => f.write_str("a second"),
+            60_000.0 => f.write_str("a minute"),
+            3_600_000.0 => f.write_str("an hour"),
+            ms if ms % 1_000.0 != 0.0 => write!(f, "in {ms} ms"),
+            _ => write!(f, "in {}", Seconds(self.0)),
+        }
     }
 }

@@ -41,14 +41,26 @@ pub struct FullJitter {
 impl Default for FullJitter {
     /// 50 ms, 1 s when throttled, at most 20 s.
     fn default() -> Self {
-        Self::new(Duration::from_millis(50), Duration::from_secs(1), Duration::from_secs(20))
+        Self::of(Duration::from_millis(50), Duration::from_secs(1), Duration::from_secs(20))
     }
 }
 
 impl FullJitter {
     /// Delays that start at a share of `base`, or of `throttled_base` where the backend asked for less, and never exceed
     /// `cap`.
-    pub fn new(base: Duration, throttled_base: Duration, cap: Duration) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A base that is above `cap`, with both values.
+    pub fn try_new(base: Duration, throttled_base: Duration, cap: Duration) -> Result<Self, FullJitterError> {
+        let longer = base.max(throttled_base);
+        if longer > cap {
+            return Err(FullJitterError { base: longer, cap });
+        }
+        Ok(Self::of(base, throttled_base, cap))
+    }
+
+    fn of(base: Duration, throttled_base: Duration, cap: Duration) -> Self {
         Self { base, throttled_base, cap, rng: Mutex::new(Rng::new()) }
     }
 
@@ -58,6 +70,16 @@ impl FullJitter {
         self.rng = Mutex::new(Rng::with_seed(seed));
         self
     }
+}
+
+/// A delay that could never be waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a base is {base:?}, but must be no longer than cap, which is {cap:?}")]
+pub struct FullJitterError {
+    /// The longer one of the bases given.
+    pub base: Duration,
+    /// The `cap` given.
+    pub cap: Duration,
 }
 
 impl fmt::Debug for FullJitter {
@@ -139,7 +161,7 @@ mod tests {
 
     #[test]
     fn delays_fill_the_range_below_a_ceiling_that_doubles_up_to_the_cap() {
-        let jitter = FullJitter::new(50 * MS, 1000 * MS, 300 * MS).seeded(7);
+        let jitter = FullJitter::try_new(50 * MS, 300 * MS, 300 * MS).unwrap().seeded(7);
         for (retry, ceiling) in [50, 100, 200, 300, 300].into_iter().enumerate() {
             let ceiling = ceiling * MS;
             let delays: Vec<Duration> = (0..400)
@@ -154,6 +176,14 @@ mod tests {
             assert!(delays.iter().all(|delay| *delay <= ceiling), "retry {retry}");
             assert!(delays.iter().any(|delay| *delay > ceiling.mul_f64(0.95)), "retry {retry}");
             assert!(delays.iter().any(|delay| *delay < ceiling.mul_f64(0.05)), "retry {retry}");
+        }
+    }
+
+    #[test]
+    fn a_base_above_the_cap_is_refused() {
+        for (base, throttled) in [(301, 1), (1, 301)] {
+            let error = FullJitter::try_new(base * MS, throttled * MS, 300 * MS).unwrap_err();
+            assert_eq!(error.to_string(), "a base is 301ms, but must be no longer than cap, which is 300ms");
         }
     }
 

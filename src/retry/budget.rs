@@ -20,13 +20,13 @@ use crate::call::{Caller, Digest};
 /// last retry of a call cost is given back if it succeeds; a call that succeeds at once earns 1. Time earns nothing: a refill
 /// by time would pay for every retry of a tool that is called once in a while (constants: AWS standard retry mode, 2026).
 pub struct Budget {
-    capacity: u32,
     state: Mutex<State>,
     /// Whether nothing is missing anywhere, so that a success need not lock to find that out.
     full: AtomicBool,
 }
 
 struct State {
+    capacity: u32,
     tokens: u32,
     /// What each tenant has used up of its half. Tenants that have all of it are not in here.
     used: HashMap<Digest, u32>,
@@ -53,12 +53,25 @@ impl Budget {
     /// A full bucket of `capacity` tokens. With fewer than 10 (28), no retry of a failure that had no effect (that is in
     /// doubt) can be paid for.
     pub fn new(capacity: u32) -> Self {
-        Self { capacity, state: Mutex::new(State { tokens: capacity, used: HashMap::new() }), full: AtomicBool::new(true) }
+        Self { state: Mutex::new(State { capacity, tokens: capacity, used: HashMap::new() }), full: AtomicBool::new(true) }
     }
 
     /// The tokens that are left.
     pub fn tokens(&self) -> u32 {
         self.lock().tokens
+    }
+
+    /// The tokens of a full bucket.
+    pub fn capacity(&self) -> u32 {
+        self.lock().capacity
+    }
+
+    /// Makes the bucket larger or smaller. What is missing from it, as a whole and of each tenant's half, stays missing.
+    pub fn set_capacity(&self, capacity: u32) {
+        let mut state = self.lock();
+        let missing = state.capacity - state.tokens;
+        (state.capacity, state.tokens) = (capacity, capacity.saturating_sub(missing));
+        self.note_fullness(&state);
     }
 
     /// Pays for a retry of this caller's, if there is enough in the bucket and in its tenant's half.
@@ -67,7 +80,7 @@ impl Budget {
         let tenant = caller.tenant_digest();
         let share = if state.used.contains_key(&tenant) || state.used.len() < TENANTS { tenant } else { Caller::nobody() };
         let used = state.used.get(&share).copied().unwrap_or(0);
-        if state.tokens < cost || used + cost > self.capacity / 2 {
+        if state.tokens < cost || used + cost > state.capacity / 2 {
             return None;
         }
         state.tokens -= cost;
@@ -92,7 +105,7 @@ impl Budget {
 
     fn put(&self, share: Digest, tokens: u32) {
         let mut state = self.lock();
-        state.tokens = state.tokens.saturating_add(tokens).min(self.capacity);
+        state.tokens = state.tokens.saturating_add(tokens).min(state.capacity);
         // Who has no share of its own may have drawn on the common one.
         let share = if state.used.contains_key(&share) { share } else { Caller::nobody() };
         if let Some(used) = state.used.get_mut(&share) {
@@ -101,7 +114,11 @@ impl Budget {
                 state.used.remove(&share);
             }
         }
-        self.full.store(state.tokens == self.capacity && state.used.is_empty(), Ordering::Relaxed);
+        self.note_fullness(&state);
+    }
+
+    fn note_fullness(&self, state: &State) {
+        self.full.store(state.tokens == state.capacity && state.used.is_empty(), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -111,7 +128,8 @@ impl Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Budget").field("capacity", &self.capacity).field("tokens", &self.tokens()).finish_non_exhaustive()
+        let state = self.lock();
+        f.debug_struct("Budget").field("capacity", &state.capacity).field("tokens", &state.tokens).finish_non_exhaustive()
     }
 }
 
@@ -152,6 +170,7 @@ mod tests {
         Withdraw(usize, u32),
         Refund,
         Earn(usize),
+        Resize(u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -159,6 +178,7 @@ mod tests {
             (0..3_usize, prop_oneof![Just(5_u32), Just(14)]).prop_map(|(tenant, cost)| Step::Withdraw(tenant, cost)),
             Just(Step::Refund),
             (0..3_usize).prop_map(Step::Earn),
+            (0..120_u32).prop_map(Step::Resize),
         ];
         prop::collection::vec(step, 0..200)
     }
@@ -170,12 +190,12 @@ mod tests {
         fn follows_the_plain_reference(steps in steps()) {
             let budget = Budget::new(60);
             let callers: Vec<Caller> = ["a", "b", "c"].into_iter().map(Caller::of_tenant).collect();
-            let (mut tokens, mut used) = (60_u32, [0_u32; 3]);
+            let (mut capacity, mut tokens, mut used) = (60_u32, 60_u32, [0_u32; 3]);
             let mut paid = Vec::new();
             for step in steps {
                 match step {
                     Step::Withdraw(tenant, cost) => {
-                        let affordable = tokens >= cost && used[tenant] + cost <= 30;
+                        let affordable = tokens >= cost && used[tenant] + cost <= capacity / 2;
                         let withdrawal = budget.withdraw(&callers[tenant], cost);
                         prop_assert_eq!(withdrawal.is_some(), affordable);
                         if let Some(withdrawal) = withdrawal {
@@ -187,14 +207,20 @@ mod tests {
                     Step::Refund => {
                         if let Some((tenant, withdrawal)) = paid.pop() {
                             budget.refund(withdrawal);
-                            tokens = (tokens + withdrawal.cost).min(60);
+                            tokens = (tokens + withdrawal.cost).min(capacity);
                             used[tenant] = used[tenant].saturating_sub(withdrawal.cost);
                         }
                     }
                     Step::Earn(tenant) => {
                         budget.earn(callers[tenant].tenant_digest());
-                        tokens = (tokens + 1).min(60);
+                        tokens = (tokens + 1).min(capacity);
                         used[tenant] = used[tenant].saturating_sub(1);
+                    }
+                    Step::Resize(to) => {
+                        budget.set_capacity(to);
+                        let missing = capacity - tokens;
+                        (capacity, tokens) = (to, to.saturating_sub(missing));
+                        prop_assert_eq!(budget.capacity(), capacity);
                     }
                 }
                 prop_assert_eq!(budget.tokens(), tokens);

@@ -8,10 +8,10 @@ use super::{
     Backoff,
     budget::Withdrawal,
     layer::{Handles, Repeated, Shared},
-    policy::{Failure, Repeat, Skip, judge},
+    policy::{Failure, Repeat, Skip, is_mendable, judge},
 };
 use crate::{
-    call::{Admission, Peer, Request, Response, Verdict},
+    call::{Admission, Peer, Request, Response, Target, Verdict},
     error::{BoxError, Exhausted, Transport},
 };
 
@@ -23,10 +23,19 @@ pub(super) enum Next<R> {
     End(Outcome<R>),
 }
 
+/// What is kept of a call while it is attempted.
+pub(super) enum Kept<P> {
+    /// What a further attempt is made from.
+    Copy(Request<P>),
+    /// There will be none: the sender repeats the call itself.
+    Marked(Arc<Target>),
+    /// There will be none.
+    Nothing,
+}
+
 /// One call, over all its attempts.
 pub(super) struct Call<S, P, R> {
-    /// What a further attempt is made from. `None`: there will be none.
-    copy: Option<Request<P>>,
+    kept: Kept<P>,
     attempts: u32,
     /// Boxed: a call that goes well at once, as most do, carries a pointer.
     trouble: Option<Box<Trouble<R>>>,
@@ -58,8 +67,8 @@ impl<R> Default for Trouble<R> {
 }
 
 impl<S, P, R> Call<S, P, R> {
-    pub(super) const fn new(copy: Option<Request<P>>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
-        Self { copy, attempts: 1, trouble: None, shared, pristine }
+    pub(super) const fn new(kept: Kept<P>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
+        Self { kept, attempts: 1, trouble: None, shared, pristine }
     }
 
     pub(super) const fn attempts(&self) -> u32 {
@@ -68,8 +77,15 @@ impl<S, P, R> Call<S, P, R> {
 
     /// What follows an attempt's outcome.
     pub(super) fn settle(&mut self, outcome: Outcome<R>) -> Next<R> {
-        let Some(copy) = &self.copy else { return Next::End(outcome) };
         let verdict = Verdict::of(&outcome);
+        let copy = match &self.kept {
+            Kept::Copy(copy) => copy,
+            Kept::Marked(_) if is_mendable(verdict) => {
+                self.skipped(Skip::Marked);
+                return Next::End(outcome);
+            }
+            Kept::Marked(_) | Kept::Nothing => return Next::End(outcome),
+        };
         if self.trouble.is_none() && verdict == Verdict::Ok {
             self.earn(copy);
             return Next::End(outcome);
@@ -87,9 +103,7 @@ impl<S, P, R> Call<S, P, R> {
             }
             Ok(None) => Next::End(self.counted(outcome)),
             Err(skip) => {
-                if let Some(handles) = self.handles() {
-                    handles.skipped(skip);
-                }
+                self.skipped(skip);
                 Next::End(self.counted(outcome))
             }
         }
@@ -108,7 +122,8 @@ impl<S, P, R> Call<S, P, R> {
         let Payment::Spent(paid) = self.trouble.as_mut()?.payment.take()? else { return None };
         let repeated = match verdict {
             Verdict::LocalReject => Repeated::Refused,
-            Verdict::Ok | Verdict::InputRequired | Verdict::Task => Repeated::Success,
+            // A tool's own error is an answer: the repetition has done what it can.
+            Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Repeated::Success,
             _ => Repeated::Failure,
         };
         let handles = self.handles()?;
@@ -131,7 +146,7 @@ impl<S, P, R> Call<S, P, R> {
 
     /// When to repeat, and what it was paid with; `None` if there is nothing to repeat.
     fn pay_for_another(&mut self, verdict: Verdict) -> Result<Option<(Instant, Withdrawal)>, Skip> {
-        let Some(copy) = &self.copy else { return Ok(None) };
+        let Kept::Copy(copy) = &self.kept else { return Ok(None) };
         let (head, shared) = (&copy.head, &self.shared);
         if let Some(peer) = &head.peer {
             // Whether the call is committed is settled here: what this attempt says from now on goes nowhere.
@@ -147,7 +162,7 @@ impl<S, P, R> Call<S, P, R> {
         };
         let mut series = self.trouble.as_mut().and_then(|trouble| trouble.backoff.take());
         let make = || shared.backoff.make_backoff();
-        let repeat = judge(failure, shared.attempts.get(), Instant::now(), make, &mut series)?;
+        let repeat = judge(failure, shared.attempts(), Instant::now(), make, &mut series)?;
         let Some(Repeat { at, cost }) = repeat else { return Ok(None) };
         let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
         self.trouble.get_or_insert_default().backoff = series;
@@ -177,8 +192,18 @@ impl<S, P, R> Call<S, P, R> {
         }
     }
 
+    fn skipped(&self, reason: Skip) {
+        if let Some(handles) = self.handles() {
+            handles.skipped(reason);
+        }
+    }
+
     fn handles(&self) -> Option<&Handles> {
-        let target = &self.copy.as_ref()?.head.target;
+        let target = match &self.kept {
+            Kept::Copy(copy) => &copy.head.target,
+            Kept::Marked(target) => target,
+            Kept::Nothing => return None,
+        };
         Some(target.cell(&self.shared.slot, || Handles::new(target, &self.shared.budget)))
     }
 }
@@ -202,10 +227,11 @@ where
 {
     /// The next attempt: it must not wait, and speaks to the caller in its own name.
     pub(super) fn next_attempt(&mut self) -> Option<(S, Request<P>)> {
-        let head = &mut self.copy.as_mut()?.head;
+        let Kept::Copy(copy) = &mut self.kept else { return None };
+        let head = &mut copy.head;
         head.attempt = self.attempts;
         head.admission = Admission::NoWait;
-        head.repeatable = self.attempts + 1 < self.shared.attempts.get() && head.is_safe();
+        head.repeatable = self.attempts + 1 < self.shared.attempts() && head.is_safe();
         head.peer = head.peer.as_ref().map(Peer::next_attempt);
         self.attempts += 1;
         if let Some(payment) = self.trouble.as_mut().and_then(|trouble| trouble.payment.as_mut())
@@ -213,6 +239,6 @@ where
         {
             *payment = Payment::Spent(paid);
         }
-        Some((S::clone(&self.pristine), self.copy.clone()?))
+        Some((S::clone(&self.pristine), copy.clone()))
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
 use super::{
-    call::{Call, Next, Outcome},
+    call::{Call, Kept, Next, Outcome},
     layer::Shared,
 };
 use crate::{
@@ -54,20 +54,14 @@ impl<S, P, R> RetryFuture<S, P, R>
 where
     S: Service<Request<P>>,
 {
-    pub(super) fn calling(future: S::Future, copy: Option<Request<P>>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
-        Self { state: State::Calling { future }, call: Call::new(copy, shared, pristine) }
+    pub(super) fn calling(future: S::Future, kept: Kept<P>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
+        Self { state: State::Calling { future }, call: Call::new(kept, shared, pristine) }
     }
 
-    pub(super) fn readying(
-        service: S,
-        request: Request<P>,
-        copy: Option<Request<P>>,
-        shared: Arc<Shared>,
-        pristine: Arc<S>,
-    ) -> Self {
+    pub(super) fn readying(service: S, request: Request<P>, kept: Kept<P>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
         Self {
             state: State::Readying { readying: Box::new(Readying::new(service, request)) },
-            call: Call::new(copy, shared, pristine),
+            call: Call::new(kept, shared, pristine),
         }
     }
 }

@@ -1,9 +1,16 @@
-use std::{fmt, num::NonZeroU32, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use metrics::{Counter, Gauge};
 use tower::Layer;
 
-use super::{Budget, FullJitter, MakeBackoff, Retry, policy::Skip};
+use super::{Budget, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
     metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, labels_of, upstream},
@@ -16,9 +23,9 @@ pub struct RetryLayer {
 }
 
 /// What all services of one layer share.
-#[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) attempts: NonZeroU32,
+    /// Never 0.
+    attempts: AtomicU32,
     pub(super) backoff: Arc<dyn MakeBackoff>,
     pub(super) budget: Arc<Budget>,
     pub(super) slot: Slot<Handles>,
@@ -26,15 +33,35 @@ pub(super) struct Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        const ATTEMPTS: NonZeroU32 = NonZeroU32::new(3).unwrap();
-        Self { attempts: ATTEMPTS, backoff: Arc::new(FullJitter::default()), budget: Arc::default(), slot: Slot::new() }
+        Self { attempts: AtomicU32::new(3), backoff: Arc::new(FullJitter::default()), budget: Arc::default(), slot: Slot::new() }
+    }
+}
+
+impl Clone for Shared {
+    fn clone(&self) -> Self {
+        Self {
+            attempts: AtomicU32::new(self.attempts()),
+            backoff: self.backoff.clone(),
+            budget: self.budget.clone(),
+            slot: self.slot,
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_attempts(&self, attempts: NonZeroU32) {
+        self.attempts.store(attempts.get(), Ordering::Relaxed);
     }
 }
 
 impl RetryLayer {
     /// At most `attempts` attempts a call, the first included; otherwise the defaults: [`FullJitter`], [`Budget`].
     pub fn new(attempts: NonZeroU32) -> Self {
-        Self { shared: Arc::new(Shared { attempts, ..Shared::default() }) }
+        Self { shared: Arc::new(Shared { attempts: AtomicU32::new(attempts.get()), ..Shared::default() }) }
     }
 
     /// One attempt a call: readiness is still cut here, but nothing is repeated.
@@ -55,6 +82,12 @@ impl RetryLayer {
         Arc::make_mut(&mut self.shared).budget = budget;
         self
     }
+
+    /// Reads and steers this layer while its services run. Take it when the layer is set up: a layer that is set up further
+    /// is another one.
+    pub fn handle(&self) -> RetryHandle {
+        RetryHandle::new(self.shared.clone())
+    }
 }
 
 impl<S: Clone> Layer<S> for RetryLayer {
@@ -67,7 +100,7 @@ impl<S: Clone> Layer<S> for RetryLayer {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("attempts", &self.attempts).field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Shared").field("attempts", &self.attempts()).field("budget", &self.budget).finish_non_exhaustive()
     }
 }
 

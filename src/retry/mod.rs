@@ -6,6 +6,8 @@
 //! * *Ambiguous* is repeated only where the call is [safe](crate::call::Head::is_safe). Otherwise its outcome stays unknown,
 //!   and the caller is told so.
 //! * A call is never repeated once its caller has seen something of the outcome.
+//! * A call whose `_meta` says that its sender repeats it ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)) is not repeated here: layers
+//!   that repeat multiply. The next hop is told the same of our own attempts ([`Meta::onward`](crate::call::Meta::onward)).
 //!
 //! Backoff is full jitter; a delay that the backend names is obeyed if it is at most 5 s longer, else there is no retry and
 //! the caller gets the answer with the delay. Every retry is paid from a [budget](Budget), so that retries stay a small share
@@ -21,7 +23,7 @@
 //! * **Readiness**: always ready. This is where readiness is cut: the inner service is driven to readiness inside the call's
 //!   future, until its deadline.
 //! * **Bounds**: the inner service is shared by the futures of its calls, so they are `Send` only where it is `Sync`.
-//! * **Clones** share the budget, and so do two services from one layer.
+//! * **Clones** share the budget, and so do two services from one layer. A [handle](RetryHandle) reads and steers it.
 //! * **Drop**: drops the attempt under way, which stays paid; what was paid for one that has not begun is given back.
 //! * **Metrics**: [`RETRIES`](crate::metrics::RETRIES), [`RETRIES_SKIPPED`](crate::metrics::RETRIES_SKIPPED),
 //!   [`RETRY_BUDGET`](crate::metrics::RETRY_BUDGET).
@@ -52,15 +54,17 @@ mod backoff;
 mod budget;
 mod call;
 mod future;
+mod handle;
 mod layer;
 mod policy;
 mod service;
 
 #[cfg(feature = "backoff")]
 pub use backoff::FromBackoff;
-pub use backoff::{Backoff, Cause, FullJitter, MakeBackoff};
+pub use backoff::{Backoff, Cause, FullJitter, FullJitterError, MakeBackoff};
 pub use budget::Budget;
 pub use future::RetryFuture;
+pub use handle::RetryHandle;
 pub use layer::RetryLayer;
 pub use service::Retry;
 

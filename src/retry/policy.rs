@@ -36,6 +36,8 @@ pub(super) struct Repeat {
 pub(super) enum Skip {
     NotSafe,
     Committed,
+    /// The sender repeats the call itself: two layers that repeat multiply.
+    Marked,
     Limit,
     Backoff,
     Delay,
@@ -44,13 +46,14 @@ pub(super) enum Skip {
 }
 
 impl Skip {
-    pub(super) const ALL: [Self; 7] =
-        [Self::NotSafe, Self::Committed, Self::Limit, Self::Backoff, Self::Delay, Self::Deadline, Self::Budget];
+    pub(super) const ALL: [Self; 8] =
+        [Self::NotSafe, Self::Committed, Self::Marked, Self::Limit, Self::Backoff, Self::Delay, Self::Deadline, Self::Budget];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NotSafe => "not_safe",
             Self::Committed => "committed",
+            Self::Marked => "upstream_retries",
             Self::Limit => "limit",
             Self::Backoff => "backoff",
             Self::Delay => "delay",
@@ -68,6 +71,11 @@ const fn cost(verdict: Verdict) -> Option<u32> {
         Verdict::Ambiguous { .. } => Some(14),
         _ => None,
     }
+}
+
+/// Whether a repetition could mend this.
+pub(super) const fn is_mendable(verdict: Verdict) -> bool {
+    cost(verdict).is_some()
 }
 
 /// Whether to repeat, and when. `Ok(None)`: there is nothing to repeat.

@@ -7,6 +7,7 @@ use tower::Service;
 
 use super::{
     RetryFuture,
+    call::Kept,
     layer::{Handles, Shared},
 };
 use crate::{
@@ -63,22 +64,28 @@ where
 
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
-        let repeats = self.shared.attempts.get() > 1 && !head.target.is_exempt();
+        let could = self.shared.attempts() > 1 && !head.target.is_exempt();
+        let marked = head.meta.as_ref().is_some_and(|meta| meta.attempt.is_some());
+        let repeats = could && !marked;
         head.repeats = repeats;
         head.repeatable = repeats && head.is_safe();
-        if repeats {
+        if could {
             // Made on the first call, so that a scrape shows the zeros before the first failure.
             head.target.cell(&self.shared.slot, || Handles::new(&head.target, &self.shared.budget));
         }
-        let copy = repeats.then(|| request.clone());
+        let kept = match could {
+            true if marked => Kept::Marked(head.target.clone()),
+            true => Kept::Copy(request.clone()),
+            false => Kept::Nothing,
+        };
         let (shared, pristine) = (self.shared.clone(), self.pristine.clone());
         if std::mem::take(&mut self.ready) {
-            RetryFuture::calling(self.inner.call(request), copy, shared, pristine)
+            RetryFuture::calling(self.inner.call(request), kept, shared, pristine)
         } else {
             // The service that was polled goes along: it may hold a place in somebody's queue.
             let fresh = self.inner.clone();
             let polled = std::mem::replace(&mut self.inner, fresh);
-            RetryFuture::readying(polled, request, copy, shared, pristine)
+            RetryFuture::readying(polled, request, kept, shared, pristine)
         }
     }
 }

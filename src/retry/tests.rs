@@ -1,11 +1,13 @@
 use std::{num::NonZeroU32, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 
 use super::{Budget, FullJitter, RetryLayer};
 use crate::{
-    call::{Admission, Notify, Peer, Progress, Request, Response, Target, Verdict},
+    call::{Admission, Head, Meta, Notify, Peer, Progress, Request, Response, Target, Verdict},
     error::{BoxError, Clock, Exhausted, Reason, Rejected, TimedOut, Transport},
     outcome::Word,
     testing::{Outcome, Script, Step, safe_tool, tool},
@@ -211,4 +213,90 @@ async fn the_wait_for_readiness_is_bounded_by_the_deadline() {
     assert_eq!(began.elapsed(), Duration::from_secs(2));
     drop(first);
     assert!(service.ready().await.unwrap().call(Request::new(tool("t"), ())).await.is_ok());
+}
+
+fn marked(target: Arc<Target>) -> Request<()> {
+    let mut request = Request::new(target, ());
+    request.head.meta = Some(Arc::new(Meta { attempt: Some(2), ..Meta::default() }));
+    request
+}
+
+/// Two layers that repeat multiply: three attempts behind three attempts are nine.
+#[tokio::test(start_paused = true)]
+async fn what_the_sender_repeats_is_attempted_once() {
+    for step in [not_sent(), timed_out(), classified(Word::Throttled { retry_after: None })] {
+        let script = Script::new([step]);
+        let response = layer().layer(script.clone()).oneshot(marked(safe_tool("t"))).await;
+        assert!(Verdict::of(&response) != Verdict::Ok);
+        assert_eq!(script.seen(), [(0, Admission::Wait, false)]);
+    }
+    let recorder = DebuggingRecorder::new();
+    metrics::with_local_recorder(&recorder, || {
+        let script = Script::new([not_sent(), Step::Answer(Err("bad".into()))]);
+        let mut service = layer().layer(script);
+        for _ in 0..3 {
+            let answer = service.call(marked(tool("t"))).now_or_never();
+            assert!(answer.is_some());
+        }
+    });
+    let skipped = recorder.snapshotter().snapshot().into_vec().into_iter().find_map(|(key, _, _, value)| {
+        let marked = key.key().labels().any(|label| label.value() == "upstream_retries");
+        marked.then_some(value)
+    });
+    assert_eq!(skipped, Some(DebugValue::Counter(2)), "a success is not skipped");
+}
+
+/// The chain's first layer repeats; all behind it are told.
+#[tokio::test(start_paused = true)]
+async fn the_mark_goes_on() {
+    let onward = |head: &Head| Meta::read(&Meta::onward(head)).attempt;
+    let mut head = marked(tool("t")).head;
+    assert_eq!(onward(&head), Some(2), "the sender's attempt, not ours");
+    head.meta = None;
+    assert_eq!(onward(&head), None);
+    (head.repeats, head.attempt) = (true, 2);
+    assert_eq!(onward(&head), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_steers_calls_under_way() {
+    let layer = layer();
+    let handle = layer.handle();
+    assert_eq!((handle.attempts(), handle.tokens(), handle.capacity()), (3, 500, 500));
+    let script = Script::new([not_sent(), not_sent(), not_sent(), not_sent(), not_sent()]);
+    let calling = tokio::spawn(layer.layer(script.clone()).oneshot(Request::new(tool("t"), ())));
+    tokio::task::yield_now().await;
+    handle.set_attempts(NonZeroU32::new(5).unwrap());
+    calling.await.unwrap().unwrap_err();
+    assert_eq!((script.calls(), handle.attempts(), handle.tokens()), (5, 5, 480));
+
+    handle.set_capacity(28);
+    assert_eq!((handle.tokens(), handle.capacity(), handle.budget().tokens()), (8, 28, 8));
+    let script = Script::new([not_sent(), not_sent()]);
+    call(&layer, &script, tool("t")).await.unwrap_err();
+    assert_eq!(script.calls(), 1, "20 tokens are missing of a half of 14");
+    handle.set_capacity(1000);
+    call(&layer, &script, tool("t")).await.unwrap();
+    handle.set_attempts(NonZeroU32::MIN);
+    let script = Script::new([not_sent()]);
+    call(&layer, &script, tool("t")).await.unwrap_err();
+    assert_eq!(script.calls(), 1);
+}
+
+/// A repetition that ends in the tool's own error has reached a backend that is well. It earns nothing all the same.
+#[tokio::test(start_paused = true)]
+async fn a_tools_own_error_is_an_answer_and_refunds_the_repetition() {
+    let budget = Arc::new(Budget::new(100));
+    let layer = layer().budget(budget.clone());
+    call(&layer, &Script::new([not_sent(), not_sent(), not_sent()]), tool("t")).await.unwrap_err();
+    assert_eq!(budget.tokens(), 90);
+    let own = || {
+        let mut response = Response::new("no such city");
+        response.verdict = Some(Verdict::ToolError);
+        Step::Answer(Ok(response))
+    };
+    for script in [Script::new([not_sent(), own()]), Script::new([own()])] {
+        assert_eq!(call(&layer, &script, tool("t")).await.unwrap().result, Ok("no such city"));
+        assert_eq!(budget.tokens(), 90);
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use buttress::{
     Stack,
     metrics::{CONCURRENCY_IN_FLIGHT, IN_FLIGHT},
+    retry::{Backoff, Cause, MakeBackoff, RetryLayer},
     rmcp::client::ClientLayer,
 };
 use rmcp::{
@@ -116,26 +117,33 @@ async fn what_rmcp_takes_back_is_taken_back_in_the_servers_terms() {
     assert!(calls[0]["id"].is_string(), "the stack's own id");
 }
 
-/// A call that waits in its backoff has nothing on the wire.
+/// Ten seconds between attempts.
+struct Slowly;
+
+impl MakeBackoff for Slowly {
+    fn make_backoff(&self) -> Box<dyn Backoff> {
+        Box::new(Self)
+    }
+}
+
+impl Backoff for Slowly {
+    fn next_delay(&mut self, _: Cause) -> Option<Duration> {
+        Some(Duration::from_secs(10))
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_taken_back_that_is_not_under_way() {
     for seam in SEAMS {
         let probe = Probe::new(async |_, _| Err(rmcp::ErrorData::internal_error("no", None)));
-        let (rig, _serving) = over_duplex(seam, Era::Legacy, probe, &safe(&Stack::new())).await;
-        {
-            let call = rig.call();
-            tokio::pin!(call);
-            tokio::select! {
-                biased;
-                answer = &mut call => panic!("{answer:?}"),
-                // The first backoff is longer, or the attempts that follow are answered as well.
-                () = sleep(Duration::from_micros(1)) => {}
-            }
-        }
+        let stack = Stack::new().retry(RetryLayer::default().backoff(Slowly));
+        let (rig, _serving) = over_duplex(seam, Era::Legacy, probe, &safe(&stack)).await;
+        // In the second of its backoffs.
+        tokio::time::timeout(Duration::from_secs(15), rig.call()).await.unwrap_err();
         sleep(Duration::from_secs(60)).await;
         let calls = rig.sent("tools/call").await.len();
         let taken_back = rig.sent("notifications/cancelled").await.len();
-        assert!(calls == 1 && taken_back == 0, "{seam:?}: {calls} {taken_back}");
+        assert!(calls == 2 && taken_back == 0, "{seam:?}: {calls} {taken_back}");
     }
 }
 

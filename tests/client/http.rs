@@ -91,7 +91,7 @@ async fn throttled_twice_and_then_served() {
         let throttled = |nth| (nth <= 2).then(|| (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "0")]).into_response());
         let (addr, _serving) = serve(probe.clone(), throttled).await;
         let ms = Duration::from_millis(1);
-        let stack = Stack::new().retry(RetryLayer::default().backoff(FullJitter::new(ms, ms, ms)));
+        let stack = Stack::new().retry(RetryLayer::default().backoff(FullJitter::try_new(ms, ms, ms).unwrap()));
         let rig = dial(seam, era, addr, &stack).await;
         assert_eq!(texts(&soon(rig.call()).await.unwrap()), ["done"], "{seam:?} {era:?}");
         assert_eq!((rig.sent("tools/call").await.len(), probe.calls()), (3, 1));

@@ -13,7 +13,6 @@ use crate::{
 
 /// Who repeats is the outer one: its mark says so.
 #[tokio::test(start_paused = true)]
-#[ignore = "until the retry layer heeds the mark"]
 async fn two_stacks_do_not_multiply_their_attempts() {
     for seam in SEAMS {
         let probe = Probe::new(async |_, _| Err(ErrorData::internal_error("down", None))).read_only();

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    call::{CacheScope, CallResult, Digest, ErrorObject, Freshness, OUTCOME_KEY, ResultKind, canonical},
+    call::{CacheScope, CallResult, Digest, ErrorObject, Facts, Freshness, OUTCOME_KEY, ResultKind, canonical},
     classify::code,
 };
 
@@ -141,9 +141,9 @@ impl CallResult for RawAnswer {
         self.kind
     }
 
-    fn tool_error(text: String, meta: Value) -> Option<Self> {
-        let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true, "_meta": { OUTCOME_KEY: meta } });
-        Some(Self { body: Body::Result(made(&result)), kind: ResultKind::ToolError })
+    fn tool_error(text: String, facts: &Facts) -> Result<Self, String> {
+        let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true, "_meta": { OUTCOME_KEY: facts } });
+        Ok(Self { body: Body::Result(made(&result)), kind: ResultKind::ToolError })
     }
 
     fn error_text(&self) -> Option<Cow<'_, str>> {
@@ -155,7 +155,7 @@ impl CallResult for RawAnswer {
         }
     }
 
-    fn facts(&self) -> Option<Value> {
+    fn said_facts(&self) -> Option<Value> {
         let FactsView { meta, data } = self.view()?;
         meta.or(data)?.outcome
     }
@@ -187,7 +187,7 @@ impl CallResult for RawAnswer {
         }
     }
 
-    fn add_notice(&mut self, text: &str, meta: Value) {
+    fn add_notice(&mut self, text: &str, facts: &Facts) {
         // Facts alone are no reason to touch the upstream's bytes; a warning is.
         if text.is_empty() {
             return;
@@ -197,14 +197,14 @@ impl CallResult for RawAnswer {
         if matches!(self.kind, ResultKind::Error(_)) {
             let said = members.get("message").and_then(Value::as_str).unwrap_or_default();
             members.insert("message".to_owned(), json!(format!("{said}. {text}")));
-            members.entry("data").or_insert_with(|| json!({ OUTCOME_KEY: meta }));
+            members.entry("data").or_insert_with(|| facts.to_data());
             self.body = Body::Error(made(&body));
         } else {
             if let Some(content) = members.entry("content").or_insert_with(|| json!([])).as_array_mut() {
                 content.push(json!({ "type": "text", "text": text }));
             }
             if let Some(known) = members.entry("_meta").or_insert_with(|| json!({})).as_object_mut() {
-                known.insert(OUTCOME_KEY.to_owned(), meta);
+                known.insert(OUTCOME_KEY.to_owned(), facts.to_json());
             }
             self.body = Body::Result(made(&body));
         }

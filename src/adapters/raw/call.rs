@@ -127,10 +127,13 @@ impl RawCall {
             Ok(RawAnswer { body: Body::AsItCame(message), .. }) => return message,
             Ok(RawAnswer { body: Body::Result(result), .. }) => ("result", result),
             Ok(RawAnswer { body: Body::Error(error), .. }) => ("error", error),
-            Err(ErrorObject { code, message, data: None }) => ("error", made(&json!({ "code": code, "message": message }))),
-            Err(ErrorObject { code, message, data }) => {
-                ("error", made(&json!({ "code": code, "message": message, "data": data })))
-            }
+            Err(ErrorObject { code, message, data }) => (
+                "error",
+                match data.or_else(|| Some(response.facts?.to_data())) {
+                    None => made(&json!({ "code": code, "message": message })),
+                    Some(data) => made(&json!({ "code": code, "message": message, "data": data })),
+                },
+            ),
         };
         let mut message = Vec::with_capacity(128);
         message.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::{RawAnswer, RawCall};
 use crate::{
-    call::{CacheScope, CallParams, CallResult, Caller, ErrorObject, Freshness, OUTCOME_KEY, Response, ResultKind, TargetPolicy},
+    call::{
+        CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, OUTCOME_KEY, Response, ResultKind,
+        TargetPolicy,
+    },
     catalogue::Catalogue,
     classify::code,
 };
@@ -79,10 +82,10 @@ fn answers_are_told_apart() {
 fn only_a_warning_touches_the_upstreams_bytes() {
     let came = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"boom","x":1.50}}"#;
     let mut answer = RawAnswer::parse(Bytes::from_static(came.as_bytes())).unwrap();
-    answer.add_notice("", json!({}));
+    answer.add_notice("", &Facts::new("ambiguous", true));
     let call = RawCall::parse(Bytes::from_static(br#"{"id":1,"method":"ping"}"#)).unwrap();
     assert_eq!(call.answer(Response::new(answer.clone())), came.as_bytes());
-    answer.add_notice("Careful.", json!({ "class": "outcome_unknown" }));
+    answer.add_notice("Careful.", &Facts::new("outcome_unknown", false));
     let id = "123456789012345678901234567890";
     let call = RawCall::parse(format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#).into()).unwrap();
     let message = String::from_utf8(call.answer(Response::new(answer)).to_vec()).unwrap();
@@ -165,6 +168,6 @@ fn what_an_answer_says_is_read() {
     let one = answer(r#"{"id":1,"result":{"isError":true,"content":[{"type":"text","text":"a\"b"}]}}"#);
     assert_eq!(one.error_text().as_deref(), Some("a\"b"));
     let facts = r#"{"id":1,"error":{"code":503,"message":"","data":{"dev.buttress/outcome":{"class":"throttled"}}}}"#;
-    assert_eq!(answer(facts).facts(), Some(json!({ "class": "throttled" })));
-    assert_eq!(one.facts(), None);
+    assert_eq!(answer(facts).said_facts(), Some(json!({ "class": "throttled" })));
+    assert_eq!(one.said_facts(), None);
 }

@@ -12,15 +12,14 @@ use ::http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER},
 };
-use ::rmcp::{RoleServer, model::RequestId, service::RequestContext};
+use ::rmcp::{ErrorData, RoleServer, model::RequestId, service::RequestContext};
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use serde_json::json;
 use tower::{Layer, Service};
 
-use super::model::error_data;
-use crate::call::{ErrorObject, Refusal};
+use crate::call::Refusal;
 
 /// Gives a refused call its HTTP status: 429, 503 or 504, with `Retry-After` in whole seconds, rounded up.
 ///
@@ -68,8 +67,8 @@ pub(super) fn slot(context: &RequestContext<RoleServer>) -> Option<Slot> {
 }
 
 impl Slot {
-    pub(super) fn set(&self, refusal: Refusal, id: &RequestId, error: &ErrorObject) {
-        let message = json!({ "jsonrpc": "2.0", "id": id, "error": error_data(error.clone()) });
+    pub(super) fn set(&self, refusal: Refusal, id: &RequestId, error: &ErrorData) {
+        let message = json!({ "jsonrpc": "2.0", "id": id, "error": error });
         let left = Left { refusal, body: message.to_string().into() };
         // A POST brings one request, so nobody else sets it.
         let _ = self.0.set(left);

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     call::{
-        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Freshness, Method, OUTCOME_KEY, ResultKind,
+        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, ResultKind,
         canonical,
     },
     catalogue::{Catalogue, Scope},
@@ -29,10 +29,10 @@ impl CallResult for ServerResult {
         }
     }
 
-    fn tool_error(text: String, meta: Value) -> Option<Self> {
+    fn tool_error(text: String, facts: &Facts) -> Result<Self, String> {
         let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
-        note(&mut result.meta, meta);
-        Some(Self::CallToolResult(result))
+        note(&mut result.meta, facts);
+        Ok(Self::CallToolResult(result))
     }
 
     fn error_text(&self) -> Option<Cow<'_, str>> {
@@ -44,7 +44,7 @@ impl CallResult for ServerResult {
         }
     }
 
-    fn facts(&self) -> Option<Value> {
+    fn said_facts(&self) -> Option<Value> {
         let Self::CallToolResult(result) = self else { return None };
         result.meta.as_ref()?.0.get(OUTCOME_KEY).cloned()
     }
@@ -74,28 +74,28 @@ impl CallResult for ServerResult {
         serde_json::to_value(self).ok().as_ref().map(canonical::digest_of_value)
     }
 
-    fn add_notice(&mut self, text: &str, meta: Value) {
+    fn add_notice(&mut self, text: &str, facts: &Facts) {
         if let Self::CallToolResult(result) = self {
             if !text.is_empty() {
                 result.content.push(ContentBlock::text(text));
             }
-            note(&mut result.meta, meta);
+            note(&mut result.meta, facts);
         }
     }
 }
 
-fn note(meta: &mut Option<MetaObject>, facts: Value) {
-    meta.get_or_insert_default().0.insert(OUTCOME_KEY.to_owned(), facts);
+fn note(meta: &mut Option<MetaObject>, facts: &Facts) {
+    meta.get_or_insert_default().0.insert(OUTCOME_KEY.to_owned(), facts.to_json());
 }
 
 pub(super) fn error_object(error: ErrorData) -> ErrorObject {
     ErrorObject { code: error.code.0.into(), message: error.message, data: error.data }
 }
 
-pub(super) fn error_data(error: ErrorObject) -> ErrorData {
+pub(super) fn error_data(error: ErrorObject, facts: Option<Box<Facts>>) -> ErrorData {
     // Codes come from rmcp itself or are HTTP statuses: all fit.
     let code = i32::try_from(error.code).map_or(ErrorCode::INTERNAL_ERROR, ErrorCode);
-    ErrorData::new(code, error.message, error.data)
+    ErrorData::new(code, error.message, error.data.or_else(|| Some(facts?.to_data())))
 }
 
 pub(super) fn annotations(tool: &Tool) -> Annotations {

@@ -168,12 +168,14 @@ impl<H: ServerHandler> Server<H> {
             ErrorData::internal_error("the server cannot take calls", None)
         })?;
         // Only where the handler never saw the call: whatever it sent, a notification, has begun the HTTP response.
-        if let (Some(slot), Some(refusal), Err(error)) = (reject, response.refusal, &response.result)
-            && response.verdict == Some(Verdict::LocalReject)
+        let (verdict, refusal, facts) = (response.verdict, response.refusal, response.facts);
+        let result = response.result.map_err(|error| error_data(error, facts));
+        if let (Some(slot), Some(refusal), Err(error)) = (reject, refusal, &result)
+            && verdict == Some(Verdict::LocalReject)
         {
             slot.set(refusal, &id, error);
         }
-        let result = response.result.map_err(error_data)?;
+        let result = result?;
         // As public, whatever its `cacheScope`: rmcp writes `private` wherever a handler says nothing, and a name of a handler
         // in this process is one tool, with one breaker and one limit, whoever may see it.
         learn(&self.shared.catalogue, Scope::Public, &result);

@@ -25,7 +25,6 @@ use super::{
     layer::{ClientLayer, Shared},
 };
 use crate::{
-    adapters::rmcp::model::error_data,
     call::{Caller, Notify, Peer, Progress},
     error::BoxError,
     stack::Stack,
@@ -142,7 +141,7 @@ impl Client {
         let answered = self.shared.clone().answer(call, self.caller.clone(), Peer::new(Noted)).await;
         match answered.denied.map(|error| error.downcast()) {
             Some(Ok(error)) => Err(ServiceError::TransportSend(*error)),
-            _ => answered.result.map_err(|error| ServiceError::McpError(error_data(error))),
+            _ => answered.result.map_err(ServiceError::McpError),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use ::rmcp::{
-    RoleClient,
+    ErrorData, RoleClient,
     model::{ClientRequest, GetMeta, RequestMetaObject, ServerResult},
     transport::{IntoTransport, Transport},
 };
@@ -17,10 +17,9 @@ use super::{
     transport::LayeredTransport,
 };
 use crate::{
-    adapters::rmcp::model::{addressed, learn},
-    call::{CacheScope, CallResult, Caller, ErrorObject, Meta, Peer, Request, Verdict},
+    adapters::rmcp::model::{addressed, error_data, learn},
+    call::{CacheScope, CallResult, Caller, Meta, Peer, Request, Verdict},
     catalogue::{Catalogue, Scope},
-    classify::code,
     error::BoxError,
     stack::{Stack, StackService},
 };
@@ -44,7 +43,7 @@ pub(super) struct Shared {
 
 /// What became of a call.
 pub(super) struct Answered {
-    pub(super) result: Result<ServerResult, ErrorObject>,
+    pub(super) result: Result<ServerResult, ErrorData>,
     /// The transport's own error, where the server refused this caller.
     pub(super) denied: Option<BoxError>,
 }
@@ -129,7 +128,7 @@ impl Shared {
             Ok(response) => response,
             Err(error) => {
                 tracing::error!(error = &*error, "the stack is out of order");
-                let error = ErrorObject::new(code::INTERNAL_ERROR, "the client cannot make calls");
+                let error = ErrorData::internal_error("the client cannot make calls", None);
                 return Answered { result: Err(error), denied: None };
             }
         };
@@ -141,7 +140,8 @@ impl Shared {
             learn(&self.catalogue, scope, result);
         }
         let denied = if response.verdict == Some(Verdict::Denied) { call.denied() } else { None };
-        Answered { result: response.result, denied }
+        let facts = response.facts;
+        Answered { result: response.result.map_err(|error| error_data(error, facts)), denied }
     }
 }
 

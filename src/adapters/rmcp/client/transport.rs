@@ -1,6 +1,6 @@
 //! The stack around a client's transport.
 
-use std::{borrow::Cow, collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, future::Future, sync::Arc};
 
 use ::rmcp::{
     RoleClient,
@@ -10,7 +10,7 @@ use ::rmcp::{
 };
 use futures_util::{
     FutureExt, StreamExt,
-    future::{AbortHandle, Abortable, Either, abortable, ready},
+    future::{AbortHandle, Abortable, BoxFuture, Either, abortable, ready},
     stream::FuturesUnordered,
 };
 use tokio::sync::oneshot;
@@ -20,10 +20,7 @@ use super::{
     layer::{Answered, Shared},
     line::{Line, Notifier},
 };
-use crate::{
-    adapters::rmcp::model::error_data,
-    call::{Method, Peer},
-};
+use crate::call::{Method, Peer};
 
 /// How many calls a connection carries at once, and how many messages it has in hand. rmcp's own queue holds as many.
 const CAP: usize = 1024;
@@ -34,10 +31,13 @@ pub struct LayeredTransport<T: Transport<RoleClient>> {
     shared: Arc<Shared>,
     line: Arc<Line>,
     /// The calls under way. They run while this transport receives, which rmcp has it do all the time.
-    calls: FuturesUnordered<Abortable<Pin<Box<dyn Future<Output = Ended<T::Error>> + Send>>>>,
+    calls: FuturesUnordered<Abortable<BoxFuture<'static, Ended<T::Error>>>>,
     under_way: HashMap<RequestId, AbortHandle>,
-    sends: FuturesUnordered<Pin<Box<dyn Future<Output = (Option<RequestId>, Result<(), T::Error>)> + Send>>>,
+    sends: FuturesUnordered<BoxFuture<'static, Handed<T::Error>>>,
 }
+
+/// A message that the transport has taken, or could not; a request by its id.
+type Handed<E> = (Option<RequestId>, Result<(), E>);
 
 /// A call that has its answer.
 struct Ended<E> {
@@ -101,7 +101,7 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
         }
         Some(match answered.result {
             Ok(result) => JsonRpcMessage::response(result, id),
-            Err(error) => JsonRpcMessage::error(error_data(error), Some(id)),
+            Err(error) => JsonRpcMessage::error(error, Some(id)),
         })
     }
 }

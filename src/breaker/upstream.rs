@@ -1,0 +1,176 @@
+//! The breaker of an upstream, as its targets' breakers find it: the machine behind its lock, and one word beside the lock that
+//! spares most calls both.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use fastrand::Rng;
+use metrics::SharedString;
+use tokio::time::Instant;
+
+use super::{
+    cell::Cell,
+    handle::Status,
+    parent::{Name, Parent},
+    policy::Policy,
+    sample::{Contact, Sample},
+    series::Series,
+    ticket::{Admit, Force, State, Ticket, Transition},
+};
+use crate::error::{Reason, Rejected};
+
+/// The breaker of one upstream.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    name: Arc<str>,
+    /// The generation, and in the last bit whether there is something to decide or to count. Written under the lock only.
+    word: AtomicU64,
+    parent: Mutex<(Parent, Rng)>,
+    /// The breakers of its targets.
+    members: Mutex<Vec<Weak<Cell>>>,
+    series: Series,
+}
+
+/// A call that an upstream's breaker let through.
+#[derive(Debug)]
+pub(super) struct Passage {
+    ticket: Ticket,
+    probe: bool,
+}
+
+impl Passage {
+    pub(super) const fn is_probe(&self) -> bool {
+        self.probe
+    }
+}
+
+const BUSY: u64 = 1;
+
+impl Upstream {
+    pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, now: Instant) -> Self {
+        let none = SharedString::const_str("");
+        Self {
+            name: name.into(),
+            word: AtomicU64::new(0),
+            parent: Mutex::new((Parent::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
+            members: Mutex::default(),
+            series: Series::new([SharedString::from_shared(name.into()), none.clone(), none.clone(), none]),
+        }
+    }
+
+    pub(super) const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Lets a call of `name` through, or refuses it. `safe` is asked only where it matters.
+    pub(super) fn admit(&self, name: Name, safe: impl FnOnce() -> bool, now: Instant) -> Result<Passage, Rejected> {
+        let word = self.word.load(Ordering::Relaxed);
+        if word & BUSY == 0 {
+            return Ok(Passage { ticket: Ticket { generation: word >> 1, run: 0 }, probe: false });
+        }
+        let (admit, transition) = self.change(|parent, _| parent.admit(name, safe(), now));
+        self.tell(transition);
+        match admit {
+            Admit::Pass(ticket) => Ok(Passage { ticket, probe: false }),
+            Admit::Probe(ticket) => Ok(Passage { ticket, probe: true }),
+            Admit::Refuse { retry_after } => Err(Rejected::new("breaker", Reason::UpstreamOpen).retry_after(retry_after)),
+        }
+    }
+
+    pub(super) fn settle(&self, passage: &Passage, name: Name, end: (Sample, Contact), now: Instant) {
+        if end.1 != Contact::Failed && self.word.load(Ordering::Relaxed) & BUSY == 0 {
+            return;
+        }
+        let transition = self.change(|parent, rng| parent.settle(&passage.ticket, name, end, now, rng));
+        self.tell(transition);
+    }
+
+    /// Takes in that the breaker of one of its targets has changed.
+    pub(super) fn heed(&self, name: Name, transition: Transition, now: Instant) {
+        // Counted before the lock is taken: whoever holds it waits for no other.
+        let active = if transition.to == State::Open { self.active(now) } else { 0 };
+        let transition = self.change(|parent, rng| parent.heed(name, transition, active, now, rng));
+        self.tell(transition);
+    }
+
+    pub(super) fn force(&self, force: Force) {
+        let transition = self.change(|parent, _| parent.force(force));
+        self.tell(transition);
+    }
+
+    /// Goes by another policy from now on, and so do the breakers of its targets.
+    pub(super) fn set_policy(&self, policy: Policy) {
+        self.change(|parent, _| parent.set_policy(policy));
+        self.members().iter().for_each(|cell| cell.set_policy(policy));
+    }
+
+    /// Keeps an eye on the breaker of one of its targets, for as long as there is one.
+    pub(super) fn adopt(&self, cell: &Arc<Cell>) {
+        adopt(&mut self.members.lock().unwrap_or_else(PoisonError::into_inner), cell);
+    }
+
+    /// The breakers of its targets.
+    pub(super) fn members(&self) -> Vec<Arc<Cell>> {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn status(&self, now: Instant) -> Status {
+        let locked = self.lock();
+        let parent = &locked.0;
+        Status {
+            upstream: self.name.clone(),
+            method: None,
+            name: None,
+            state: parent.state(),
+            forced: parent.is_held(),
+            until_probe: parent.until_probe(now),
+            failures: parent.failures(),
+            success_rate: None,
+        }
+    }
+
+    /// How many of its targets have been asked for lately, by name.
+    fn active(&self, now: Instant) -> usize {
+        let members = self.members();
+        members.iter().filter(|cell| cell.is_active(now)).map(|cell| cell.name()).collect::<HashSet<_>>().len()
+    }
+
+    fn tell(&self, transition: Option<Transition>) {
+        let Some(transition) = transition else { return };
+        self.series.tell(transition);
+        let (upstream, from) = (&*self.name, transition.from.as_str());
+        match transition.to {
+            State::Open => tracing::warn!(upstream, from, "the circuit breaker of the whole upstream opens"),
+            State::HalfOpen => tracing::info!(upstream, "the circuit breaker of the whole upstream probes"),
+            State::Closed => tracing::info!(upstream, "the circuit breaker of the whole upstream closes"),
+        }
+    }
+
+    /// Works on the machine, and writes down what calls may know without it.
+    fn change<T>(&self, work: impl FnOnce(&mut Parent, &mut Rng) -> T) -> T {
+        let mut locked = self.lock();
+        let (parent, rng) = &mut *locked;
+        let result = work(parent, rng);
+        let busy = if parent.is_quiet() { 0 } else { BUSY };
+        self.word.store(parent.generation() << 1 | busy, Ordering::Relaxed);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Parent, Rng)> {
+        self.parent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds one to those that are known. Before the list would grow, those that are gone make room.
+pub(super) fn adopt<T>(known: &mut Vec<Weak<T>>, one: &Arc<T>) {
+    if known.len() == known.capacity() {
+        known.retain(|one| one.strong_count() > 0);
+    }
+    known.push(Arc::downgrade(one));
+}

@@ -1,0 +1,70 @@
+//! What machines may read of a call that did not simply succeed.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+
+use super::OUTCOME_KEY;
+use crate::error::{Reason, Scope};
+
+/// What became of a call, for machines: made by [`rescue`](crate::rescue), and written under [`OUTCOME_KEY`] by adapters, in
+/// camel case and without what is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Facts {
+    /// The verdict's name, or `outcome_unknown` where the call may have happened and must not be repeated.
+    pub class: &'static str,
+    /// Whether the same call may be sent again.
+    pub retryable: bool,
+    /// When, if it is known; whole milliseconds in JSON, rounded up.
+    #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none", serialize_with = "whole_milliseconds")]
+    pub retry_after: Option<Duration>,
+    /// The layer that refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<&'static str>,
+    /// Why it did.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "reason")]
+    pub reason: Option<Reason>,
+    /// Whose limit it was.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "scope")]
+    pub scope: Option<Scope>,
+    /// How many attempts were made; 1 goes without saying.
+    #[serde(skip_serializing_if = "is_one")]
+    pub attempts: u32,
+}
+
+impl Facts {
+    pub(crate) const fn new(class: &'static str, retryable: bool) -> Self {
+        Self { class, retryable, retry_after: None, layer: None, reason: None, scope: None, attempts: 1 }
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// As the `data` of a JSON-RPC error: an object that holds them under [`OUTCOME_KEY`].
+    pub fn to_data(&self) -> Value {
+        json!({ OUTCOME_KEY: self })
+    }
+}
+
+fn whole_milliseconds<S: Serializer>(delay: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    let milliseconds = delay.unwrap_or_default().as_nanos().div_ceil(1_000_000);
+    serializer.serialize_u64(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+}
+
+fn reason<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.map_or("", Reason::as_str))
+}
+
+fn scope<S: Serializer>(scope: &Option<Scope>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(scope.map_or("", Scope::as_str))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_one(attempts: &u32) -> bool {
+    *attempts == 1
+}

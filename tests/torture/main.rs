@@ -1,0 +1,12 @@
+//! The torture suite: what the layers do in the situations that bring services down, in figures, beside other crates.
+//!
+//! Each experiment has three tests: a short cut, the whole, and a planted defect that must come out as missed. How to run them,
+//! what each shows and where its bounds come from stands in the README beside this file.
+
+#![expect(clippy::expect_used, reason = "what breaks here is the suite itself")]
+
+mod peers;
+mod report;
+mod t3_metastability;
+mod t8_breaker;
+mod world;
