@@ -22,7 +22,7 @@ use buttress::{
     call::OUTCOME_KEY,
     deadline::{Limits, Settings},
     retry::{FullJitter, RetryLayer},
-    rmcp::client::{Fault, HttpFaults, ReadFault},
+    rmcp::client::{HttpErrors, Meaning, ReadError},
 };
 use rmcp::{
     service::ServiceError,
@@ -76,7 +76,7 @@ async fn serve(probe: Probe, fail: impl Fn(u32) -> Option<Response> + Send + Syn
 
 async fn dial(seam: Seam, era: Era, addr: SocketAddr, stack: &Stack) -> Rig {
     let transport = StreamableHttpClientTransport::from_uri(format!("http://{addr}/mcp"));
-    let layer = safe(stack).faults(HttpFaults::of(&transport).not_sent_if(reqwest::Error::is_connect));
+    let layer = safe(stack).errors(HttpErrors::of(&transport).not_sent_if(reqwest::Error::is_connect));
     connect(seam, era, Caller(era.version()), transport, &layer).await
 }
 
@@ -194,6 +194,6 @@ async fn a_call_that_hangs_is_taken_back() {
 /// A transport of the user's own, with errors of its own.
 #[test]
 fn a_plain_function_reads_faults() {
-    let faults = |error: &(dyn std::error::Error + 'static)| error.is::<std::fmt::Error>().then_some(Fault::NotSent);
-    assert_eq!(faults.read(&std::fmt::Error), Some(Fault::NotSent));
+    let errors = |error: &(dyn std::error::Error + 'static)| error.is::<std::fmt::Error>().then_some(Meaning::NotSent);
+    assert_eq!(errors.read(&std::fmt::Error), Some(Meaning::NotSent));
 }

@@ -16,9 +16,9 @@ use ::rmcp::{
 use tower::Service;
 
 use super::{
-    fault::{Fault, ReadFault, leaf, read},
     line::Line,
     peer,
+    transport_error::{Meaning, ReadError, leaf, read},
 };
 use crate::{
     call::{CallParams, Digest, Head, Meta, Request, Response, Verdict},
@@ -50,7 +50,7 @@ pub(super) enum Link {
 /// How requests go out, whatever the connection.
 #[derive(Clone)]
 pub(super) struct Ways {
-    pub(super) faults: Arc<dyn ReadFault>,
+    pub(super) errors: Arc<dyn ReadError>,
     pub(super) lease: Duration,
 }
 
@@ -91,15 +91,15 @@ impl Call {
     where
         E: Into<BoxError>,
     {
-        let fault = read(&*self.0.ways.faults, own(&error));
+        let meaning = read(&*self.0.ways.errors, own(&error));
         let error = error.into();
-        if let Some(Fault::Status(status)) = fault
+        if let Some(Meaning::Status(status)) = meaning
             && Verdict::of_status(status) == Verdict::Denied
         {
             self.deny(error);
             return status.into();
         }
-        leaf(fault, error)
+        leaf(meaning, error)
     }
 }
 

@@ -13,8 +13,8 @@ use tower::Layer;
 use super::{
     Client,
     call::{Call, Link, Outlet, Ways},
-    fault::{Plain, ReadFault},
     transport::LayeredTransport,
+    transport_error::{Plain, ReadError},
 };
 use crate::{
     adapters::rmcp::model::{addressed, error_data, learn},
@@ -57,7 +57,7 @@ impl ClientLayer {
     /// The same with a catalogue that the operator has prepared: with a word on some tools, or with
     /// [trust](Catalogue::trust_annotations) in what they say.
     pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
-        let ways = Arc::new(Ways { faults: Arc::new(Plain), lease: LEASE });
+        let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE });
         Self { shared: Arc::new(Shared { catalogue, caller: Caller::default(), ways, service: stack.service(Outlet) }) }
     }
 
@@ -70,8 +70,8 @@ impl ClientLayer {
 
     /// Reads the transport's own errors. Default: only what any transport may have is known.
     #[must_use]
-    pub fn faults(mut self, faults: impl ReadFault + 'static) -> Self {
-        Arc::make_mut(&mut Arc::make_mut(&mut self.shared).ways).faults = Arc::new(faults);
+    pub fn errors(mut self, errors: impl ReadError + 'static) -> Self {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.shared).ways).errors = Arc::new(errors);
         self
     }
 

@@ -210,7 +210,7 @@ mod tests {
     use crate::{
         adapters::rmcp::client::{
             call::{Link, Ways},
-            fault::Plain,
+            transport_error::Plain,
         },
         testing::tool,
     };
@@ -219,7 +219,7 @@ mod tests {
 
     fn attempt(line: &Arc<Line>) -> Pin<Box<dyn Future<Output = Result<Response<ServerResult>, BoxError>>>> {
         let request = ClientRequest::ListToolsRequest(ListToolsRequest::default());
-        let ways = Arc::new(Ways { faults: Arc::new(Plain), lease: Duration::ZERO });
+        let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: Duration::ZERO });
         let call = Call::new(request, Link::Line(line.clone(), CALL), ways);
         Box::pin(line.clone().send(CALL, Request::new(tool("t"), call)))
     }

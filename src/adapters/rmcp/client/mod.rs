@@ -48,7 +48,7 @@
 //! * **Progress** keeps a call alive and commits it; the handler that was given to rmcp hears of it as ever. Over the peer only
 //!   where the transport is [`watched`].
 //! * **Errors**: an answer of the server's is an answer. A transport's own error says whether the request was sent, or with which
-//!   HTTP status it was refused, as far as [`ReadFault`] can tell: give the layer [`HttpFaults`] where the transport is rmcp's
+//!   HTTP status it was refused, as far as [`ReadError`] can tell: give the layer [`HttpErrors`] where the transport is rmcp's
 //!   Streamable HTTP client. What was sent and has no answer is in doubt, and only what is safe is repeated.
 //! * **A lost session** (404, revisions up to 2025-11-25): rmcp begins another one and sends the request again, once. If that
 //!   fails, the call ends as [`SessionLost`](crate::call::Verdict::SessionLost). The other requests under way when a session is
@@ -66,18 +66,18 @@
 //! that no layer sees, while their clocks run. Give it as many as the concurrency limits admit.
 
 mod call;
-mod fault;
 mod handle;
 mod layer;
 mod line;
 mod peer;
 mod retry_after;
 mod transport;
+mod transport_error;
 mod watched;
 mod wire;
 
-pub use fault::{Fault, HttpFaults, ReadFault};
 pub use handle::Client;
 pub use layer::ClientLayer;
 pub use transport::LayeredTransport;
+pub use transport_error::{HttpErrors, Meaning, ReadError};
 pub use watched::{Watched, watched};

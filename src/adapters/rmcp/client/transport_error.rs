@@ -18,27 +18,27 @@ use crate::error::{BoxError, HttpStatus, Transport, find};
 /// What a transport's error says of the request that it did not get an answer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum Meaning {
     /// The request never left: nothing has happened.
     NotSent,
     /// The server answered with this HTTP status, and with no MCP message.
     Status(HttpStatus),
 }
 
-/// Reads a transport's errors. A plain function will do; [`HttpFaults`] reads those of rmcp's Streamable HTTP client.
+/// Reads a transport's errors. A plain function will do; [`HttpErrors`] reads those of rmcp's Streamable HTTP client.
 ///
 /// `None` says that nothing is known; then a few errors that any transport may have are known all the same (connection
 /// refused, a pipe that nobody reads from any more), and for all others the request may have arrived.
-pub trait ReadFault: Send + Sync {
+pub trait ReadError: Send + Sync {
     /// What this error says.
-    fn read(&self, error: &(dyn Error + 'static)) -> Option<Fault>;
+    fn read(&self, error: &(dyn Error + 'static)) -> Option<Meaning>;
 }
 
-impl<F> ReadFault for F
+impl<F> ReadError for F
 where
-    F: Fn(&(dyn Error + 'static)) -> Option<Fault> + Send + Sync,
+    F: Fn(&(dyn Error + 'static)) -> Option<Meaning> + Send + Sync,
 {
-    fn read(&self, error: &(dyn Error + 'static)) -> Option<Fault> {
+    fn read(&self, error: &(dyn Error + 'static)) -> Option<Meaning> {
         self(error)
     }
 }
@@ -46,8 +46,8 @@ where
 /// The default: says nothing beyond what is known of any transport.
 pub(super) struct Plain;
 
-impl ReadFault for Plain {
-    fn read(&self, _error: &(dyn Error + 'static)) -> Option<Fault> {
+impl ReadError for Plain {
+    fn read(&self, _error: &(dyn Error + 'static)) -> Option<Meaning> {
         None
     }
 }
@@ -60,12 +60,12 @@ impl ReadFault for Plain {
 ///
 /// rmcp keeps the status of a 5xx only where its body is no JSON-RPC error; else that error is the answer, and its code is
 /// judged.
-pub struct HttpFaults<C: StreamableHttpClient> {
+pub struct HttpErrors<C: StreamableHttpClient> {
     not_sent: fn(&C::Error) -> bool,
     _client: PhantomData<fn() -> C>,
 }
 
-impl<C: StreamableHttpClient> HttpFaults<C> {
+impl<C: StreamableHttpClient> HttpErrors<C> {
     /// Reads the errors of this transport.
     pub fn of(_transport: &StreamableHttpClientTransport<C>) -> Self {
         Self { not_sent: |_| false, _client: PhantomData }
@@ -80,21 +80,21 @@ impl<C: StreamableHttpClient> HttpFaults<C> {
     }
 }
 
-impl<C: StreamableHttpClient> fmt::Debug for HttpFaults<C> {
+impl<C: StreamableHttpClient> fmt::Debug for HttpErrors<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpFaults").finish_non_exhaustive()
+        f.debug_struct("HttpErrors").finish_non_exhaustive()
     }
 }
 
-impl<C: StreamableHttpClient> ReadFault for HttpFaults<C> {
-    fn read(&self, error: &(dyn Error + 'static)) -> Option<Fault> {
+impl<C: StreamableHttpClient> ReadError for HttpErrors<C> {
+    fn read(&self, error: &(dyn Error + 'static)) -> Option<Meaning> {
         // The concrete type: its variant for a status is transparent, so no walk along the sources finds the status.
         match error.downcast_ref::<StreamableHttpError<C::Error>>()? {
             StreamableHttpError::HttpStatus(error) => Some(status(error)),
-            StreamableHttpError::Client(error) if (self.not_sent)(error) => Some(Fault::NotSent),
+            StreamableHttpError::Client(error) if (self.not_sent)(error) => Some(Meaning::NotSent),
             // The POST itself was answered 404, whatever became of the attempt to begin another session.
             StreamableHttpError::SessionExpired | StreamableHttpError::ReinitializationFailed(_) => {
-                Some(Fault::Status(HttpStatus { code: 404, retry_after: None, in_session: true }))
+                Some(Meaning::Status(HttpStatus { code: 404, retry_after: None, in_session: true }))
             }
             StreamableHttpError::UnexpectedServerResponse(said) => Some(bare_status(stated(said)?)),
             _ => None,
@@ -108,19 +108,19 @@ fn stated(said: &str) -> Option<u16> {
     code.parse().ok().filter(|_| rest.starts_with([' ', ':']))
 }
 
-const fn bare_status(code: u16) -> Fault {
-    Fault::Status(HttpStatus { code, retry_after: None, in_session: false })
+const fn bare_status(code: u16) -> Meaning {
+    Meaning::Status(HttpStatus { code, retry_after: None, in_session: false })
 }
 
 #[expect(clippy::disallowed_methods, reason = "how far off a date is, only the wall clock knows")]
-fn status(error: &HttpStatusError) -> Fault {
+fn status(error: &HttpStatusError) -> Meaning {
     let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let retry_after = error.retry_after.as_deref().and_then(|value| retry_after::parse(value, now()));
-    Fault::Status(HttpStatus { code: error.status, retry_after, in_session: false })
+    Meaning::Status(HttpStatus { code: error.status, retry_after, in_session: false })
 }
 
 /// What is known of any transport's errors.
-fn common(error: &(dyn Error + 'static)) -> Option<Fault> {
+fn common(error: &(dyn Error + 'static)) -> Option<Meaning> {
     if find::<AuthRequiredError>(error).is_some() {
         return Some(bare_status(401));
     }
@@ -128,24 +128,24 @@ fn common(error: &(dyn Error + 'static)) -> Option<Fault> {
         return Some(bare_status(403));
     }
     match find::<io::Error>(error)?.kind() {
-        io::ErrorKind::ConnectionRefused => Some(Fault::NotSent),
+        io::ErrorKind::ConnectionRefused => Some(Meaning::NotSent),
         // Of the write itself, and not of something further down: the end of the message, without which it is none, was not
         // taken.
-        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected if error.is::<io::Error>() => Some(Fault::NotSent),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected if error.is::<io::Error>() => Some(Meaning::NotSent),
         _ => None,
     }
 }
 
-/// What `error` says, by `faults` or by what is known of any transport.
-pub(super) fn read(faults: &dyn ReadFault, error: &(dyn Error + 'static)) -> Option<Fault> {
-    faults.read(error).or_else(|| common(error))
+/// What `error` says, by `errors` or by what is known of any transport.
+pub(super) fn read(errors: &dyn ReadError, error: &(dyn Error + 'static)) -> Option<Meaning> {
+    errors.read(error).or_else(|| common(error))
 }
 
 /// The leaf error for what a transport's `error` says.
-pub(super) fn leaf(fault: Option<Fault>, error: BoxError) -> BoxError {
-    match fault {
-        Some(Fault::Status(status)) => status.into(),
-        Some(Fault::NotSent) => Transport::not_sent(error).into(),
+pub(super) fn leaf(meaning: Option<Meaning>, error: BoxError) -> BoxError {
+    match meaning {
+        Some(Meaning::Status(status)) => status.into(),
+        Some(Meaning::NotSent) => Transport::not_sent(error).into(),
         None => Transport::unknown(error).into(),
     }
 }
