@@ -48,6 +48,8 @@ ROWS = [
              [(rate("buttress_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
             ("Would-be refusals", "Calls a second that a layer in observe-only mode would have refused.", "reqps",
              [(rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
+            ("Agents in circles", "Calls a second that were blocked because their agents kept making them in vain.", "ops",
+             [(rate("buttress_loops_total", by=f"{TOOL}, kind"), "{{gen_ai_tool_name}} {{kind}}")]),
             ("Retries", "Repeated attempts a second, by how they ended.", "reqps",
              [(rate("buttress_retries_total", by="outcome"), "{{outcome}}")]),
             ("Retries not made", "Failed attempts a second that were not repeated, by the reason.", "reqps",
@@ -78,6 +80,8 @@ ROWS = [
              [(rate("buttress_timeouts_total", by="kind"), "{{kind}}")]),
             ("Panics", "Handlers a second that panicked.", "reqps",
              [(rate("buttress_panics_total", by=TOOL), "{{gen_ai_tool_name}}")]),
+            ("Injected faults", "Attempts a second that were broken or slowed down on purpose. Anything here is a game day, or a mistake.", "reqps",
+             [(rate("buttress_faults_injected_total", by=f"{TOOL}, fault"), "{{gen_ai_tool_name}} {{fault}}")]),
         ],
     ),
 ]

@@ -81,6 +81,10 @@ metrics! {
         "Attempts that were given up, by the clock that ran out.";
     PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Handlers that panicked.";
+    LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
+        "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
+    FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
+        "Attempts that were broken or slowed down on purpose, by how.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
 }

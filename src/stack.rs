@@ -14,10 +14,12 @@ use tower::{Layer, Service, util::Oneshot};
 use crate::{
     attempt::AttemptLayer,
     breaker::BreakerLayer,
-    call::{CallResult, Request, Response},
+    call::{CallParams, CallResult, Request, Response},
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
     error::BoxError,
+    fault::FaultLayer,
+    loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::{RateLimit, RateLimitLayer},
@@ -56,6 +58,7 @@ pub struct Stack {
     rescue: RescueLayer,
     record: RecordLayer,
     deadline: DeadlineLayer,
+    loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
     retry: RetryLayer,
     breaker: BreakerLayer,
@@ -64,6 +67,7 @@ pub struct Stack {
     attempt: AttemptLayer,
     timeout: TimeoutLayer,
     panic: PanicLayer,
+    fault: Option<FaultLayer>,
 }
 
 /// How long an attempt may take after which another may follow.
@@ -75,6 +79,7 @@ impl Default for Stack {
             rescue: RescueLayer::default(),
             record: RecordLayer::new(),
             deadline: DeadlineLayer::default(),
+            loop_guard: None,
             quota: QuotaLayer::new(),
             retry: RetryLayer::default(),
             breaker: BreakerLayer::default(),
@@ -83,6 +88,7 @@ impl Default for Stack {
             attempt: AttemptLayer::new(),
             timeout: TimeoutLayer::repeatable(ATTEMPT_LIMIT),
             panic: PanicLayer::new(),
+            fault: None,
         }
     }
 }
@@ -104,6 +110,13 @@ impl Stack {
     #[must_use]
     pub fn deadline(mut self, limits: Limits) -> Self {
         self.deadline = DeadlineLayer::new(limits);
+        self
+    }
+
+    /// When an agent goes in circles. Default: nobody looks.
+    #[must_use]
+    pub fn loop_guard(mut self, loop_guard: LoopGuardLayer) -> Self {
+        self.loop_guard = Some(loop_guard);
         self
     }
 
@@ -155,13 +168,21 @@ impl Stack {
         self
     }
 
+    /// What is broken on purpose, for game days and tests, once the layer's [handle](FaultLayer::handle) says so. Default:
+    /// nothing.
+    #[must_use]
+    pub fn fault(mut self, fault: FaultLayer) -> Self {
+        self.fault = Some(fault);
+        self
+    }
+
     /// Puts the layers in front of `handler`, and erases the type once.
     pub fn service<S, P, R>(&self, handler: S) -> StackService<P, R>
     where
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
-        P: Clone + Send + 'static,
+        P: CallParams + Send + 'static,
         R: CallResult + Send + 'static,
     {
         StackService::new(self.in_order(handler))
@@ -176,11 +197,13 @@ impl Stack {
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
-        P: Clone + Send + 'static,
+        P: CallParams + Send + 'static,
         R: CallResult + Send + 'static,
     {
-        // Innermost: from here on a panic is an error, and every guard above runs in peace.
-        let service = self.panic.layer(handler);
+        // Stands in for the handler: all that is injected here must look to the layers as if the handler had done it.
+        let service = FaultLayer::optional(self.fault.as_ref(), handler);
+        // From here on a panic is an error, and every guard above runs in peace.
+        let service = self.panic.layer(service);
         // The only timer of an attempt. Outside the guard, so that a handler that panics needs no timer.
         let service = self.timeout.layer(service);
         // Outside both, so that a timeout and a panic get a verdict too; inside all that reads verdicts.
@@ -195,6 +218,8 @@ impl Stack {
         let service = self.retry.layer(service);
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(service);
+        // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.
+        let service = LoopGuardLayer::optional(self.loop_guard.as_ref(), service);
         // Stamps the end of the call before anything can wait.
         let service = self.deadline.layer(service);
         // Sees every refusal below, and every caller that leaves.

@@ -104,7 +104,7 @@ where
     S: Service<Q>,
 {
     let mut cx = Context::from_waker(Waker::noop());
-    while let Poll::Pending = service.poll_ready(&mut cx)? {}
+    while service.poll_ready(&mut cx)?.is_pending() {}
     finish(service.call(request))
 }
 

@@ -4,7 +4,7 @@ use std::{
     num::NonZeroU32,
     sync::{Arc, Barrier},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use buttress::{
@@ -23,6 +23,7 @@ use buttress::{
 };
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::handlers::{Act, Handler, LONG, PLENTY, call, stack, target};

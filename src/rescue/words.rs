@@ -183,7 +183,7 @@ impl Scene {
             Reason::Loop => tell(
                 TOO_MANY_REQUESTS,
                 format_args!(
-                    "Repeated: this same call to {target} has failed in the same way again and again. \
+                    "Repeated: this same call to {target} has ended in the same way again and again. \
                      Change the arguments or try something else."
                 ),
             ),

@@ -23,6 +23,8 @@ use buttress::{
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
     error::Reason,
+    fault::{Fault, FaultLayer, Plan, Trouble},
+    loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
@@ -132,6 +134,7 @@ contract! {
     rescue: RescueLayer::default(), allocations: 0;
     record: RecordLayer::new(), allocations: 0;
     deadline: DeadlineLayer::default(), allocations: 0, refuses: [Time: Deadline];
+    loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
         refuses: [Call: Quota] in QuotaLayer::new().overall(one());
     retry: RetryLayer::new(THREE).backoff(FullJitter::default().seeded(1)), allocations: 0, counts: Act::Fail,
@@ -144,6 +147,15 @@ contract! {
     attempt: AttemptLayer::new(), allocations: 0;
     timeout: TimeoutLayer::new(PATIENCE), allocations: 0, counts: Act::Hang;
     panic: PanicLayer::new(), allocations: 0, counts: Act::Panic;
+    fault: harmless(), allocations: 0;
+}
+
+/// Switched on, and breaks nothing.
+#[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and these settings are constants")]
+fn harmless() -> FaultLayer {
+    let layer = FaultLayer::seeded(1);
+    layer.handle().inject(Plan::all(Trouble::new([(Fault::NotSent, 0.0)]).unwrap()));
+    layer
 }
 
 /// More than any check uses.

@@ -7,6 +7,7 @@
 
 mod peers;
 mod report;
+mod t10_loops;
 mod t3_metastability;
 mod t8_breaker;
 mod world;

@@ -16,7 +16,7 @@ use std::{
 use buttress::{
     BoxError, Stack,
     breaker::BreakerLayer,
-    call::{Request, Response, Target},
+    call::{CallParams, Request, Response, Target},
     concurrency::ConcurrencyLayer,
     deadline::Limits,
     retry::{Budget, FullJitter, RetryLayer},
@@ -49,6 +49,8 @@ struct Ask {
     size: Duration,
     attempts: Arc<AtomicU32>,
 }
+
+impl CallParams for Ask {}
 
 /// A stack around the backend, whatever its layers.
 type Service = BoxCloneSyncService<Request<Ask>, Response<()>, BoxError>;

@@ -1,0 +1,46 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower::Service;
+
+use super::{FaultFuture, layer::Shared, plan::Fate};
+use crate::{
+    call::{Request, Response},
+    error::BoxError,
+};
+
+/// Breaks calls to the inner service on purpose. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct FaultService<S> {
+    inner: S,
+    /// `None`: nothing is ever broken here.
+    shared: Option<Arc<Shared>>,
+}
+
+impl<S> FaultService<S> {
+    pub(super) const fn new(inner: S, shared: Option<Arc<Shared>>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, P, R> Service<Request<P>> for FaultService<S>
+where
+    S: Service<Request<P>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = FaultFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<P>) -> Self::Future {
+        let fate = self.shared.as_ref().map_or_else(Fate::default, |shared| shared.draw(&request.head.target));
+        let reaches = fate.fault.is_none_or(|fault| fault.reaches_the_handler());
+        FaultFuture::new(reaches.then(|| self.inner.call(request)), fate)
+    }
+}

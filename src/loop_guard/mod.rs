@@ -1,0 +1,75 @@
+//! The loop guard: slows down, and then stops, an agent that makes the same call over and over although it keeps failing in the
+//! same way.
+//!
+//! A model that does not understand an error repeats the call that caused it. To the backend this is load; to a circuit breaker
+//! it is a failing tool, so that one agent in a loop shuts out all others. The guard counts, per agent and per call (target,
+//! arguments, and what continues an earlier call), how often in a row the outcome was the same:
+//!
+//! * **Failures** (`isError`, an error that blames the request or leaves the outcome in doubt): two are free, the next calls have
+//!   to come 1, 2 and 4 s after the failure before, and after the fifth the call is blocked for five minutes. Then one call is let
+//!   through as a trial; while it is under way, and if it fails in the same way, the others stay out. Other arguments are
+//!   another call; another outcome begins a new count.
+//! * **Successes** pass, however often they are the same: asking again whether something is done is what polling is, and a
+//!   status seldom changes as often as it is asked for. If you know that your agents do not share one name, you can have them
+//!   spaced too: [`Settings::identical_successes`].
+//! * **What the backend never executed** (refused by this stack, throttled, not sent) says nothing about the call, and neither
+//!   counts nor ends a count: retry, breaker and quotas deal with it. The same goes for a caller that leaves.
+//! * **Ping-pong**: an agent that goes to and fro between two calls, both failing as they did before, is counted as if it were one.
+//! * **Budget**: if you set one, so many calls of any kind per agent and time.
+//!
+//! An agent is told apart by its tenant and the name that the [`Caller`](crate::call::Caller) gives it; where there is none, by its
+//! principal, else by its access token; else a tenant is one agent. Over HTTP without sessions the default name is the
+//! client's, which many users may share: let [`Identify`](crate::call::Identify) give better ones. Only agents whose last calls
+//! failed take memory, and both the agents and the calls of each are bounded; beyond the bound the oldest are forgotten.
+//!
+//! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
+//!   [`Reason::Loop`](crate::error::Reason::Loop), or [`Reason::Quota`](crate::error::Reason::Quota) where it is the agent's budget,
+//!   and the time until asking again is worth it.
+//! * **Order**: just inside the deadline, outside all else that decides: it must see what the agent sees, and what it refuses must
+//!   take nothing from a quota.
+//! * **Clones** share the counts, and so do two services from one layer.
+//! * **Drop**: counts nowhere; if it was the trial, the next call becomes the trial.
+//! * **Observe-only**: [`LoopGuardLayer::mode`].
+//! * **Metrics**: [`LOOPS`](crate::metrics::LOOPS), [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS).
+//!
+//! ```
+//! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue, error::{Reason, Rejected, Transport}};
+//! use buttress::loop_guard::LoopGuardLayer;
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let mut service = ServiceBuilder::new().layer(LoopGuardLayer::default()).service(service_fn(
+//!     async |_: Request<&'static str>| Err::<Response<()>, BoxError>(Transport::unknown("reset").into()),
+//! ));
+//! let target = Catalogue::new("words").resolve(&Method::ToolsCall, Some("say"), None);
+//! for _ in 0..2 {
+//!     let error = service.ready().await?.call(Request::new(target.clone(), "hello")).await.unwrap_err();
+//!     assert!(error.is::<Transport>());
+//! }
+//! let error = service.ready().await?.call(Request::new(target.clone(), "hello")).await.unwrap_err();
+//! assert_eq!(error.downcast_ref::<Rejected>().map(Rejected::reason), Some(Reason::Loop));
+//! let error = service.ready().await?.call(Request::new(target, "something else")).await.unwrap_err();
+//! assert!(error.is::<Transport>());
+//! # Ok(())
+//! # }
+//! ```
+
+mod agent;
+mod agents;
+mod future;
+mod handle;
+mod layer;
+mod outcome;
+mod ping_pong;
+mod policy;
+mod service;
+
+pub use future::LoopGuardFuture;
+pub use handle::{AgentState, LoopGuardHandle};
+pub use layer::LoopGuardLayer;
+pub use policy::{Policy, PolicyError, Settings};
+pub use service::LoopGuard;
+
+#[cfg(test)]
+mod tests;
