@@ -1,9 +1,10 @@
 //! Calls that are given up: the server hears of it at once, under the id that it knows, and nothing stays behind.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use buttress::{
     Stack,
+    concurrency::ConcurrencyLayer,
     metrics::{CONCURRENCY_IN_FLIGHT, IN_FLIGHT},
     retry::{Backoff, Cause, MakeBackoff, RetryLayer},
     rmcp::client::ClientLayer,
@@ -12,15 +13,16 @@ use rmcp::{
     model::{CallToolRequest, CallToolRequestParams, ClientRequest},
     service::PeerRequestOptions,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::mpsc,
     time::{Instant, sleep},
 };
 
 use crate::{
     probe::{Probe, TOOL, good, texts},
-    rig::{ERAS, SEAMS, hasty, over_duplex, safe},
+    rig::{ERAS, SEAMS, connect, hasty, over_duplex, safe},
     road::Era,
     series::Series,
     tape::soon,
@@ -147,6 +149,55 @@ async fn nothing_is_taken_back_that_is_not_under_way() {
     }
 }
 
+/// A server that ignores a cancellation works on, so its slot is not free before it answers or the lease ends.
+#[tokio::test(start_paused = true)]
+#[ignore = "until the concurrency layer lends its slots"]
+async fn a_zombie_keeps_its_slot_until_it_answers_or_its_lease_ends() {
+    for (seam, works) in SEAMS.into_iter().flat_map(|seam| [5, 600].map(|seconds| (seam, seconds))) {
+        // rmcp's own server drops the answer to a call that was taken back. This one does not know what that is.
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(stubborn(far, Duration::from_secs(works)));
+        let stack = hasty().concurrency(ConcurrencyLayer::new(NonZeroU32::MIN).queue(0));
+        let rig =
+            connect(seam, Era::Legacy, crate::caller::Caller(Era::Legacy.version()), near, &ClientLayer::new("up", &stack)).await;
+        let began = Instant::now();
+        assert!(texts(&rig.call().await.unwrap())[0].starts_with("Outcome unknown: "));
+        let mut refused = 0;
+        while texts(&rig.call().await.unwrap())[0].starts_with("Busy: ") {
+            refused += 1;
+            sleep(Duration::from_millis(100)).await;
+        }
+        // Whoever gets the slot then has the same fate, a second later.
+        let free = began.elapsed().as_secs() - 1;
+        assert_eq!(free, works.min(31), "{seam:?}, refused {refused} times");
+    }
+}
+
+/// A server that answers every request, and no call before its time.
+async fn stubborn(pipe: tokio::io::DuplexStream, works: Duration) {
+    let (read, write) = tokio::io::split(pipe);
+    let write = Arc::new(tokio::sync::Mutex::new(write));
+    let mut lines = BufReader::new(read).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let message: Value = serde_json::from_str(&line).unwrap();
+        let Some(id) = message.get("id").cloned() else { continue };
+        let is_call = message["method"] == "tools/call";
+        let result = if is_call {
+            json!({ "content": [] })
+        } else {
+            json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": { "name": "stubborn", "version": "1" } })
+        };
+        let write = write.clone();
+        tokio::spawn(async move {
+            if is_call {
+                sleep(works).await;
+            }
+            let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+            let _ = write.lock().await.write_all(format!("{answer}\n").as_bytes()).await;
+        });
+    }
+}
+
 /// A hundred calls at once, all dropped, then a hundred that are answered: no task and no gauge stays behind.
 #[tokio::test]
 async fn a_crowd_leaves_nothing_behind() {
@@ -159,7 +210,7 @@ async fn a_crowd_leaves_nothing_behind() {
             }
             good()
         });
-        let stack = Stack::new().concurrency(buttress::concurrency::ConcurrencyLayer::new(100.try_into().unwrap()));
+        let stack = Stack::new().concurrency(ConcurrencyLayer::new(100.try_into().unwrap()));
         let (rig, _serving) = over_duplex(seam, Era::Legacy, probe.clone(), &safe(&stack)).await;
         rig.connection.peer().peer_info().unwrap();
         let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
@@ -184,5 +235,33 @@ async fn a_crowd_leaves_nothing_behind() {
         for gauge in [IN_FLIGHT, CONCURRENCY_IN_FLIGHT] {
             assert!(series.sum(gauge, &[]) == 0.0, "{} {seam:?}", gauge.name);
         }
+    }
+}
+
+/// The same on several threads, where messages cross: every call ends, and the server hears of each that was dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn calls_that_are_dropped_at_any_time_leave_a_connection_that_works() {
+    for (seam, era) in SEAMS.into_iter().flat_map(|seam| ERAS.map(|era| (seam, era))) {
+        let probe = Probe::new(async |_, _| {
+            tokio::task::yield_now().await;
+            good()
+        });
+        let stack = Stack::new().concurrency(ConcurrencyLayer::off());
+        let (rig, _serving) = over_duplex(seam, era, probe, &safe(&stack)).await;
+        let rig = Arc::new(rig);
+        let crowd = (0..400).map(|n| {
+            let rig = rig.clone();
+            tokio::spawn(async move {
+                let patience = Duration::from_micros(n * 10);
+                // Whether it was in time is the machine's affair; that it ended is ours.
+                if let Ok(answer) = tokio::time::timeout(patience, rig.call()).await {
+                    assert_eq!(texts(&answer.unwrap()), ["done"]);
+                }
+            })
+        });
+        for one in crowd.collect::<Vec<_>>() {
+            soon(one).await.unwrap();
+        }
+        assert_eq!(texts(&soon(rig.call()).await.unwrap()), ["done"], "{seam:?} {era:?}");
     }
 }

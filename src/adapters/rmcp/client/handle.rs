@@ -131,7 +131,7 @@ impl Client {
         &self.peer
     }
 
-    /// Makes any call.
+    /// Makes any call. A subscription is none, as it has no end: open it by rmcp's own peer.
     ///
     /// # Errors
     ///

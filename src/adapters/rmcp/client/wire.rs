@@ -181,12 +181,14 @@ impl Wire {
             _ => return,
         };
         let mut attempts = self.lock();
-        let peers = match within {
-            Some(InboundStreamOrigin::OutboundRequest(id)) => vec![attempts.awaited(id).and_then(|attempt| attempt.peer.clone())],
-            Some(InboundStreamOrigin::Unassociated) | None => attempts.by_id.values().map(Entry::peer).collect(),
+        let peers: Vec<_> = match within {
+            Some(InboundStreamOrigin::OutboundRequest(id)) => {
+                attempts.awaited(id).and_then(|attempt| attempt.peer.clone()).into_iter().collect()
+            }
+            Some(InboundStreamOrigin::Unassociated) | None => attempts.by_id.values().filter_map(Entry::peer).collect(),
         };
-        if attempts.questions.len() < QUESTIONS && !attempts.closed {
-            attempts.questions.insert(id.clone(), peers.iter().flatten().map(Peer::ask).collect());
+        if !peers.is_empty() && attempts.questions.len() < QUESTIONS {
+            attempts.questions.insert(id.clone(), peers.iter().map(Peer::ask).collect());
         }
     }
 
@@ -428,6 +430,9 @@ mod tests {
         assert!(!asking(&one));
         // A server may ask without end; clocks are not stopped without end.
         let wire = Wire::default();
+        wire.heard(&question(0, None));
+        assert!(wire.lock().questions.is_empty(), "nobody waits");
+        wire.enter(id(1), Attempt { peer: Some(one), ..Attempt::default() });
         (0..1000).for_each(|n| wire.heard(&question(n, None)));
         assert_eq!(wire.lock().questions.len(), QUESTIONS);
     }
