@@ -50,6 +50,8 @@ ROWS = [
              [(rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
             ("Agents in circles", "Calls a second that were blocked because their agents kept making them in vain.", "ops",
              [(rate("buttress_loops_total", by=f"{TOOL}, kind"), "{{gen_ai_tool_name}} {{kind}}")]),
+            ("Quota line", "Calls that wait for their turn under a quota.", "short",
+             [(gauge("buttress_quota_waiting", TOOL), "{{gen_ai_tool_name}}")]),
             ("Retries", "Repeated attempts a second, by how they ended.", "reqps",
              [(rate("buttress_retries_total", by="outcome"), "{{outcome}}")]),
             ("Retries not made", "Failed attempts a second that were not repeated, by the reason.", "reqps",

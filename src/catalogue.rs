@@ -133,6 +133,11 @@ impl Catalogue {
         self
     }
 
+    /// The tools that the operator has declared, with the word on each; in no particular order.
+    pub fn declared_tools(&self) -> impl Iterator<Item = (&str, &TargetPolicy)> {
+        self.policies.iter().map(|(name, policy)| (name.as_str(), policy))
+    }
+
     /// The operator's name for the server.
     pub fn upstream(&self) -> &Arc<str> {
         self.upstream.name()

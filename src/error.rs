@@ -78,13 +78,30 @@ impl Reason {
     }
 }
 
-/// Who shares a limit.
+/// Who shares a limit: what the caller is told of it. A closed set: the names also stand in `_meta` and in HTTP headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Scope {
+    /// One agent of a tenant, for one target.
+    AgentAndTarget,
+    /// One agent of a tenant, for all targets together.
+    Agent,
+    /// One client program of a tenant, for one target.
+    ClientAndTarget,
+    /// One client program of a tenant, for all targets together.
+    Client,
+    /// One principal of a tenant, for one target.
+    PrincipalAndTarget,
+    /// One principal of a tenant, for all targets together.
+    Principal,
     /// One tenant, for one target.
     TenantAndTarget,
     /// One tenant, for all targets together.
     Tenant,
+    /// Whoever has the same key of the operator's own making, for one target.
+    OwnAndTarget,
+    /// Whoever has the same key of the operator's own making, for all targets together.
+    Own,
     /// All tenants together, for one target.
     Target,
     /// All tenants together, for all targets together.
@@ -95,6 +112,14 @@ impl Scope {
     /// A stable lower-case name, for `_meta`.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AgentAndTarget => "agent_and_target",
+            Self::Agent => "agent",
+            Self::ClientAndTarget => "client_and_target",
+            Self::Client => "client",
+            Self::PrincipalAndTarget => "principal_and_target",
+            Self::Principal => "principal",
+            Self::OwnAndTarget => "own_and_target",
+            Self::Own => "own",
             Self::TenantAndTarget => "tenant_and_target",
             Self::Tenant => "tenant",
             Self::Target => "target",

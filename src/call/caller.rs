@@ -45,6 +45,7 @@ struct Identity {
     tenant: Arc<str>,
     tenant_digest: Digest,
     principal: Option<Arc<str>>,
+    client: Option<Arc<str>>,
     agent: Option<Arc<str>>,
     authorisation: Option<Digest>,
     criticality: Criticality,
@@ -58,6 +59,7 @@ impl Caller {
             tenant_digest: Digest::of(&[b"tenant ", tenant.as_bytes()].concat()),
             tenant,
             principal: None,
+            client: None,
             agent: None,
             authorisation: None,
             criticality: Criticality::default(),
@@ -68,6 +70,13 @@ impl Caller {
     #[must_use]
     pub fn principal(mut self, principal: impl Into<Arc<str>>) -> Self {
         Arc::make_mut(&mut self.0).principal = Some(principal.into());
+        self
+    }
+
+    /// The same, by this client program: its own word for itself, or a registered name where the server knows one.
+    #[must_use]
+    pub fn client(mut self, client: impl Into<Arc<str>>) -> Self {
+        Arc::make_mut(&mut self.0).client = Some(client.into());
         self
     }
 
@@ -112,6 +121,11 @@ impl Caller {
     /// Who acts, if known.
     pub fn principal_name(&self) -> Option<&str> {
         self.0.principal.as_deref()
+    }
+
+    /// Which client program, if known.
+    pub fn client_name(&self) -> Option<&str> {
+        self.0.client.as_deref()
     }
 
     /// Which agent, if known.
@@ -181,8 +195,8 @@ where
     }
 }
 
-/// The default: one tenant; the agent is the MCP session, else the client's name; the authorisation is the `Authorization`
-/// header's.
+/// The default: one tenant; the client is what it calls itself; the agent is the MCP session, else that name; the
+/// authorisation is the `Authorization` header's.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OneTenant;
 
@@ -191,6 +205,9 @@ impl Identify for OneTenant {
         let header = |name| arrival.parts.and_then(|parts: &http::request::Parts| parts.headers.get(name));
         let session = header("mcp-session-id").and_then(|id| id.to_str().ok());
         let mut caller = Caller::default();
+        if let Some(client) = arrival.client {
+            caller = caller.client(client);
+        }
         if let Some(agent) = session.or(arrival.client) {
             caller = caller.agent(agent);
         }
@@ -214,7 +231,7 @@ mod tests {
             .unwrap()
             .into_parts();
         let caller = OneTenant.identify(&Arrival { parts: Some(&parts), client: Some("claude") });
-        assert_eq!((caller.tenant(), caller.agent_name()), ("default", Some("s-1")));
+        assert_eq!((caller.tenant(), caller.client_name(), caller.agent_name()), ("default", Some("claude"), Some("s-1")));
         assert_eq!(caller.authorisation(), Some(Digest::of(b"Bearer s3cret")));
         assert!(!format!("{caller:?}").contains("s3cret"));
 

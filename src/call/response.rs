@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Digest, Facts, Verdict, Word};
+use super::{Digest, Facts, Standing, Verdict, Word};
 
 /// A handler's answer: `Ok(Response)` of a service means that it answered, whatever the answer.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct Response<R> {
     pub completed: Option<Instant>,
     /// Where the answer came from.
     pub served: Served,
+    /// Where its caller stands with the limit that was nearest to refusing it, if a limit counted the call.
+    pub standing: Option<Standing>,
     /// What machines may read of it, where there is more to say than the answer does. An adapter writes it where the result
     /// does not hold it already: into the `data` of an error that has none.
     pub facts: Option<Box<Facts>>,
@@ -79,6 +81,7 @@ impl<R> Response<R> {
             attempts: 1,
             completed: None,
             served: Served::Attempt,
+            standing: None,
             facts: None,
             refusal: None,
         }
@@ -101,6 +104,7 @@ impl<R> Response<R> {
             attempts: self.attempts,
             completed: self.completed,
             served: self.served,
+            standing: self.standing,
             facts: self.facts,
             refusal: self.refusal,
         }

@@ -34,6 +34,8 @@ pub(crate) enum Decision {
     },
     /// Too early.
     Wait {
+        /// What the cell's TAT becomes, if the call takes its place now and is made after the wait.
+        tat: u64,
         /// The exact wait: with no other call in between, this much is admitted and one nanosecond
         /// less is not.
         retry_after: Duration,
@@ -67,8 +69,29 @@ impl Gcra {
         };
         match tat.saturating_sub(now).saturating_sub(self.tolerance_ns) {
             0 => Decision::Admit { tat },
-            early_ns => Decision::Wait { retry_after: Duration::from_nanos(early_ns) },
+            early_ns => Decision::Wait { tat, retry_after: Duration::from_nanos(early_ns) },
         }
+    }
+
+    /// How much a cell at `tat` would still admit at `now`, at once.
+    pub(crate) fn remaining(&self, tat: u64, now: u64) -> u32 {
+        let left = self.tolerance_ns.saturating_sub(tat.saturating_sub(now)) / self.emission_ns;
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+
+    /// The TAT under `self` of a cell that was at `tat` under `old`, when `old` gave way to `self` at the instant `at`.
+    ///
+    /// It owes as many calls as before, and no more than the whole of its new burst: so who had used up the old limit
+    /// waits for one new interval, and not until the old time is over.
+    pub(crate) fn carry(&self, old: &Self, tat: u64, at: u64) -> u64 {
+        let owed = u128::from(tat.saturating_sub(at)) * u128::from(self.emission_ns);
+        let owed = u64::try_from(owed.div_ceil(old.emission_ns.into())).unwrap_or(u64::MAX);
+        at.saturating_add(owed.min(self.tolerance_ns))
+    }
+
+    /// How long this quota remembers what it admitted, in nanoseconds, for calls that do not wait.
+    pub(crate) const fn memory_ns(&self) -> u64 {
+        self.tolerance_ns
     }
 
     /// The emission interval and the tolerance, in nanoseconds: what tells one quota from another.

@@ -1,27 +1,25 @@
-use std::{fmt, num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::Quota;
-use tokio::time::Instant;
 use tower::Layer;
 
 use super::{
-    QuotaService,
-    gcra::Gcra,
-    store::{Check, Store},
+    Per, QuotaError, QuotaHandle, QuotaService,
+    limits::{Limits, Line},
+    shared::Shared,
 };
-use crate::{
-    call::{Digest, Head},
-    error::{Allowance, Reason, Rejected, Scope},
-};
+use crate::{catalogue::Catalogue, gate::Mode};
 
 /// How many keys a layer tells apart unless told otherwise.
 const DEFAULT_CAPACITY: usize = 1 << 17;
 
 /// Limits how many calls are let in. See the [module](super).
+///
+/// What builds a layer takes the one before and gives another, with nothing counted yet; what changes a layer that is in use
+/// is its [handle](Self::handle).
 #[derive(Debug, Clone)]
 pub struct QuotaLayer {
-    limits: Limits,
-    store: Arc<Store>,
+    shared: Arc<Shared>,
 }
 
 impl Default for QuotaLayer {
@@ -33,58 +31,120 @@ impl Default for QuotaLayer {
 impl QuotaLayer {
     /// No limits yet: every call passes.
     pub fn new() -> Self {
-        Self { limits: Limits::default(), store: Arc::new(Store::new(DEFAULT_CAPACITY)) }
+        Self::of(Limits::default(), DEFAULT_CAPACITY)
     }
 
     /// Limits what each tenant may ask of each target.
     #[must_use]
     pub fn per_tenant_and_target(self, quota: Quota) -> Self {
-        self.with(Scope::TenantAndTarget, quota)
+        self.named(Per::TENANT.and(Per::TARGET), quota)
     }
 
     /// Limits what each tenant may ask in all.
     #[must_use]
     pub fn per_tenant(self, quota: Quota) -> Self {
-        self.with(Scope::Tenant, quota)
+        self.named(Per::TENANT, quota)
     }
 
     /// Limits what all tenants together may ask of each target.
     #[must_use]
     pub fn per_target(self, quota: Quota) -> Self {
-        self.with(Scope::Target, quota)
+        self.named(Per::TARGET, quota)
     }
 
     /// Limits what all tenants together may ask in all.
     #[must_use]
     pub fn overall(self, quota: Quota) -> Self {
-        self.with(Scope::All, quota)
+        self.named(Per::ALL, quota)
+    }
+
+    /// Limits what may be asked [per](Per) whatever you say. A second limit of the same kind takes the place of the first.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::TooMany`]: one layer holds two limits beside the four above.
+    pub fn limit(self, per: Per, quota: Quota) -> Result<Self, QuotaError> {
+        let mut limits = self.limits();
+        limits.try_set(per, quota, 0)?;
+        Ok(self.with(limits))
+    }
+
+    /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and within the call's own time, and
+    /// as long as fewer than `places` calls are waiting; otherwise it is refused at once, as without this.
+    ///
+    /// First come, first served: a place in the line is a place in the limit's own schedule, and nobody overtakes. A call waits
+    /// for one limit, the first in the order of decision that has no room; the others are asked when its turn has come, and
+    /// if one of them has no room then, the call is refused after all. A waiting call holds no slot and keeps nothing ready;
+    /// it costs three allocations.
+    #[must_use]
+    pub fn wait(self, at_most: Duration, places: u32) -> Self {
+        let mut limits = self.limits();
+        limits.line = Line { at_most, places };
+        self.with(limits)
+    }
+
+    /// Refuses, or only counts what it would refuse. Default: refuses.
+    ///
+    /// Where it only counts, nobody waits either: a call that would have to is counted as a refusal.
+    #[must_use]
+    pub fn mode(self, mode: Mode) -> Self {
+        let mut limits = self.limits();
+        limits.mode = mode;
+        self.with(limits)
+    }
+
+    /// Checks that a call of each tool that `catalogue` declares can pass: that no [cost](crate::call::TargetPolicy::cost) is
+    /// above a burst. From then on the [handle](Self::handle) holds to it too. Call it last: a limit that you set on the layer
+    /// that you get is not checked.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Burst`], which names the dearest tool and the burst that is too small for it.
+    pub fn checked_for(self, catalogue: &Catalogue) -> Result<Self, QuotaError> {
+        let mut limits = self.limits();
+        let cost = |policy: &crate::call::TargetPolicy| policy.cost.unwrap_or(NonZeroU32::MIN);
+        limits.expect(catalogue.declared_tools().map(|(tool, policy)| (tool, cost(policy))))?;
+        Ok(self.with(limits))
     }
 
     /// Tells at most `keys` keys apart, in 24 bytes each; further ones are limited together.
     #[must_use]
-    pub fn capacity(mut self, keys: usize) -> Self {
-        self.store = Arc::new(Store::new(keys));
-        self
+    pub fn capacity(self, keys: usize) -> Self {
+        Self::of(self.limits(), keys)
     }
 
     /// How many keys are being remembered.
     pub fn tracked_keys(&self) -> usize {
-        self.store.len()
+        self.shared.store.len()
     }
 
     /// How many decisions were made on a shared cell because there was no room for one more key.
     pub fn overflows(&self) -> u64 {
-        self.store.overflows()
+        self.shared.store.overflows()
+    }
+
+    /// A handle on the limits of this layer and of all services made from it, to read them and to change them.
+    pub fn handle(&self) -> QuotaHandle {
+        QuotaHandle::new(self.shared.clone())
+    }
+
+    fn named(self, per: Per, quota: Quota) -> Self {
+        let mut limits = self.limits();
+        limits.set(per, quota, 0);
+        self.with(limits)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits::clone(&self.shared.limits.load())
     }
 
     /// Other limits, other cells: what was counted under the old ones means nothing under these.
-    fn with(mut self, scope: Scope, quota: Quota) -> Self {
-        self.store = Arc::new(Store::new(self.store.capacity()));
-        self.limits.0[scope as usize] = Some(Limit {
-            gcra: Gcra::new(quota),
-            allowance: Allowance { calls: quota.burst_size().get(), per: quota.burst_size_replenished_in(), scope },
-        });
-        self
+    fn with(self, limits: Limits) -> Self {
+        Self::of(limits, self.shared.store.capacity())
+    }
+
+    fn of(limits: Limits, capacity: usize) -> Self {
+        Self { shared: Arc::new(Shared::new(limits, capacity)) }
     }
 }
 
@@ -92,65 +152,6 @@ impl<S> Layer<S> for QuotaLayer {
     type Service = QuotaService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        QuotaService::new(inner, self.limits, self.store.clone())
-    }
-}
-
-/// In the order of decision: a tenant's own limits come before those that all share.
-const SCOPES: [Scope; 4] = [Scope::TenantAndTarget, Scope::Tenant, Scope::Target, Scope::All];
-
-impl Scope {
-    /// The name of the cell that `head` is counted in. Made from the tenant's keyed digest, so nobody can aim at a
-    /// collision; the target's number and the scope only have to tell this process's own cells apart.
-    fn key(self, head: &Head, shared: Digest) -> u128 {
-        /// Odd, and with bits all over: the golden ratio's.
-        const SPREAD: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
-        let tenant = head.caller.tenant_digest();
-        let (who, what) = match self {
-            Self::TenantAndTarget => (tenant, head.target.id() + 1),
-            Self::Tenant => (tenant, 0),
-            Self::Target => (shared, head.target.id() + 1),
-            Self::All => (shared, 0),
-        };
-        who.bits() ^ u128::from(what).wrapping_mul(SPREAD)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Limit {
-    gcra: Gcra,
-    allowance: Allowance,
-}
-
-/// The limits of a layer, one place per scope.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Limits([Option<Limit>; SCOPES.len()]);
-
-impl Limits {
-    /// Counts a call under all limits, or refuses it.
-    pub(super) fn admit(&self, store: &Store, head: &Head, shared: Digest, now: Instant) -> Result<(), Rejected> {
-        if self.0.iter().all(Option::is_none) {
-            return Ok(());
-        }
-        let checks = SCOPES.map(|scope| {
-            let Limit { gcra, .. } = self.0[scope as usize]?;
-            Some(Check { key: scope.key(head, shared), gcra, cost: NonZeroU32::MIN })
-        });
-        store.admit(now, &checks).map_err(|refused| {
-            let rejected = match refused.retry_after {
-                Some(delay) => Rejected::new("quota", Reason::Quota).retry_after(Some(delay)),
-                None => Rejected::new("quota", Reason::Quota).never(),
-            };
-            match self.0[refused.index] {
-                Some(limit) => rejected.allowing(limit.allowance),
-                None => rejected,
-            }
-        })
-    }
-}
-
-impl fmt::Debug for Store {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("len", &self.len()).finish_non_exhaustive()
+        QuotaService::new(inner, self.shared.clone())
     }
 }

@@ -1,16 +1,26 @@
 //! The quota: how many calls a tenant may make, and all of them together.
 //!
-//! Up to four limits, each by GCRA and each optional: per tenant and target, per tenant, per target, over all. A call is
-//! weighed against all of them first, the tenant's own before the shared ones, and counts only if every one admits it; so a
-//! tenant over its limit takes nothing from the others. Who is refused is refused at once, and told when to come back.
-//! Memory is bounded: a cell whose limit has recovered is forgotten, and beyond the capacity new keys share a cell.
+//! Up to six limits, each by GCRA and each optional: per tenant and target, per tenant, per target, over all, and two
+//! [per whatever you say](Per): agent, client, principal, or a key of your own. A call is weighed against all of them first, the
+//! caller's own before the shared ones, and counts only if every one admits it; so a tenant over its limit takes nothing from
+//! the others. It counts as much as its target [costs](crate::call::TargetPolicy::cost). Who is refused is refused at once, and
+//! told when to come back; or, if you [allow it](QuotaLayer::wait), waits in line for its turn. Memory is bounded: a cell whose
+//! limit has recovered is forgotten, and beyond the capacity new keys share a cell.
+//!
+//! However calls come, go and are taken back, what is admitted in any window of length `d` is at most `burst + d / period`. A
+//! call is admitted at its arrival, or when its turn comes.
+//!
+//! A call that was counted and that a layer further in then refused was never sent. It is taken back under each limit that has
+//! admitted nobody since; elsewhere it stays counted, since others were decided on it.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::Quota`](crate::error::Reason::Quota).
 //! * **Order**: outside retry, so that a call is charged once however often it is attempted.
-//! * **Clones** share the cells, and so do two services from one layer.
-//! * **Drop**: nothing to give back: an admitted call has been counted.
-//! * **Metrics**: none of its own; its refusals are in [`REJECTIONS`](crate::metrics::REJECTIONS).
+//! * **Clones** share limits, cells and line, and so do two services from one layer.
+//! * **Drop**: an admitted call has been counted. One that waits leaves the line, and is taken back if nobody is behind it.
+//! * **Metrics**: [`QUOTA_WAITING`](crate::metrics::QUOTA_WAITING); its refusals are in
+//!   [`REJECTIONS`](crate::metrics::REJECTIONS), and those that it only observes in
+//!   [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS).
 //!
 //! ```
 //! use std::num::NonZeroU32;
@@ -36,13 +46,23 @@
 //! # }
 //! ```
 
+mod future;
 mod gcra;
+mod handle;
 mod layer;
+mod limits;
+mod per;
 mod service;
 mod shard;
+mod shared;
 mod store;
+mod ticket;
 
+pub use future::QuotaFuture;
+pub use handle::QuotaHandle;
 pub use layer::QuotaLayer;
+pub use limits::QuotaError;
+pub use per::Per;
 pub use service::QuotaService;
 
 #[cfg(test)]

@@ -5,37 +5,36 @@ use std::{
 
 use tower::Service;
 
-use super::{layer::Limits, store::Store};
+use super::{
+    QuotaFuture,
+    shared::{Answer, Shared},
+};
 use crate::{
-    call::{Caller, Digest, Request, Response},
+    call::{Request, Response},
     error::BoxError,
-    gate::Gate,
 };
 
 /// Limits how many calls reach the inner service. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct QuotaService<S> {
     inner: S,
-    limits: Limits,
-    store: Arc<Store>,
-    /// What stands for the tenant in limits that all tenants share.
-    shared: Digest,
+    shared: Arc<Shared>,
 }
 
 impl<S> QuotaService<S> {
-    pub(super) fn new(inner: S, limits: Limits, store: Arc<Store>) -> Self {
-        Self { inner, limits, store, shared: Caller::nobody() }
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
     }
 }
 
 impl<S, P, R> Service<Request<P>> for QuotaService<S>
 where
-    S: Service<Request<P>, Response = Response<R>>,
+    S: Service<Request<P>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
 {
     type Response = Response<R>;
     type Error = BoxError;
-    type Future = Gate<S::Future>;
+    type Future = QuotaFuture<S, P>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -43,11 +42,17 @@ where
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
-        if !head.target.is_exempt()
-            && let Err(rejected) = self.limits.admit(&self.store, head, self.shared, head.arrived)
-        {
-            return Gate::refused(rejected);
+        let answer = if head.target.is_exempt() { Answer::Free } else { self.shared.admit(head) };
+        match answer {
+            Answer::Free => QuotaFuture::running(self.inner.call(request), None),
+            Answer::Counted(counted) => QuotaFuture::running(self.inner.call(request), Some(counted)),
+            Answer::Later(turn) => {
+                // A clone is not ready: neither the waiting call nor this service, which its owner may keep, must hold what
+                // the inner service has reserved.
+                self.inner = self.inner.clone();
+                QuotaFuture::waiting(turn, request, self.inner.clone())
+            }
+            Answer::Refused(rejected) => QuotaFuture::refused(rejected),
         }
-        Gate::passed(self.inner.call(request))
     }
 }

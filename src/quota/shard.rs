@@ -33,6 +33,23 @@ impl Shard {
         *self.cells.entry(key).or_default() = tat;
     }
 
+    /// Takes a cell out, and gives its TAT.
+    pub(super) fn take(&mut self, key: Key) -> Option<u64> {
+        self.cells.remove(&key)
+    }
+
+    /// Puts a cell back to `before` if it still is at `after`: if nobody was admitted in it since. Zero is a cell that there
+    /// was not.
+    pub(super) fn restore(&mut self, key: Key, after: u64, before: u64) {
+        if self.get(key) != Some(after) {
+            return;
+        }
+        match before {
+            0 => self.take(key),
+            before => self.cells.insert(key, before),
+        };
+    }
+
     /// Cells stored.
     pub(super) fn len(&self) -> usize {
         self.cells.len()
@@ -63,7 +80,7 @@ impl Shard {
 }
 
 /// A cell's key, in halves because a `u128` is aligned to 16 bytes: a slot is 24 bytes, not 32.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Key {
     high: u64,
     low: u64,
@@ -79,6 +96,11 @@ impl Key {
     pub(super) const fn shared(gcra: Gcra) -> Self {
         let (high, low) = gcra.parameters();
         Self { high, low }
+    }
+
+    /// The same place under another quota: `flip` is never zero.
+    pub(super) const fn flipped(self, flip: u64) -> Self {
+        Self { high: self.high, low: self.low ^ flip }
     }
 
     /// The half that is not hashed.

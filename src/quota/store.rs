@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::gcra::{Decision, Gcra, nanos};
 use super::shard::{Key, Shard};
+use super::ticket::{Counted, MAX_LIMITS, Ticket};
 
 /// Enough that two cores seldom meet, few enough that the round gets about.
 const SHARDS: usize = 64;
@@ -22,13 +23,46 @@ const ROUND_STEP_NS: u64 = 60_000_000_000 / SHARDS as u64;
 
 /// One limit that a call must pass.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Check {
+pub(crate) struct Check<'a> {
     /// Names the cell: a keyed hash, so evenly spread and beyond an attacker's choosing.
     pub(crate) key: u128,
     /// The quota of that cell.
     pub(crate) gcra: Gcra,
     /// What the call weighs, in units of the quota.
     pub(crate) cost: NonZeroU32,
+    /// The quota that this one took the place of, while its cells may still mean something.
+    pub(crate) former: Option<&'a Former>,
+}
+
+/// A quota that was changed while its cells were in use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Former {
+    /// How the keys of its cells differ from those of today, in the half that does not pick the shard.
+    pub(crate) flip: u64,
+    /// The quota.
+    pub(crate) gcra: Gcra,
+    /// When it ended, in nanoseconds since the store's epoch.
+    pub(crate) until: u64,
+    /// From when on none of its cells means anything.
+    pub(crate) forgotten: u64,
+}
+
+/// What became of a call that was not refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Admitted {
+    /// Where it is counted.
+    pub(crate) ticket: Ticket,
+    /// `Some`: it has to wait for its turn, and is counted under the limit that it waits for only.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// A place in the line for one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    /// The limit's place among the checks given.
+    pub(crate) index: usize,
+    /// When the call may go on.
+    pub(crate) at: Instant,
 }
 
 /// The first check that said no.
@@ -74,39 +108,96 @@ impl Store {
     ///
     /// All or nothing, and atomic to other callers. Checks are decided in order, and a cell named
     /// twice counts both costs. A `now` before the store was made means that moment. Allocates only
-    /// where a new cell makes a shard's map grow.
+    /// where a new cell makes a shard's map grow. Takes [`MAX_LIMITS`] checks, and reads no further ones.
+    ///
+    /// With `patience`, a call that is too early takes its place in the line of the first limit that says so, if its turn
+    /// comes within that time and no other limit is known to refuse it then: the cell moves as if the call were made at its
+    /// turn, so nobody overtakes. It is counted nowhere else yet, since a place ahead of time in a cell that others share
+    /// would hold up all of them; the other limits are asked when the turn has come.
     ///
     /// # Errors
     ///
     /// [`Refused`] by the first check that does not admit: nothing is then counted or inserted.
-    pub(crate) fn admit<const N: usize>(&self, now: Instant, checks: &[Option<Check>; N]) -> Result<(), Refused> {
-        let now = nanos(now.saturating_duration_since(self.epoch));
+    pub(crate) fn admit(
+        &self,
+        now: Instant,
+        checks: &[Option<Check<'_>>],
+        patience: Option<Duration>,
+    ) -> Result<Admitted, Refused> {
+        let now = self.since_epoch(now);
         self.advance_round(now);
-        let mut held = [const { None }; N];
+        let checks = checks.get(..MAX_LIMITS).unwrap_or(checks);
+        let mut held = [const { None }; MAX_LIMITS];
         self.hold(now, checks, &mut held);
-        let mut plan = [const { None }; N];
+        let mut ticket = Ticket::default();
+        let mut turn: Option<(Turn, u64, Counted)> = None;
         for (index, check) in checks.iter().enumerate() {
             let Some(check) = check else { continue };
-            let number = shard_of(check.key);
-            let Some(shard) = held.iter().flatten().find(|held| held.number == number) else { continue };
-            let (key, tat) = self.cell(shard, &plan, check);
-            let retry_after = match check.gcra.decide(tat, shard.now, check.cost) {
-                Decision::Admit { tat } => {
-                    plan[index] = Some(Planned { number, key, tat });
-                    continue;
+            let shard = shard_of(check.key);
+            let Some(held) = held.iter_mut().flatten().find(|held| held.shard == shard) else { continue };
+            held.carry_over(check);
+            let (key, before) = self.cell(held, &ticket, check);
+            match check.gcra.decide(before, held.now, check.cost) {
+                Decision::Admit { tat } => ticket.push(Counted { shard, key, before, after: tat }),
+                Decision::Wait { tat, retry_after } => {
+                    let refused = Err(Refused { index, retry_after: Some(retry_after) });
+                    let Some(patience) = patience else { return refused };
+                    let at = held.now.saturating_add(nanos(retry_after));
+                    match turn {
+                        // It would still refuse when the turn comes.
+                        Some((_, earlier, _)) if at > earlier => return refused,
+                        Some(_) => {}
+                        None => {
+                            let Some(instant) = self.epoch.checked_add(Duration::from_nanos(at)) else { return refused };
+                            if at > now.saturating_add(nanos(patience)) {
+                                return refused;
+                            }
+                            let before = held.map.get(key).unwrap_or(before);
+                            turn = Some((Turn { index, at: instant }, at, Counted { shard, key, before, after: tat }));
+                        }
+                    }
                 }
-                Decision::Wait { retry_after } => Some(retry_after),
-                Decision::Never => None,
-            };
-            return Err(Refused { index, retry_after });
-        }
-        // In the order of the checks: the second for a cell builds on the first.
-        for planned in plan.iter().flatten() {
-            if let Some(held) = held.iter_mut().flatten().find(|held| held.number == planned.number) {
-                held.shard.set(planned.key, planned.tat);
+                Decision::Never => return Err(Refused { index, retry_after: None }),
             }
         }
-        Ok(())
+        if let Some((.., counted)) = turn {
+            ticket = Ticket::default();
+            ticket.push(counted);
+        }
+        // In the order of the checks: the second for a cell builds on the first.
+        for counted in ticket.cells() {
+            if let Some(held) = held.iter_mut().flatten().find(|held| held.shard == counted.shard) {
+                held.map.set(counted.key, counted.after);
+            }
+        }
+        Ok(Admitted { ticket, turn: turn.map(|(turn, ..)| turn) })
+    }
+
+    /// Takes an admission back wherever nobody was admitted since; elsewhere the call stays counted.
+    ///
+    /// To subtract the cost regardless would be wrong: the others were decided on what the cell said, and time that has
+    /// passed since would be given out twice.
+    pub(crate) fn refund(&self, ticket: &Ticket) {
+        // The last one first: a cell that was counted twice goes back in two steps.
+        for counted in ticket.cells().iter().rev() {
+            if let Some(shard) = self.shards.get(usize::from(counted.shard)) {
+                lock(shard).restore(counted.key, counted.after, counted.before);
+            }
+        }
+    }
+
+    /// The TAT that `check` would be decided on now, in nanoseconds since the epoch; changes nothing.
+    pub(crate) fn look(&self, check: &Check<'_>) -> u64 {
+        let Some(shard) = self.shards.get(usize::from(shard_of(check.key))) else { return 0 };
+        let shard = lock(shard);
+        let own = Key::new(check.key);
+        let former = || check.former.and_then(|former| Some(former.carry(shard.get(own.flipped(former.flip))?, check)));
+        shard.get(own).or_else(former).or_else(|| shard.get(Key::shared(check.gcra))).unwrap_or(0)
+    }
+
+    /// `instant` in nanoseconds since the store was made; zero if it is earlier.
+    pub(crate) fn since_epoch(&self, instant: Instant) -> u64 {
+        nanos(instant.saturating_duration_since(self.epoch))
     }
 
     /// How many cells there is room for.
@@ -125,23 +216,23 @@ impl Store {
     }
 
     /// Locks each shard that `checks` touch, once and in ascending order: no two callers deadlock.
-    fn hold<'a, const N: usize>(&'a self, now: u64, checks: &[Option<Check>; N], held: &mut [Option<Held<'a>>; N]) {
+    fn hold<'a>(&'a self, now: u64, checks: &[Option<Check<'_>>], held: &mut [Option<Held<'a>>; MAX_LIMITS]) {
         let mut lowest = 0;
         for held in held {
             let shards = checks.iter().flatten().map(|check| shard_of(check.key));
-            let Some(number) = shards.filter(|&number| number >= lowest).min() else { return };
-            lowest = number + 1;
-            let mut shard = lock(&self.shards[number]);
-            *held = Some(Held { number, now: shard.tidy(now, self.cells_per_shard), shard });
+            let Some(shard) = shards.filter(|&shard| shard >= lowest).min() else { return };
+            lowest = shard + 1;
+            let mut map = lock(&self.shards[usize::from(shard)]);
+            *held = Some(Held { shard, now: map.tidy(now, self.cells_per_shard), map });
         }
     }
 
     /// The cell that decides `check`, with its TAT as this call would leave it so far: its own, or one that it has to share.
-    fn cell(&self, held: &Held<'_>, plan: &[Option<Planned>], check: &Check) -> (Key, u64) {
-        let here = || plan.iter().flatten().filter(|planned| planned.number == held.number);
+    fn cell(&self, held: &Held<'_>, planned: &Ticket, check: &Check<'_>) -> (Key, u64) {
+        let here = || planned.cells().iter().filter(|planned| planned.shard == held.shard);
         let tat = |key| match here().rfind(|planned| planned.key == key) {
-            Some(planned) => Some(planned.tat),
-            None => held.shard.get(key),
+            Some(planned) => Some(planned.after),
+            None => held.map.get(key),
         };
         let own = Key::new(check.key);
         if let Some(tat) = tat(own) {
@@ -151,7 +242,7 @@ impl Store {
         let shared = Key::shared(check.gcra);
         let tat = tat(shared).unwrap_or(0);
         // What is planned may be an old cell; to count it as new errs by a few, on the safe side.
-        if held.shard.len() + here().count() < self.cells_per_shard {
+        if held.map.len() + here().count() < self.cells_per_shard {
             return (own, tat);
         }
         self.overflows.fetch_add(1, Relaxed);
@@ -175,22 +266,34 @@ impl Store {
 
 /// A locked shard, and the instant that it decides at.
 struct Held<'a> {
-    number: usize,
+    shard: u8,
     now: u64,
-    shard: MutexGuard<'a, Shard>,
+    map: MutexGuard<'a, Shard>,
 }
 
-/// What an admitted call will write.
-struct Planned {
-    number: usize,
-    key: Key,
-    tat: u64,
+impl Held<'_> {
+    /// Moves what a key owes under a former quota into its cell of today, where there is none yet.
+    fn carry_over(&mut self, check: &Check<'_>) {
+        let Some(former) = check.former else { return };
+        let own = Key::new(check.key);
+        if self.map.get(own).is_none()
+            && let Some(tat) = self.map.take(own.flipped(former.flip))
+        {
+            self.map.set(own, former.carry(tat, check));
+        }
+    }
+}
+
+impl Former {
+    fn carry(&self, tat: u64, check: &Check<'_>) -> u64 {
+        check.gcra.carry(&self.gcra, tat, self.until)
+    }
 }
 
 /// One half of a key picks the shard, the other the place in its map: else each map would use few
 /// of its buckets.
-const fn shard_of(key: u128) -> usize {
-    Key::new(key).high() as usize % SHARDS
+const fn shard_of(key: u128) -> u8 {
+    (Key::new(key).high() % SHARDS as u64) as u8
 }
 
 /// A panic elsewhere leaves plain integers behind, each valid: a poisoned shard is used on.
@@ -198,6 +301,9 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+#[path = "store_model_tests.rs"]
+mod model_tests;
 #[cfg(test)]
 #[path = "store_tests.rs"]
 mod tests;

@@ -34,17 +34,22 @@ fn spread(n: u64) -> u128 {
     mix(0x1234_5678) << 64 | mix(0x8765_4321)
 }
 
-fn check(key: u128, gcra: Gcra) -> Option<Check> {
-    Some(Check { key, gcra, cost: weight(1) })
+fn check(key: u128, gcra: Gcra) -> Option<Check<'static>> {
+    Some(Check { key, gcra, cost: weight(1), former: None })
 }
 
 fn refused<T>(index: usize, retry_after: Duration) -> Result<T, Refused> {
     Err(Refused { index, retry_after: Some(retry_after) })
 }
 
+/// Admits without waiting.
+fn admit(store: &Store, now: Instant, checks: &[Option<Check<'static>>]) -> Result<(), Refused> {
+    store.admit(now, checks, None).map(drop)
+}
+
 /// How many calls `checks` admits at `now` before the first refusal.
-fn burst_of<const N: usize>(store: &Store, now: Instant, checks: &[Option<Check>; N]) -> u32 {
-    (0..).find(|_| store.admit(now, checks).is_err()).expect("every burst ends")
+fn burst_of(store: &Store, now: Instant, checks: &[Option<Check<'static>>]) -> u32 {
+    (0..).find(|_| admit(store, now, checks).is_err()).expect("every burst ends")
 }
 
 fn capacity(store: &Store) -> usize {
@@ -57,21 +62,21 @@ fn a_burst_passes_and_the_wait_told_is_exact() {
     let now = store.epoch + SECOND;
     let checks = [check(key(3, 1), quota(SECOND, 2))];
     assert_eq!(burst_of(&store, now, &checks), 2);
-    assert_eq!(store.admit(now, &checks), refused(0, SECOND));
+    assert_eq!(admit(&store, now, &checks), refused(0, SECOND));
     let nanosecond = Duration::from_nanos(1);
-    assert_eq!(store.admit(now + SECOND - nanosecond, &checks), refused(0, nanosecond));
-    assert_eq!(store.admit(now + SECOND, &checks), Ok(()));
+    assert_eq!(admit(&store, now + SECOND - nanosecond, &checks), refused(0, nanosecond));
+    assert_eq!(admit(&store, now + SECOND, &checks), Ok(()));
     assert_eq!(store.len(), 1);
 }
 
 #[test]
 fn no_check_admits_and_a_limit_that_is_off_keeps_the_places_of_the_others() {
     let store = Store::new(1_000);
-    assert_eq!(store.admit(store.epoch, &[]), Ok(()));
-    assert_eq!(store.admit(store.epoch, &[None, None]), Ok(()));
+    assert_eq!(admit(&store, store.epoch, &[]), Ok(()));
+    assert_eq!(admit(&store, store.epoch, &[None, None]), Ok(()));
     let checks = [None, check(key(0, 1), quota(SECOND, 1))];
-    assert_eq!(store.admit(store.epoch, &checks), Ok(()));
-    assert_eq!(store.admit(store.epoch, &checks), refused(1, SECOND));
+    assert_eq!(admit(&store, store.epoch, &checks), Ok(()));
+    assert_eq!(admit(&store, store.epoch, &checks), refused(1, SECOND));
 }
 
 #[test]
@@ -82,8 +87,8 @@ fn a_refusal_by_the_second_check_leaves_the_first_cell_untouched() {
         let now = store.epoch + SECOND;
         let tenant = check(key(shard, 1), quota(SECOND, 3));
         let global = check(key(5, 2), quota(SECOND, 1));
-        assert_eq!(store.admit(now, &[global]), Ok(()));
-        assert_eq!(store.admit(now, &[tenant, global]), refused(1, SECOND));
+        assert_eq!(admit(&store, now, &[global]), Ok(()));
+        assert_eq!(admit(&store, now, &[tenant, global]), refused(1, SECOND));
         assert_eq!(store.len(), 1, "a refused call inserts nothing");
         assert_eq!(burst_of(&store, now, &[tenant]), 3);
     }
@@ -96,18 +101,18 @@ fn the_first_check_that_refuses_is_the_one_reported() {
         let now = store.epoch + SECOND;
         let tenant = check(key(shards[0], 1), quota(3 * SECOND, 1));
         let global = check(key(shards[1], 2), quota(SECOND, 1));
-        assert_eq!(store.admit(now, &[tenant, global]), Ok(()));
-        assert_eq!(store.admit(now, &[tenant, global]), refused(0, 3 * SECOND));
-        assert_eq!(store.admit(now, &[global, tenant]), refused(0, SECOND));
+        assert_eq!(admit(&store, now, &[tenant, global]), Ok(()));
+        assert_eq!(admit(&store, now, &[tenant, global]), refused(0, 3 * SECOND));
+        assert_eq!(admit(&store, now, &[global, tenant]), refused(0, SECOND));
     }
 }
 
 #[test]
 fn a_cost_above_the_burst_is_refused_for_good() {
     let store = Store::new(1_000);
-    let heavy = Check { key: 1, gcra: quota(SECOND, 3), cost: weight(4) };
+    let heavy = Check { key: 1, gcra: quota(SECOND, 3), cost: weight(4), former: None };
     let never = Err(Refused { index: 0, retry_after: None });
-    assert_eq!(store.admit(store.epoch + SECOND, &[Some(heavy)]), never);
+    assert_eq!(admit(&store, store.epoch + SECOND, &[Some(heavy)]), never);
     assert_eq!(store.len(), 0);
 }
 
@@ -116,9 +121,9 @@ fn a_key_named_twice_counts_both_costs() {
     let store = Store::new(1_000);
     let now = store.epoch + SECOND;
     let gcra = quota(SECOND, 5);
-    let twice = [2, 1].map(|cost| Some(Check { key: 7, gcra, cost: weight(cost) }));
-    assert_eq!(store.admit(now, &twice), Ok(()));
-    assert_eq!(store.admit(now, &twice), refused(1, SECOND));
+    let twice = [2, 1].map(|cost| Some(Check { key: 7, gcra, cost: weight(cost), former: None }));
+    assert_eq!(admit(&store, now, &twice), Ok(()));
+    assert_eq!(admit(&store, now, &twice), refused(1, SECOND));
     assert_eq!(burst_of(&store, now, &[check(7, gcra)]), 2);
 }
 
@@ -127,8 +132,8 @@ fn an_instant_before_the_store_was_made_is_that_moment() {
     let store = Store::new(1_000);
     let checks = [check(1, quota(SECOND, 1))];
     let before = store.epoch.checked_sub(60 * SECOND).unwrap_or(store.epoch);
-    assert_eq!(store.admit(before, &checks), Ok(()));
-    assert_eq!(store.admit(store.epoch, &checks), refused(0, SECOND));
+    assert_eq!(admit(&store, before, &checks), Ok(()));
+    assert_eq!(admit(&store, store.epoch, &checks), refused(0, SECOND));
 }
 
 #[test]
@@ -150,7 +155,7 @@ fn distinct_keys_are_bounded_and_the_rest_share_one_cell_a_shard() {
     let now = store.epoch + SECOND;
     let mut admitted = 0;
     for n in 0..100_000 {
-        admitted += u32::from(store.admit(now, &[check(spread(n), gcra)]).is_ok());
+        admitted += u32::from(admit(&store, now, &[check(spread(n), gcra)]).is_ok());
     }
     assert_eq!(store.len(), 640 + 64);
     assert_eq!(admitted, 640 + 2 * 64, "a call for each key with a cell, a burst for each shared cell");
@@ -163,7 +168,7 @@ fn each_quota_has_its_own_shared_cell() {
     let store = Store::new(64);
     let now = store.epoch + SECOND;
     let (slow, fast) = (quota(60 * SECOND, 2), quota(SECOND, 3));
-    assert_eq!(store.admit(now, &[check(key(0, 1), slow)]), Ok(()));
+    assert_eq!(admit(&store, now, &[check(key(0, 1), slow)]), Ok(()));
     assert_eq!(burst_of(&store, now, &[check(key(0, 2), slow)]), 2);
     assert_eq!(burst_of(&store, now, &[check(key(0, 3), slow)]), 0);
     assert_eq!(burst_of(&store, now, &[check(key(0, 4), fast)]), 3);
@@ -176,7 +181,7 @@ fn two_new_keys_for_the_last_place_of_a_shard_do_not_both_get_it() {
     let store = Store::new(64);
     let gcra = quota(60 * SECOND, 2);
     let checks = [check(key(0, 1), gcra), check(key(0, 2), gcra)];
-    assert_eq!(store.admit(store.epoch, &checks), Ok(()));
+    assert_eq!(admit(&store, store.epoch, &checks), Ok(()));
     assert_eq!((store.len(), store.overflows()), (2, 1));
     let third = [check(key(0, 3), gcra)];
     assert_eq!(burst_of(&store, store.epoch, &third), 1, "the second key went to the shared cell");
@@ -189,7 +194,7 @@ fn a_key_that_leaves_the_shared_cell_takes_its_debt_along() {
     let brief = quota(SECOND, 1);
     let own = [check(key(0, 1), brief), check(key(0, 2), brief)];
     let moving = [check(key(0, 3), quota(10 * SECOND, 3))];
-    assert_eq!(store.admit(now, &own), Ok(()));
+    assert_eq!(admit(&store, now, &own), Ok(()));
     assert_eq!(burst_of(&store, now, &moving), 3);
     let overflows = store.overflows();
     assert!(overflows >= 3, "the third key had to share");
@@ -205,11 +210,11 @@ fn refused_keys_are_never_inserted() {
     let store = Store::new(1_000_000);
     let now = store.epoch + SECOND;
     let global = check(key(0, 1), quota(SECOND, 1));
-    assert_eq!(store.admit(now, &[global]), Ok(()));
+    assert_eq!(admit(&store, now, &[global]), Ok(()));
     let before = capacity(&store);
     for n in 0..10_000 {
         let tenant = check(spread(n), quota(SECOND, 10));
-        assert_eq!(store.admit(now, &[tenant, global]), refused(1, SECOND));
+        assert_eq!(admit(&store, now, &[tenant, global]), refused(1, SECOND));
     }
     assert_eq!(store.len(), 1);
     assert_eq!(capacity(&store), before);
@@ -221,7 +226,7 @@ fn cells_that_expire_under_steady_traffic_do_not_pile_up() {
     let gcra = quota(Duration::from_millis(10), 1);
     for n in 0..100_000u32 {
         let now = store.epoch + n * Duration::from_micros(10);
-        assert_eq!(store.admit(now, &[check(spread(n.into()), gcra)]), Ok(()));
+        assert_eq!(admit(&store, now, &[check(spread(n.into()), gcra)]), Ok(()));
     }
     // 1,000 are live at any time; a shard holds twice its live cells, and chance adds some.
     assert!(store.len() < 3_500, "{} cells", store.len());
@@ -232,14 +237,14 @@ fn memory_returns_after_an_idle_phase() {
     let store = Store::new(1_000_000);
     let gcra = quota(SECOND, 1);
     for n in 0..100_000 {
-        assert_eq!(store.admit(store.epoch, &[check(spread(n), gcra)]), Ok(()));
+        assert_eq!(admit(&store, store.epoch, &[check(spread(n), gcra)]), Ok(()));
     }
     assert_eq!(store.len(), 100_000);
     assert!(capacity(&store) >= 100_000);
     // One key, once a second: it must clear the other shards as well.
     for second in 10..=80 {
         let now = store.epoch + second * SECOND;
-        assert_eq!(store.admit(now, &[check(spread(1), gcra)]), Ok(()));
+        assert_eq!(admit(&store, now, &[check(spread(1), gcra)]), Ok(()));
     }
     assert!(store.len() <= 2, "{} cells", store.len());
     assert!(capacity(&store) <= 64 * 28, "room for {} cells", capacity(&store));
@@ -250,10 +255,10 @@ fn a_full_shard_finds_room_again() {
     let store = Store::new(64);
     let gcra = quota(Duration::from_millis(10), 1);
     let soon = store.epoch + Duration::from_millis(500);
-    assert_eq!(store.admit(store.epoch, &[check(key(0, 1), gcra)]), Ok(()));
-    assert_eq!(store.admit(soon, &[check(key(0, 2), gcra)]), Ok(()));
+    assert_eq!(admit(&store, store.epoch, &[check(key(0, 1), gcra)]), Ok(()));
+    assert_eq!(admit(&store, soon, &[check(key(0, 2), gcra)]), Ok(()));
     assert_eq!(store.overflows(), 1, "swept less than a second ago");
-    assert_eq!(store.admit(store.epoch + SECOND, &[check(key(0, 3), gcra)]), Ok(()));
+    assert_eq!(admit(&store, store.epoch + SECOND, &[check(key(0, 3), gcra)]), Ok(()));
     assert_eq!((store.overflows(), store.len()), (1, 1));
 }
 
@@ -271,14 +276,14 @@ fn threads_together_get_exactly_the_burst_and_no_deadlock() {
                 let mut checks = keys.map(|key| check(key, quota(SECOND, 1_000)));
                 checks.rotate_left(turn);
                 for _ in 0..1_000 {
-                    admitted.fetch_add(u32::from(store.admit(now, &checks).is_ok()), Relaxed);
+                    admitted.fetch_add(u32::from(admit(&store, now, &checks).is_ok()), Relaxed);
                 }
             });
         }
     });
     assert_eq!(admitted.into_inner(), 1_000);
     for key in keys {
-        assert!(store.admit(now, &[check(key, quota(SECOND, 1_000))]).is_err(), "all cells moved");
+        assert!(admit(&store, now, &[check(key, quota(SECOND, 1_000))]).is_err(), "all cells moved");
     }
 }
 
@@ -286,7 +291,7 @@ fn threads_together_get_exactly_the_burst_and_no_deadlock() {
 fn a_poisoned_shard_is_used_on() {
     let store = Store::new(1_000);
     let checks = [check(key(0, 1), quota(SECOND, 1))];
-    assert_eq!(store.admit(store.epoch, &checks), Ok(()));
+    assert_eq!(admit(&store, store.epoch, &checks), Ok(()));
     thread::scope(|scope| {
         let poisoner = scope.spawn(|| {
             let _held = lock(&store.shards[0]);
@@ -295,7 +300,7 @@ fn a_poisoned_shard_is_used_on() {
         assert!(poisoner.join().is_err());
     });
     assert!(store.shards[0].is_poisoned());
-    assert_eq!(store.admit(store.epoch, &checks), refused(0, SECOND));
+    assert_eq!(admit(&store, store.epoch, &checks), refused(0, SECOND));
 }
 
 /// A call of the property tests: gap to the one before in ms, tenant, cost.
@@ -310,10 +315,10 @@ const TENANT: (u64, u32) = (700, 4);
 const GLOBAL: (u64, u32) = (100, 9);
 
 /// Both levels, weighing the same, as a quota layer would ask.
-fn two_levels(tenant: u128, cost: u32) -> [Option<Check>; 2] {
+fn two_levels(tenant: u128, cost: u32) -> [Option<Check<'static>>; 2] {
     [(tenant, TENANT), (key(0, 1_000), GLOBAL)].map(|(key, (period_ms, burst))| {
         let gcra = quota(Duration::from_millis(period_ms), burst);
-        Some(Check { key, gcra, cost: weight(cost) })
+        Some(Check { key, gcra, cost: weight(cost), former: None })
     })
 }
 
@@ -342,7 +347,7 @@ proptest! {
         for (gap, tenant, cost) in calls {
             now += gap;
             let checks = two_levels(key(if one_shard { 0 } else { tenant % 3 }, tenant), cost);
-            if store.admit(store.epoch + Duration::from_millis(now), &checks).is_ok() {
+            if admit(&store, store.epoch + Duration::from_millis(now), &checks).is_ok() {
                 by_tenant.entry(tenant).or_default().push((now, cost));
                 all.push((now, cost));
             }
@@ -369,7 +374,7 @@ proptest! {
             for (index, decision) in decisions.enumerate() {
                 match decision {
                     Decision::Admit { tat } => writes.push(tat),
-                    Decision::Wait { retry_after } => {
+                    Decision::Wait { retry_after, .. } => {
                         expected = expected.and(refused(index, retry_after));
                     }
                     Decision::Never => {
@@ -378,11 +383,11 @@ proptest! {
                 }
             }
             let instant = store.epoch + Duration::from_nanos(now);
-            prop_assert_eq!(store.admit(instant, &checks), expected);
+            prop_assert_eq!(admit(&store, instant, &checks), expected);
             if expected.is_ok() {
                 model.extend(checks.iter().flatten().map(|check| check.key).zip(writes));
             } else if let Err(Refused { index, retry_after: Some(wait) }) = expected {
-                let still = store.admit(instant + wait - Duration::from_nanos(1), &checks);
+                let still = admit(&store, instant + wait - Duration::from_nanos(1), &checks);
                 prop_assert_eq!(still, refused(index, Duration::from_nanos(1)));
             }
             let live = model.values().filter(|&&tat| !is_fresh(tat, now)).count();

@@ -75,6 +75,10 @@ async fn a_limit_says_who_shares_it() {
         (Scope::Tenant, "\"up\" allows you 1 call an hour, all tools together."),
         (Scope::Target, "\"t\" on \"up\" allows 1 call an hour, all callers together."),
         (Scope::All, "\"up\" allows 1 call an hour, all tools and callers together."),
+        (Scope::AgentAndTarget, "\"t\" on \"up\" allows you 1 call an hour."),
+        (Scope::Agent, "\"up\" allows you 1 call an hour, all tools together."),
+        (Scope::OwnAndTarget, "\"t\" on \"up\" allows 1 call an hour of this kind."),
+        (Scope::Own, "\"up\" allows 1 call an hour of this kind, all tools together."),
     ] {
         let rejected = Rejected::new("quota", Reason::Quota).allowing(Allowance { calls: 1, per: seconds(3600), scope });
         let (text, ..) = told(rejected.retry_after(Some(seconds(1)))).await;

@@ -283,18 +283,22 @@ impl fmt::Display for Allows<'_> {
         let Self { target, allowance: Allowance { calls, per, scope } } = self;
         let upstream = target.upstream();
         match scope {
-            Scope::TenantAndTarget => write!(f, "{target} allows you ")?,
-            Scope::Tenant => write!(f, "\"{upstream}\" allows you ")?,
-            Scope::Target => write!(f, "{target} allows ")?,
-            Scope::All => write!(f, "\"{upstream}\" allows ")?,
+            Scope::AgentAndTarget | Scope::ClientAndTarget | Scope::PrincipalAndTarget | Scope::TenantAndTarget => {
+                write!(f, "{target} allows you ")?;
+            }
+            Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant => write!(f, "\"{upstream}\" allows you ")?,
+            Scope::OwnAndTarget | Scope::Target => write!(f, "{target} allows ")?,
+            Scope::Own | Scope::All => write!(f, "\"{upstream}\" allows ")?,
         }
         match calls {
             1 => write!(f, "1 call {}", Every(*per))?,
             calls => write!(f, "{calls} calls {}", Every(*per))?,
         }
         f.write_str(match scope {
-            Scope::TenantAndTarget => "",
-            Scope::Tenant => ", all tools together",
+            Scope::AgentAndTarget | Scope::ClientAndTarget | Scope::PrincipalAndTarget | Scope::TenantAndTarget => "",
+            Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant => ", all tools together",
+            Scope::OwnAndTarget => " of this kind",
+            Scope::Own => " of this kind, all tools together",
             Scope::Target => ", all callers together",
             Scope::All => ", all tools and callers together",
         })

@@ -17,7 +17,7 @@ use crate::call::{Caller, Digest};
 /// that is already down. A budget lets every retry through while failures are few, and next to none in an outage.
 ///
 /// A retry costs 5 tokens where nothing has happened (throttled, not sent) and 14 where the outcome was in doubt. What the
-/// last retry of a call cost is given back if it succeeds; a call that succeeds at once earns 1. Time earns nothing: a refill
+/// last retry of a call cost is given back if it succeeds; a call that succeeds at once, here and further in, earns 1. Time earns nothing: a refill
 /// by time would pay for every retry of a tool that is called once in a while (constants: AWS standard retry mode, 2026).
 pub struct Budget {
     state: Mutex<State>,
@@ -71,7 +71,6 @@ impl Budget {
         let mut state = self.lock();
         let missing = state.capacity - state.tokens;
         (state.capacity, state.tokens) = (capacity, capacity.saturating_sub(missing));
-        self.note_fullness(&state);
     }
 
     /// Pays for a retry of this caller's, if there is enough in the bucket and in its tenant's half.
@@ -114,10 +113,6 @@ impl Budget {
                 state.used.remove(&share);
             }
         }
-        self.note_fullness(&state);
-    }
-
-    fn note_fullness(&self, state: &State) {
         self.full.store(state.tokens == state.capacity && state.used.is_empty(), Ordering::Relaxed);
     }
 

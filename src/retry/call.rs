@@ -87,7 +87,10 @@ impl<S, P, R> Call<S, P, R> {
             Kept::Marked(_) | Kept::Nothing => return Next::End(outcome),
         };
         if self.trouble.is_none() && verdict == Verdict::Ok {
-            self.earn(copy);
+            // What a layer further in had to repeat is no sign of a backend that is well: it must not pay for more repetitions.
+            if outcome.as_ref().is_ok_and(|response| response.attempts <= 1) {
+                self.earn(copy);
+            }
             return Next::End(outcome);
         }
         if let Some(last) = self.account(verdict) {

@@ -300,3 +300,17 @@ async fn a_tools_own_error_is_an_answer_and_refunds_the_repetition() {
         assert_eq!(budget.tokens(), 90);
     }
 }
+
+/// What a layer further in had to repeat must not pay for repetitions here.
+#[tokio::test(start_paused = true)]
+async fn only_a_success_at_once_earns() {
+    let budget = Arc::new(Budget::new(100));
+    let layer = layer().budget(budget.clone());
+    call(&layer, &Script::new([not_sent(), not_sent(), not_sent()]), tool("t")).await.unwrap_err();
+    let mut repeated = Response::new("done");
+    (repeated.verdict, repeated.attempts) = (Some(Verdict::Ok), 2);
+    let response = call(&layer, &Script::new([Step::Answer(Ok(repeated))]), tool("t")).await.unwrap();
+    assert_eq!((budget.tokens(), response.attempts), (90, 2));
+    call(&layer, &Script::default(), tool("t")).await.unwrap();
+    assert_eq!(budget.tokens(), 91);
+}

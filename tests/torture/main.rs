@@ -9,5 +9,6 @@ mod peers;
 mod report;
 mod t10_loops;
 mod t3_metastability;
+mod t4_amplification;
 mod t8_breaker;
 mod world;

@@ -19,6 +19,32 @@ pub enum Trouble {
     Throttled,
 }
 
+/// How calls come.
+#[derive(Debug, Clone, Copy)]
+pub enum Pace {
+    /// So many a second, one like the other.
+    Even(f64),
+    /// So many a second on the average, of many callers who know nothing of each other.
+    Poisson(f64),
+}
+
+impl Pace {
+    const fn rate(self) -> f64 {
+        match self {
+            Self::Even(rate) | Self::Poisson(rate) => rate,
+        }
+    }
+
+    /// Lets the time until the next call pass.
+    pub async fn pause(self, rng: &mut Rng) {
+        let gap = match self {
+            Self::Even(rate) => 1.0 / rate,
+            Self::Poisson(rate) => -(1.0 - rng.f64()).ln() / rate,
+        };
+        advance(Duration::from_secs_f64(gap)).await;
+    }
+}
+
 /// When the breaker had opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Found {
@@ -31,21 +57,21 @@ pub struct Found {
 /// After so many calls it is not found any more.
 const ENOUGH: u32 = 20_000;
 
-/// An outage per seed, after a healthy time that fills all windows, at a pace of so many calls a second.
-pub fn found(outages: u64, pace: f64, trouble: Trouble, subject: impl Fn(u64) -> Subject + Sync) -> Vec<Found> {
+/// An outage per seed, after a healthy time that fills all windows.
+pub fn found(outages: u64, pace: Pace, trouble: Trouble, subject: impl Fn(u64) -> Subject + Sync) -> Vec<Found> {
     seeds(outages, |seed| run(outage(subject(seed), pace, trouble, Rng::with_seed(seed))))
 }
 
-async fn outage(subject: Subject, pace: f64, trouble: Trouble, mut rng: Rng) -> Found {
-    let healthy = (40.0 * pace).max(150.0) as u32;
+async fn outage(subject: Subject, pace: Pace, trouble: Trouble, mut rng: Rng) -> Found {
+    let healthy = (40.0 * pace.rate()).max(150.0) as u32;
     for _ in 0..healthy {
-        pause(pace, &mut rng).await;
+        pace.pause(&mut rng).await;
         let _ = subject.call(Act::Succeed).await;
     }
     assert!(!subject.is_open(), "it opens over a healthy upstream");
     let began = Instant::now();
     for calls in 1..=ENOUGH {
-        pause(pace, &mut rng).await;
+        pace.pause(&mut rng).await;
         let act = match trouble {
             Trouble::Hard => Act::Fail,
             Trouble::Half if rng.bool() => Act::Fail,
@@ -58,9 +84,4 @@ async fn outage(subject: Subject, pace: f64, trouble: Trouble, mut rng: Rng) -> 
         }
     }
     Found { calls: ENOUGH, time: f64::INFINITY }
-}
-
-/// Until the next call of a Poisson process.
-pub async fn pause(pace: f64, rng: &mut Rng) {
-    advance(Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / pace)).await;
 }

@@ -1,16 +1,17 @@
 //! T8: does the breaker open when it should, never when it should not, and does it always come back?
 //!
 //! Found is a failure when the breaker has opened; what is counted is the failing calls that it took, and the time since the
-//! last call that went well. All calls are made one after the other and answered at once, but where many at once are the point.
+//! last call that went well. Calls are made one after the other and answered at once, but where many at once are the point.
 
 mod detection;
 mod noise;
 mod probes;
 mod subject;
 mod truth;
+mod upstream;
 
 use buttress::error::{Reason, Rejected};
-use detection::{Found, Trouble, found};
+use detection::{Found, Pace, Trouble, found};
 use subject::{Act, Subject, ours, resilience};
 
 use crate::{
@@ -59,25 +60,31 @@ fn all(run: Run, extent: &Extent) {
     detect(&mut table, extent);
     trips(&mut table, extent);
     lives(&mut table, extent);
+    above(&mut table, extent);
     table.finish();
 }
 
 fn detect(table: &mut Table, extent: &Extent) {
-    let hard = |found: &Found| found.calls > 6;
-    let throttled = |found: &Found| found.calls > 20 && found.time > 21.0;
+    let hard: fn(&Found) -> bool = |found| found.calls > 6;
+    let throttled: fn(&Found) -> bool = |found| found.calls > 20 && found.time > 21.0;
     for pace in PACES {
-        let came = |trouble| found(extent.outages, pace, trouble, ours);
+        let came = |trouble| found(extent.outages, Pace::Even(pace), trouble, ours);
         outages(table, format!("hard failure, {pace}/s: later than 6 calls"), &came(Trouble::Hard), Some(hard));
-        let late: fn(&Found) -> bool = throttled;
-        outages(table, format!("throttled, {pace}/s: later than 20 calls and 21 s"), &came(Trouble::Throttled), Some(late));
+        let late = format!("throttled, {pace}/s: later than 20 calls and 21 s");
+        outages(table, late, &came(Trouble::Throttled), Some(throttled));
         outages(table, format!("half failing, {pace}/s: never found"), &came(Trouble::Half), None);
+    }
+    for pace in PACES {
+        let came = |trouble| found(extent.outages, Pace::Poisson(pace), trouble, ours);
+        outages(table, format!("hard failure, Poisson {pace}/s: later than 6 calls"), &came(Trouble::Hard), Some(hard));
+        outages(table, format!("throttled, Poisson {pace}/s: never found"), &came(Trouble::Throttled), None);
     }
     // It reads the system's clock, which does not move here: so with windows of calls, as by default.
     for (name, consecutive) in [("its window of 100", None), ("6 in a row", Some(6))] {
         for (trouble, what) in
             [(Trouble::Hard, "hard failure"), (Trouble::Half, "half failing"), (Trouble::Throttled, "throttled")]
         {
-            let came = found(extent.outages, 1.0, trouble, |_| resilience(consecutive));
+            let came = found(extent.outages, Pace::Even(1.0), trouble, |_| resilience(consecutive));
             outages(table, format!("tower-resilience, {name}: {what}, 1/s: never found"), &came, None);
         }
     }
@@ -116,6 +123,19 @@ fn lives(table: &mut Table, extent: &Extent) {
     let most = lives.iter().map(|life| life.at_once).max().unwrap_or(usize::MAX);
     table.row("random lives: probes at once", [count(most).at_most(1.0)]);
     assert!(sum(|life| life.probed) > 0 && sum(|life| life.cut) > 0, "nothing has happened");
+}
+
+fn above(table: &mut Table, extent: &Extent) {
+    use upstream::{Answer, shut_out, spent};
+    for (answer, what) in [(Answer::Reset, "resets"), (Answer::NotSent, "cannot be reached")] {
+        let name = format!("an upstream that {what}, 20 tools");
+        let most =
+            |above| seeds(extent.outages.min(20), |seed| spent(seed, answer, above)).into_iter().max().unwrap_or(usize::MAX);
+        table.row(format!("{name}: calls that reach it in 2 min"), [count(most(true))]);
+        table.row("  without the breaker above the tools'", [count(most(false))]);
+        let out: usize = seeds(extent.outages.min(20), |seed| shut_out(seed, answer)).into_iter().sum();
+        table.row(format!("one tool that {what}, hammered: others' calls refused"), [count(out).at_most(0.0)]);
+    }
 }
 
 #[test]

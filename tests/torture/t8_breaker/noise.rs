@@ -16,7 +16,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncServic
 
 use super::{
     Act, Subject,
-    detection::pause,
+    detection::Pace,
     is_refusal,
     subject::{self, obedient},
 };
@@ -34,7 +34,7 @@ pub fn trips(seed: u64, pace: f64, calls: u32) -> (usize, usize) {
         let (mut open, mut trips) = ([false; 4], (0, 0));
         for _ in 0..calls {
             // Each tool is called at this pace.
-            pause(4.0 * pace, &mut rng).await;
+            Pace::Poisson(4.0 * pace).pause(&mut rng).await;
             let tool = rng.usize(..4);
             let act = if rng.u8(..10) == 0 { Act::Fail } else { Act::Succeed };
             let outcome = service.ready().await.expect("ready").call(Request::new(tools[tool].clone(), act)).await;

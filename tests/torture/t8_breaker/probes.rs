@@ -29,7 +29,7 @@ use crate::world::run;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Tools of one upstream, every second of which is safe to call again.
-fn tools<const N: usize>() -> [Arc<Target>; N] {
+pub fn tools<const N: usize>() -> [Arc<Target>; N] {
     let name = |number: usize| format!("tool_{number}");
     let policy = |number: usize| TargetPolicy::default().safe(number.is_multiple_of(2));
     let catalogue = (0..N).fold(Catalogue::new("up"), |all, number| all.tool(name(number), policy(number)));
@@ -281,7 +281,7 @@ fn handler(
                 Deed::Fail | Deed::Speak(false) => Err(BoxError::from(Transport::unknown("reset"))),
                 Deed::NotSent => Err(Transport::not_sent("refused").into()),
                 Deed::Throttle => Err(HttpStatus { code: 429, retry_after: Some(2 * SECOND), in_session: false }.into()),
-                Deed::Panic => std::panic::panic_any("as told"),
+                Deed::Panic => std::panic::resume_unwind(Box::new("as told")),
                 Deed::Hang => std::future::pending().await,
             };
             if let Some(watch) = &mut watch {

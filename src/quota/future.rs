@@ -1,0 +1,157 @@
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower::Service;
+
+use super::shared::{Answer, Counted, Turn};
+use crate::{
+    call::{Request, Response, Verdict},
+    classify::unsent,
+    error::{BoxError, Reason, Rejected},
+};
+
+pin_project! {
+    /// The future of [`QuotaService`](super::QuotaService).
+    pub struct QuotaFuture<S, P>
+    where
+        S: Service<Request<P>>,
+    {
+        #[pin]
+        state: State<S::Future, S, P>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F, S, P> {
+        Running { #[pin] future: F, counted: Option<Counted> },
+        // Boxed: whoever has to wait can spare an allocation.
+        Waiting { waiting: Box<Waiting<S, P>> },
+        Refused { rejected: Option<Rejected> },
+    }
+}
+
+/// A request in the line, and then on its way to readiness.
+struct Waiting<S, P> {
+    turn: Option<Turn>,
+    /// Until the turn comes; then until the call has to end.
+    sleep: Option<Pin<Box<Sleep>>>,
+    come: bool,
+    request: Option<Request<P>>,
+    service: S,
+}
+
+impl<S, P> QuotaFuture<S, P>
+where
+    S: Service<Request<P>>,
+{
+    pub(super) const fn running(future: S::Future, counted: Option<Counted>) -> Self {
+        Self { state: State::Running { future, counted } }
+    }
+
+    pub(super) const fn refused(rejected: Rejected) -> Self {
+        Self { state: State::Refused { rejected: Some(rejected) } }
+    }
+
+    pub(super) fn waiting(turn: Turn, request: Request<P>, service: S) -> Self {
+        let sleep = Some(Box::pin(sleep_until(turn.at)));
+        let waiting = Waiting { turn: Some(turn), sleep, come: false, request: Some(request), service };
+        Self { state: State::Waiting { waiting: Box::new(waiting) } }
+    }
+}
+
+impl<S, P> Waiting<S, P>
+where
+    S: Service<Request<P>>,
+    S::Error: Into<BoxError>,
+{
+    /// The call under way, or why it is not. The turn is always given up or used.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(S::Future, Option<Counted>), BoxError>> {
+        if !self.come {
+            if let Some(sleep) = &mut self.sleep {
+                ready!(sleep.as_mut().poll(cx));
+            }
+            self.come = true;
+            let end = self.request.as_ref().and_then(|request| request.head.deadline.end(None));
+            self.sleep = end.map(|(end, _)| Box::pin(sleep_until(end)));
+        }
+        let Poll::Ready(ready) = self.service.poll_ready(cx).map_err(unsent) else {
+            if let Some(sleep) = &mut self.sleep {
+                ready!(sleep.as_mut().poll(cx));
+                return Poll::Ready(Err(Rejected::new("quota", Reason::Deadline).into()));
+            }
+            return Poll::Pending;
+        };
+        ready?;
+        let (Some(turn), Some(mut request)) = (self.turn.take(), self.request.take()) else { return Poll::Pending };
+        let now = Instant::now();
+        Poll::Ready(match turn.take(&request.head, now) {
+            Answer::Refused(rejected) => Err(rejected.into()),
+            answer => {
+                request.head.attempt_at = now;
+                let counted = if let Answer::Counted(counted) = answer { Some(counted) } else { None };
+                Ok((self.service.call(request), counted))
+            }
+        })
+    }
+}
+
+impl<S, P, R> Future for QuotaFuture<S, P>
+where
+    S: Service<Request<P>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+{
+    type Output = Result<Response<R>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                StateProj::Running { future, counted } => {
+                    let mut outcome = ready!(future.poll(cx)).map_err(Into::into);
+                    if let Some(counted) = counted.take() {
+                        if Verdict::of(&outcome) == Verdict::LocalReject {
+                            counted.refund();
+                        } else if let Ok(response) = &mut outcome {
+                            response.standing = counted.standing;
+                        }
+                    }
+                    return Poll::Ready(outcome);
+                }
+                StateProj::Refused { rejected } => {
+                    return match rejected.take() {
+                        Some(rejected) => Poll::Ready(Err(rejected.into())),
+                        None => Poll::Pending,
+                    };
+                }
+                StateProj::Waiting { waiting } => match ready!(waiting.poll_turn(cx)) {
+                    Ok((future, counted)) => state.set(State::Running { future, counted }),
+                    Err(error) => {
+                        state.set(State::Refused { rejected: None });
+                        return Poll::Ready(Err(error));
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl<S, P> fmt::Debug for QuotaFuture<S, P>
+where
+    S: Service<Request<P>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Running { .. } => "running",
+            State::Waiting { .. } => "waiting",
+            State::Refused { .. } => "refused",
+        };
+        f.debug_struct("QuotaFuture").field("state", &state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+use std::sync::Arc;
+
+use governor::Quota;
+use tokio::time::Instant;
+
+use super::{Per, QuotaError, limits::Limits, shared::Shared};
+use crate::{
+    call::{Head, Standing},
+    gate::Mode,
+};
+
+/// Reads and changes the limits of a [`QuotaLayer`](super::QuotaLayer) while it is in use. Cheap to clone; all clones, and all
+/// services of the layer, see the same limits. A change holds for the next call; no service is rebuilt.
+#[derive(Debug, Clone)]
+pub struct QuotaHandle {
+    shared: Arc<Shared>,
+}
+
+impl QuotaHandle {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The limits, in the order of decision.
+    pub fn limits(&self) -> Vec<(Per, Quota)> {
+        self.shared.limits.load().iter().map(|limit| (limit.per, limit.quota)).collect()
+    }
+
+    /// Changes a limit, or adds one.
+    ///
+    /// A key that owes calls under the old limit owes as many under the new one, at the new rate, and never more than its
+    /// whole burst: so nobody is admitted more than what is left of the new burst, and who had used up the old limit waits
+    /// for one interval of the new one. A key that made no call between two changes may start afresh after the second. Calls
+    /// that are waiting for their turn keep it.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError`], if there is no room for one more limit, or if the layer was [checked](super::QuotaLayer::checked_for)
+    /// for a tool whose cost is above the burst. Nothing is changed then.
+    pub fn set(&self, per: Per, quota: Quota) -> Result<(), QuotaError> {
+        self.change(|limits, now| limits.try_set(per, quota, now))
+    }
+
+    /// Removes a limit: nothing is counted under it any more.
+    pub fn remove(&self, per: Per) {
+        let _: Result<(), std::convert::Infallible> = self.change(|limits, _| {
+            limits.remove(per);
+            Ok(())
+        });
+    }
+
+    /// Whether calls over a limit are refused, or only counted.
+    pub fn mode(&self) -> Mode {
+        self.shared.limits.load().mode
+    }
+
+    /// Refuses from now on, or only counts.
+    pub fn set_mode(&self, mode: Mode) {
+        let _: Result<(), std::convert::Infallible> = self.change(|limits, _| {
+            limits.mode = mode;
+            Ok(())
+        });
+    }
+
+    /// Where the caller of `head` stands with a limit now; nothing is counted. `None`: there is no such limit, or it does not
+    /// count this call. Make a head of any target with [`Head::new`], and set its caller.
+    pub fn standing(&self, per: Per, head: &Head) -> Option<Standing> {
+        let limits = self.shared.limits.load();
+        let limit = limits.get(per)?;
+        let now = self.shared.store.since_epoch(Instant::now());
+        let tat = self.shared.store.look(&limit.check(head, now)?);
+        Some(limit.standing(tat, now))
+    }
+
+    /// How many calls wait for their turn.
+    pub fn waiting(&self) -> u32 {
+        self.shared.waiting()
+    }
+
+    /// How many keys are being remembered.
+    pub fn tracked_keys(&self) -> usize {
+        self.shared.store.len()
+    }
+
+    /// How many decisions were made on a shared cell because there was no room for one more key.
+    pub fn overflows(&self) -> u64 {
+        self.shared.store.overflows()
+    }
+
+    /// Puts changed limits in the place of the present ones, whoever else is changing them.
+    fn change<E>(&self, change: impl Fn(&mut Limits, u64) -> Result<(), E>) -> Result<(), E> {
+        let now = self.shared.store.since_epoch(Instant::now());
+        let mut outcome = Ok(());
+        self.shared.limits.rcu(|present| {
+            let mut limits = Limits::clone(present);
+            outcome = change(&mut limits, now);
+            match outcome {
+                Ok(()) => Arc::new(limits),
+                Err(_) => present.clone(),
+            }
+        });
+        outcome
+    }
+}

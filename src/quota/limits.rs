@@ -1,0 +1,189 @@
+//! The limits of a layer: what the operator has set, and what can be changed while it runs.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use governor::Quota;
+
+use super::{
+    Per,
+    gcra::{Gcra, nanos},
+    store::{Check, Former},
+    ticket::MAX_LIMITS,
+};
+use crate::{
+    call::{Head, Standing},
+    error::{Allowance, Scope},
+    gate::Mode,
+};
+
+/// Odd, and with bits all over: tells apart the cells of a quota and of the one that took its place.
+const GENERATION: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// How many limits there may be besides the four that have a name of their own in the layer.
+const MAX_OTHERS: usize = MAX_LIMITS - 4;
+
+/// All that a decision needs to know. Never changed: a change puts another in its place.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limits {
+    /// In the order of decision.
+    limits: Vec<Limit>,
+    pub(super) mode: Mode,
+    pub(super) line: Line,
+    /// The dearest call that the operator has declared: no burst may be below its cost.
+    dearest: Option<(String, NonZeroU32)>,
+    /// How many quotas have been set.
+    generations: u64,
+}
+
+/// How calls may wait for their turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Line {
+    pub(super) at_most: Duration,
+    pub(super) places: u32,
+}
+
+/// One limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) per: Per,
+    pub(super) quota: Quota,
+    gcra: Gcra,
+    /// The number of this quota among all that were set: its cells have keys of their own.
+    generation: u64,
+    former: Option<Former>,
+}
+
+/// Why limits do not make sense together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuotaError {
+    /// A call is weighed against all limits at once, and there is room for so many.
+    #[error("{0} limits other than those per tenant and target are set, but one layer holds at most {MAX_OTHERS}")]
+    TooMany(usize),
+    /// No call of this tool could ever pass.
+    #[error("a call of {tool:?} costs {cost}, but the burst of the limit per {} is {burst}: none would ever pass", .scope.as_str())]
+    Burst {
+        /// The tool.
+        tool: String,
+        /// What one call of it costs, by the operator's word.
+        cost: u32,
+        /// Whose limit is too low.
+        scope: Scope,
+        /// The burst of that limit.
+        burst: u32,
+    },
+}
+
+impl Limits {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Limit> {
+        self.limits.iter()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.limits.is_empty()
+    }
+
+    pub(super) fn get(&self, per: Per) -> Option<&Limit> {
+        self.limits.iter().find(|limit| limit.per.is_like(per))
+    }
+
+    /// Sets the limit that counts per these parts, new or changed, if that makes sense.
+    pub(super) fn try_set(&mut self, per: Per, quota: Quota, now: u64) -> Result<(), QuotaError> {
+        if let Some((tool, cost)) = &self.dearest {
+            fits(tool, *cost, per, quota)?;
+        }
+        let others = self.limits.iter().filter(|limit| !limit.per.is_named() && !limit.per.is_like(per)).count();
+        if !per.is_named() && others >= MAX_OTHERS {
+            return Err(QuotaError::TooMany(others + 1));
+        }
+        self.set(per, quota, now);
+        Ok(())
+    }
+
+    /// Sets a limit that there is room for.
+    pub(super) fn set(&mut self, per: Per, quota: Quota, now: u64) {
+        self.generations += 1;
+        let mut limit = Limit { per, quota, gcra: Gcra::new(quota), generation: self.generations, former: None };
+        match self.limits.iter_mut().find(|known| known.per.is_like(per)) {
+            Some(known) => {
+                limit.former = Some(known.leave(self.generations, now, self.line.at_most));
+                *known = limit;
+            }
+            None => self.limits.push(limit),
+        }
+        self.limits.sort_by_key(|limit| limit.per.rank());
+    }
+
+    pub(super) fn remove(&mut self, per: Per) {
+        self.limits.retain(|limit| !limit.per.is_like(per));
+    }
+
+    /// Takes note of what calls cost, and refuses where one is dearer than a burst.
+    pub(super) fn expect<'a>(&mut self, costs: impl Iterator<Item = (&'a str, NonZeroU32)>) -> Result<(), QuotaError> {
+        let dearest = costs.max_by_key(|(_, cost)| *cost).map(|(tool, cost)| (tool.to_owned(), cost));
+        if let Some((tool, cost)) = &dearest {
+            self.limits.iter().try_for_each(|limit| fits(tool, *cost, limit.per, limit.quota))?;
+        }
+        self.dearest = dearest;
+        Ok(())
+    }
+
+    /// What `head` has to pass, but for a limit that it has passed already.
+    pub(super) fn checks(&self, head: &Head, now: u64, passed: Option<Per>) -> [Option<Check<'_>>; MAX_LIMITS] {
+        let mut checks = [None; MAX_LIMITS];
+        for (place, limit) in checks.iter_mut().zip(&self.limits) {
+            if passed.is_none_or(|passed| !passed.is_like(limit.per)) {
+                *place = limit.check(head, now);
+            }
+        }
+        checks
+    }
+
+    /// Where the caller stands with the limit that is nearest to refusing it.
+    pub(super) fn standing(&self, checks: &[Option<Check<'_>>], tats: impl Iterator<Item = u64>, now: u64) -> Option<Standing> {
+        let counted = self.limits.iter().zip(checks).filter(|(_, check)| check.is_some()).zip(tats);
+        counted.map(|((limit, _), tat)| limit.standing(tat, now)).min_by_key(|standing| standing.remaining)
+    }
+}
+
+impl Limit {
+    /// What the next quota has to know of this one, which ends now.
+    ///
+    /// Cells do not say under which quota they were written, so those of the next one have other keys, and who has a cell
+    /// under this one takes along what it owes. Cells of the quota before this one are let go: their keys have not called in
+    /// between, and start afresh.
+    fn leave(&self, next: u64, now: u64, at_most: Duration) -> Former {
+        let forgotten = now.saturating_add(self.gcra.memory_ns()).saturating_add(nanos(at_most));
+        Former { flip: salt(self.generation) ^ salt(next), gcra: self.gcra, until: now, forgotten }
+    }
+
+    pub(super) fn check(&self, head: &Head, now: u64) -> Option<Check<'_>> {
+        let key = self.per.cell(head)? ^ u128::from(salt(self.generation));
+        let cost = head.target.policy().cost.unwrap_or(NonZeroU32::MIN);
+        let former = self.former.as_ref().filter(|former| now < former.forgotten);
+        Some(Check { key, gcra: self.gcra, cost, former })
+    }
+
+    pub(super) fn standing(&self, tat: u64, now: u64) -> Standing {
+        let Allowance { calls, per, scope } = self.allowance();
+        let reset = Duration::from_nanos(tat.saturating_sub(now));
+        Standing { scope, quota: calls, window: per, remaining: self.gcra.remaining(tat, now), reset }
+    }
+
+    pub(super) const fn allowance(&self) -> Allowance {
+        Allowance { calls: self.quota.burst_size().get(), per: self.quota.burst_size_replenished_in(), scope: self.per.scope() }
+    }
+}
+
+const fn salt(generation: u64) -> u64 {
+    generation.wrapping_mul(GENERATION)
+}
+
+/// A limit that counts what nobody can know beforehand may never meet the tool.
+fn fits(tool: &str, cost: NonZeroU32, per: Per, quota: Quota) -> Result<(), QuotaError> {
+    let burst = quota.burst_size();
+    if per.is_own() || cost <= burst {
+        return Ok(());
+    }
+    Err(QuotaError::Burst { tool: tool.to_owned(), cost: cost.get(), scope: per.scope(), burst: burst.get() })
+}

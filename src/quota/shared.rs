@@ -1,0 +1,204 @@
+//! What all services of one layer share, and how it decides.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use metrics::Gauge;
+use tokio::time::Instant;
+
+use super::{
+    limits::{Limit, Limits},
+    store::{Admitted, Refused, Store},
+    ticket::Ticket,
+};
+use crate::{
+    call::{Admission, Head, Slot, Standing, Target},
+    error::{Reason, Rejected},
+    gate::{Mode, Observed},
+    metrics::{QUOTA_WAITING, labels_of},
+};
+
+pub(super) struct Shared {
+    pub(super) limits: ArcSwap<Limits>,
+    pub(super) store: Store,
+    waiting: AtomicU32,
+    handles: Slot<Handles>,
+}
+
+/// The handles of one target.
+struct Handles {
+    observed: Observed,
+    waiting: Gauge,
+}
+
+impl Handles {
+    fn new(target: &Target) -> Self {
+        Self { observed: Observed::new("quota"), waiting: QUOTA_WAITING.gauge(labels_of(target)) }
+    }
+}
+
+/// What becomes of a call.
+pub(super) enum Answer {
+    /// It passes, and no limit counts it.
+    Free,
+    /// It passes, and is counted.
+    Counted(Counted),
+    /// It has to wait.
+    Later(Turn),
+    /// It is refused.
+    Refused(Rejected),
+}
+
+/// A call that was counted. Dropped, it stays so.
+pub(super) struct Counted {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    pub(super) standing: Option<Standing>,
+}
+
+impl Counted {
+    /// The call was not sent: it is not counted any more, where nobody has come since.
+    pub(super) fn refund(&self) {
+        self.shared.store.refund(&self.ticket);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits, capacity: usize) -> Self {
+        Self {
+            limits: ArcSwap::from_pointee(limits),
+            store: Store::new(capacity),
+            waiting: AtomicU32::new(0),
+            handles: Slot::new(),
+        }
+    }
+
+    /// How many calls wait for their turn.
+    pub(super) fn waiting(&self) -> u32 {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Counts a call under all limits, has it wait for one, or refuses it.
+    pub(super) fn admit(self: &Arc<Self>, head: &Head) -> Answer {
+        let limits = self.limits.load();
+        if limits.is_empty() {
+            return Answer::Free;
+        }
+        let now = self.store.since_epoch(head.arrived);
+        let checks = limits.checks(head, now, None);
+        match self.store.admit(head.arrived, &checks, self.patience(&limits, head)) {
+            Ok(Admitted { ticket, turn: None }) => {
+                let standing = limits.standing(&checks, ticket.tats(), now);
+                Answer::Counted(Counted { shared: self.clone(), ticket, standing })
+            }
+            Ok(Admitted { ticket, turn: Some(turn) }) => match limits.iter().nth(turn.index) {
+                Some(limit) => self.queue(head, ticket, *limit, turn.at, limits.line.places),
+                None => Answer::Free,
+            },
+            Err(refused) => self.refuse(&limits, head, refused),
+        }
+    }
+
+    /// Counts a call whose turn has come under the other limits too.
+    fn admit_waited(self: &Arc<Self>, head: &Head, turn: &mut Turn, now: Instant) -> Answer {
+        let limits = self.limits.load();
+        let ns = self.store.since_epoch(now);
+        let checks = limits.checks(head, ns, Some(turn.limit.per));
+        match self.store.admit(now, &checks, None) {
+            Ok(Admitted { ticket, .. }) => {
+                let mut whole = std::mem::take(&mut turn.ticket);
+                let standing = whole.tats().next().map(|tat| turn.limit.standing(tat, ns));
+                whole.join(&ticket);
+                Answer::Counted(Counted { shared: self.clone(), ticket: whole, standing })
+            }
+            Err(refused) => self.refuse(&limits, head, refused),
+        }
+    }
+
+    /// How long a call may wait for its turn. `None`: it may not.
+    fn patience(&self, limits: &Limits, head: &Head) -> Option<Duration> {
+        let line = limits.line;
+        let may = head.admission == Admission::Wait && limits.mode == Mode::Enforce && self.waiting() < line.places;
+        let end = head.deadline.end(None).map_or(Duration::MAX, |(end, _)| end.saturating_duration_since(head.arrived));
+        // A turn at the very end comes too late.
+        may.then(|| line.at_most.min(end.saturating_sub(Duration::from_nanos(1))))
+    }
+
+    fn queue(self: &Arc<Self>, head: &Head, ticket: Ticket, limit: Limit, at: Instant, places: u32) -> Answer {
+        let joined = |waiting| (waiting < places).then_some(waiting + 1);
+        if self.waiting.fetch_update(Relaxed, Relaxed, joined).is_err() {
+            // Somebody else was quicker.
+            self.store.refund(&ticket);
+            let delay = at.saturating_duration_since(head.arrived);
+            return Answer::Refused(refusal(Some(&limit), Some(delay)));
+        }
+        let gauge = self.handles(&head.target).waiting.clone();
+        gauge.increment(1.0);
+        Answer::Later(Turn { shared: self.clone(), ticket, limit, at, gauge })
+    }
+
+    fn refuse(&self, limits: &Limits, head: &Head, refused: Refused) -> Answer {
+        match limits.mode {
+            Mode::Enforce => Answer::Refused(refusal(limits.iter().nth(refused.index), refused.retry_after)),
+            Mode::Observe => {
+                self.handles(&head.target).observed.count(&head.target, Reason::Quota);
+                Answer::Free
+            }
+        }
+    }
+
+    fn handles<'a>(&self, target: &'a Target) -> &'a Handles {
+        target.cell(&self.handles, || Handles::new(target))
+    }
+}
+
+fn refusal(limit: Option<&Limit>, retry_after: Option<Duration>) -> Rejected {
+    let rejected = Rejected::new("quota", Reason::Quota).retry_after(retry_after);
+    let rejected = if retry_after.is_none() { rejected.never() } else { rejected };
+    match limit {
+        Some(limit) => rejected.allowing(limit.allowance()),
+        None => rejected,
+    }
+}
+
+/// A place in the line, held. Dropping it leaves the line, and takes the place back if nobody is behind.
+pub(super) struct Turn {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    limit: Limit,
+    pub(super) at: Instant,
+    gauge: Gauge,
+}
+
+impl Turn {
+    /// The turn has come: counts the call under the other limits, or refuses it.
+    pub(super) fn take(mut self, head: &Head, now: Instant) -> Answer {
+        let shared = self.shared.clone();
+        shared.admit_waited(head, &mut self, now)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.shared.store.refund(&self.ticket);
+        self.shared.waiting.fetch_sub(1, Relaxed);
+        self.gauge.decrement(1.0);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("limits", &self.limits.load())
+            .field("tracked_keys", &self.store.len())
+            .field("waiting", &self.waiting())
+            .finish_non_exhaustive()
+    }
+}
