@@ -7,11 +7,15 @@ use buttress::{
     call::{ATTEMPT_KEY, OUTCOME_KEY, TIMEOUT_KEY},
     rmcp::client::{Client, ClientLayer},
 };
-use rmcp::{ErrorData, model::CallToolRequestParams, service::ServiceError};
+use rmcp::{
+    ErrorData, ServerHandler,
+    model::{CallToolRequestParams, ServerCapabilities, ServerConfig, SubscriptionFilter},
+    service::{ServiceError, SubscriptionContext},
+};
 
 use crate::{
     probe::{Probe, TOOL, failed, good, one_an_hour, texts},
-    rig::{ERAS, SEAMS, Seam, over_duplex, safe},
+    rig::{ERAS, SEAMS, Seam, hasty, over_duplex, safe},
     road::Era,
     tape::soon,
 };
@@ -144,4 +148,37 @@ async fn the_default_stack_is_one_line() {
     let client = Client::new("up", connection.peer().clone());
     let answer = tokio::time::timeout(Duration::from_secs(1), client.call_tool(CallToolRequestParams::new(TOOL))).await;
     assert_eq!(texts(&answer.unwrap().unwrap()), ["done"]);
+}
+
+/// A server that has news, some day.
+struct News;
+
+impl ServerHandler for News {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build())
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(requested.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        drop(context);
+        Ok(())
+    }
+}
+
+/// A subscription is no call: no clock ends it, and rmcp's own id stays on the wire.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_passes_by() {
+    let (rig, _serving) = over_duplex(Seam::Transport, Era::Modern, News, &safe(&hasty())).await;
+    let mut filter = SubscriptionFilter::new();
+    filter.tools_list_changed = Some(true);
+    let began = tokio::time::Instant::now();
+    let mut subscription = rig.connection.listen(filter).await.unwrap();
+    assert!(subscription.next().await.unwrap().is_none(), "no news, and then the end");
+    assert_eq!(began.elapsed(), Duration::from_secs(3600));
+    let [sent] = &rig.sent("subscriptions/listen").await[..] else { panic!("one subscription") };
+    assert!(sent["id"].is_number() && sent["params"]["_meta"][ATTEMPT_KEY].is_null(), "{sent:#?}");
 }
