@@ -182,7 +182,7 @@ async fn a_call_that_hangs_is_taken_back() {
             }
         });
         let (addr, _serving) = serve(probe, |_| None).await;
-        let settings = Settings { soft: Some(Duration::from_millis(100)), ..Settings::default() };
+        let settings = Settings { soft: Some(Duration::from_millis(500)), ..Settings::default() };
         let stack = Stack::new().deadline(Limits::try_new(settings).unwrap());
         let rig = dial(seam, era, addr, &stack).await;
         let answer = soon(rig.call()).await.unwrap();
