@@ -63,6 +63,18 @@ metrics! {
         "Calls that a layer in observe-only mode would have refused, and let pass.";
     QUOTA_WAITING = Gauge "buttress_quota_waiting" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Calls that wait for their turn under a quota.";
+    CACHE_LOOKUPS = Counter "buttress_cache_lookups_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
+        "Calls whose answer may be kept, by what was found: hit, stale (served while a new one is fetched), or miss.";
+    CACHE_STALE_IF_ERROR = Counter "buttress_cache_stale_if_error_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Misses whose call failed, and that were given an answer past its time.";
+    CACHE_BYTES = Gauge "buttress_cache_bytes" ["upstream"]
+        "About how many bytes the kept answers take.";
+    CACHE_ENTRIES = Gauge "buttress_cache_entries" ["upstream"]
+        "Answers that are kept.";
+    COALESCED = Counter "buttress_coalesced_calls_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Calls that joined one that asked the same at the same time.";
+    HEDGES = Counter "buttress_hedges_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
+        "Second attempts at calls that took unusually long: won, lost, or refused by a layer further in.";
     RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
     RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "reason"]
@@ -76,9 +88,13 @@ metrics! {
     CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "How many attempts may run at once.";
     CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
-        "Attempts that hold a slot.";
+        "Slots held: by attempts, and by work that goes on after one.";
     QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Attempts that wait for a slot.";
+    QUEUE_DURATION = Histogram "buttress_queue_duration_seconds" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "How long attempts waited for their slot, of those that had to wait and got one.";
+    CONCURRENCY_KEPT = Gauge "buttress_concurrency_kept" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Slots held for work that goes on although its attempt is over.";
     TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
         "Attempts that were given up, by the clock that ran out.";
     PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]

@@ -58,7 +58,7 @@ impl Meta {
             onward.insert(ATTEMPT_KEY.to_owned(), attempt.into());
         }
         let now = tokio::time::Instant::now();
-        if let Some((end, _)) = head.deadline.end(None) {
+        if let Some((end, _)) = head.end() {
             let left = end.saturating_duration_since(now).as_millis();
             onward.insert(TIMEOUT_KEY.to_owned(), u64::try_from(left).unwrap_or(u64::MAX).into());
         }

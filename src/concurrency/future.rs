@@ -6,15 +6,12 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{
-    sync::AcquireError,
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
 use super::permit::{Permit, Place};
 use crate::{
-    call::Request,
+    call::{Request, Response},
     classify::unsent,
     error::{BoxError, Reason, Rejected},
 };
@@ -43,8 +40,9 @@ pin_project! {
 
 /// A request on its way through the queue and to readiness.
 struct Waiting<S, P> {
-    slot: Pin<Box<dyn Future<Output = Result<Permit, AcquireError>> + Send>>,
+    // Given back before the place is: whoever is next is served in its turn.
     permit: Option<Permit>,
+    place: Place,
     deadline: Option<Pin<Box<Sleep>>>,
     request: Option<Request<P>>,
     service: S,
@@ -66,13 +64,7 @@ where
         let end = request.head.deadline.end(None).map(|(end, _)| Box::pin(sleep_until(end)));
         Self {
             state: State::Waiting {
-                waiting: Box::new(Waiting {
-                    slot: Box::pin(place.wait()),
-                    permit: None,
-                    deadline: end,
-                    request: Some(request),
-                    service,
-                }),
+                waiting: Box::new(Waiting { permit: None, place, deadline: end, request: Some(request), service }),
             },
         }
     }
@@ -92,19 +84,16 @@ where
             return Poll::Ready(Err(refusal(Reason::Deadline).into()));
         }
         if self.permit.is_none() {
-            match self.slot.as_mut().poll(cx) {
-                Poll::Ready(Ok(permit)) => self.permit = Some(permit),
-                Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed.into())),
-                Poll::Pending => {}
+            match ready!(self.place.poll(cx)) {
+                Ok(permit) => self.permit = Some(permit),
+                Err(reason) => return Poll::Ready(Err(refusal(reason).into())),
             }
         }
-        if self.permit.is_some()
-            && let Poll::Ready(ready) = self.service.poll_ready(cx).map_err(unsent)
-            && let Some(permit) = self.permit.take()
-        {
-            return Poll::Ready(ready.map(|()| permit));
+        let ready = ready!(self.service.poll_ready(cx)).map_err(unsent);
+        match self.permit.take() {
+            Some(permit) => Poll::Ready(ready.map(|()| permit)),
+            None => Poll::Pending,
         }
-        Poll::Pending
     }
 }
 
@@ -112,18 +101,24 @@ fn refusal(reason: Reason) -> Rejected {
     Rejected::new("concurrency", reason)
 }
 
-impl<S, P, T> Future for ConcurrencyFuture<S, P>
+impl<S, P, R> Future for ConcurrencyFuture<S, P>
 where
-    S: Service<Request<P>, Response = T>,
+    S: Service<Request<P>, Response = Response<R>>,
     S::Error: Into<BoxError>,
 {
-    type Output = Result<T, BoxError>;
+    type Output = Result<Response<R>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                StateProj::Running { future, .. } => return future.poll(cx).map_err(Into::into),
+                StateProj::Running { future, permit } => {
+                    let outcome = ready!(future.poll(cx)).map_err(Into::into);
+                    if let Some(permit) = permit {
+                        permit.end(&outcome);
+                    }
+                    return Poll::Ready(outcome);
+                }
                 StateProj::Refused { reason } => {
                     return match reason.take() {
                         Some(reason) => Poll::Ready(Err(refusal(reason).into())),
@@ -132,7 +127,7 @@ where
                 }
                 StateProj::Waiting { waiting } => {
                     let permit = ready!(waiting.poll_slot(cx));
-                    let (permit, request) = match (permit, waiting.request.take()) {
+                    let (mut permit, mut request) = match (permit, waiting.request.take()) {
                         (Ok(permit), Some(request)) => (permit, request),
                         (Err(error), _) => {
                             state.set(State::Refused { reason: None });
@@ -140,8 +135,10 @@ where
                         }
                         (Ok(_), None) => return Poll::Pending,
                     };
-                    let mut request = request;
-                    request.head.attempt_at = Instant::now();
+                    let now = Instant::now();
+                    permit.begin(now);
+                    request.head.attempt_at = now;
+                    request.head.slots = Some(permit.pool());
                     let future = waiting.service.call(request);
                     state.set(State::Running { future, permit: Some(permit) });
                 }

@@ -2,43 +2,68 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use tower::Layer;
 
-use super::{Concurrency, permit::Slots};
-use crate::call::Slot;
+use super::{AdaptiveLimit, Concurrency, ConcurrencyHandle, limit::Limit, shared::Shared};
+use crate::call::Target;
+
+/// How many attempts run at once, and wait, unless told otherwise.
+const DEFAULT: NonZeroU32 = NonZeroU32::new(64).unwrap();
 
 /// Limits how many attempts run at once, per target. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct ConcurrencyLayer {
-    limit: Option<NonZeroU32>,
-    queue: u32,
-    slot: Slot<Arc<Slots>>,
+    shared: Arc<Shared>,
 }
 
 impl Default for ConcurrencyLayer {
     /// 64 attempts per target, and a queue of as many.
     fn default() -> Self {
-        const DEFAULT: NonZeroU32 = NonZeroU32::new(64).unwrap();
         Self::new(DEFAULT)
     }
 }
 
 impl ConcurrencyLayer {
-    /// `limit` attempts per target at once, and a queue of as many.
+    /// `limit` attempts per target at once, where the operator has not set another for it
+    /// ([`TargetPolicy::concurrency`](crate::call::TargetPolicy)), and a queue of as many.
     pub fn new(limit: NonZeroU32) -> Self {
-        Self { limit: Some(limit), queue: limit.get(), slot: Slot::new() }
+        Self::of(Limit::Static(limit), limit.get(), false)
+    }
+
+    /// As many attempts per target at once as `limit` finds right for it, where the operator has not set a number, and a queue
+    /// of 64. `limit` is asked once per target.
+    pub fn adaptive<A>(limit: impl Fn(&Target) -> A + Send + Sync + 'static) -> Self
+    where
+        A: AdaptiveLimit + 'static,
+    {
+        let make = Arc::new(move |target: &Target| Box::new(limit(target)) as Box<dyn AdaptiveLimit>);
+        Self::of(Limit::Adaptive(make), DEFAULT.get(), false)
     }
 
     /// No limit: every attempt passes.
     pub fn off() -> Self {
-        Self { limit: None, queue: 0, slot: Slot::new() }
+        Self::of(Limit::Off, 0, false)
     }
 
-    /// At most `places` attempts wait per target; with 0, who finds no slot free is refused. The layer then has slots of its
-    /// own, apart from the one it was made of.
+    /// At most `places` attempts wait per target, of all tenants together; with 0, who finds no slot free is refused. The layer
+    /// then has slots of its own, apart from the one it was made of.
     #[must_use]
-    pub fn queue(mut self, places: u32) -> Self {
-        self.queue = places;
-        self.slot = Slot::new();
-        self
+    pub fn queue(self, places: u32) -> Self {
+        Self::of(self.shared.limit().clone(), places, self.shared.observes())
+    }
+
+    /// Only counts what it would refuse ([`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS)): calls pass at once, also
+    /// those that would wait. The layer then has slots of its own, apart from the one it was made of.
+    #[must_use]
+    pub fn observe_only(self) -> Self {
+        Self::of(self.shared.limit().clone(), self.shared.places(), true)
+    }
+
+    /// To look at the slots and queues, and to steer them while they work.
+    pub fn handle(&self) -> ConcurrencyHandle {
+        ConcurrencyHandle::new(self.shared.clone())
+    }
+
+    fn of(limit: Limit, places: u32, observes: bool) -> Self {
+        Self { shared: Arc::new(Shared::new(limit, places, observes)) }
     }
 }
 
@@ -46,6 +71,6 @@ impl<S> Layer<S> for ConcurrencyLayer {
     type Service = Concurrency<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Concurrency::new(inner, self.limit, self.queue, self.slot)
+        Concurrency::new(inner, self.shared.clone())
     }
 }

@@ -1,97 +1,125 @@
-//! The slots of one target, the queue behind them, and the guards that give both back.
+//! What a call holds: a slot, or a place in the queue. Dropping it gives it back.
 
 use std::{
-    num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use metrics::Gauge;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::{sync::oneshot, time::Instant};
 
+use super::{
+    queue::{Charge, Key},
+    slots::Slots,
+};
 use crate::{
-    call::Target,
-    metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_LIMIT, QUEUE_LENGTH, labels_of},
+    call::{Digest, Response, SlotPool, Verdict},
+    error::{BoxError, Reason},
 };
 
-/// The slots of one target.
-#[derive(Debug)]
-pub(super) struct Slots {
-    // Hands slots out in the order in which calls began to wait; nobody overtakes who waits.
-    semaphore: Arc<Semaphore>,
-    waiting: AtomicU32,
-    places: u32,
-    in_flight: Gauge,
-    queued: Gauge,
-}
-
-impl Slots {
-    pub(super) fn new(limit: NonZeroU32, places: u32, target: &Target) -> Self {
-        CONCURRENCY_LIMIT.gauge(labels_of(target)).set(f64::from(limit.get()));
-        let permits = usize::try_from(limit.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self {
-            semaphore: Arc::new(Semaphore::new(permits)),
-            waiting: AtomicU32::new(0),
-            places,
-            in_flight: CONCURRENCY_IN_FLIGHT.gauge(labels_of(target)),
-            queued: QUEUE_LENGTH.gauge(labels_of(target)),
-        }
-    }
-
-    /// A slot, if one is free now and nobody waits for it.
-    pub(super) fn try_take(self: &Arc<Self>) -> Option<Permit> {
-        let permit = self.semaphore.clone().try_acquire_owned().ok()?;
-        Some(Permit::new(permit, self.clone()))
-    }
-
-    /// A place in the queue, if one is free.
-    pub(super) fn try_queue(self: &Arc<Self>) -> Option<Place> {
-        let joined = |waiting| (waiting < self.places).then_some(waiting + 1);
-        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, joined).ok()?;
-        self.queued.increment(1.0);
-        Some(Place { slots: self.clone() })
-    }
-}
-
-/// A slot, held. Dropping it gives it back.
+/// A slot, held.
 #[derive(Debug)]
 pub(super) struct Permit {
-    _permit: OwnedSemaphorePermit,
     slots: Arc<Slots>,
+    account: Account,
+    /// When the attempt began.
+    began: Instant,
+    waited: Duration,
+    /// How many slots were held with this one.
+    in_flight: u32,
+    ended: bool,
+}
+
+/// Who is charged with a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Account {
+    /// A tenant that found a slot free.
+    Passed(Digest, Instant),
+    /// A tenant that was let in from the queue.
+    Queued(Charge),
+    /// Nobody: the slot is kept for work that goes on after its attempt.
+    Kept,
 }
 
 impl Permit {
-    fn new(permit: OwnedSemaphorePermit, slots: Arc<Slots>) -> Self {
-        slots.in_flight.increment(1.0);
-        Self { _permit: permit, slots }
+    pub(super) const fn passed(slots: Arc<Slots>, tenant: Digest, began: Instant, in_flight: u32) -> Self {
+        Self { slots, account: Account::Passed(tenant, began), began, waited: Duration::ZERO, in_flight, ended: false }
+    }
+
+    pub(super) const fn queued(slots: Arc<Slots>, charge: Charge, now: Instant, waited: Duration, in_flight: u32) -> Self {
+        Self { slots, account: Account::Queued(charge), began: now, waited, in_flight, ended: false }
+    }
+
+    /// For the transport of the attempt.
+    pub(super) fn pool(&self) -> Arc<dyn SlotPool> {
+        self.slots.clone()
+    }
+
+    /// The attempt begins later than its slot came: the inner service was not ready.
+    pub(super) const fn begin(&mut self, now: Instant) {
+        self.began = now;
+    }
+
+    /// The attempt has ended.
+    pub(super) fn end<R>(&mut self, outcome: &Result<Response<R>, BoxError>) {
+        self.ended = true;
+        let completed = outcome.as_ref().ok().and_then(|response| response.completed);
+        self.tell(Verdict::of(outcome), completed);
+    }
+
+    fn tell(&self, verdict: Verdict, completed: Option<Instant>) {
+        self.slots.learn(verdict, self.began, completed, self.waited, self.in_flight);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.slots.in_flight.decrement(1.0);
+        if !self.ended {
+            self.tell(Verdict::Cancelled, None);
+        }
+        self.slots.leave(self.account);
     }
 }
 
-/// A place in the queue, held. Dropping it leaves the queue.
+/// A slot that is kept for work that goes on after its attempt.
+#[derive(Debug)]
+pub(super) struct Kept(pub(super) Arc<Slots>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.end_keeping();
+    }
+}
+
+/// A place in the queue, held.
 #[derive(Debug)]
 pub(super) struct Place {
     slots: Arc<Slots>,
+    key: Key,
+    // A permit on its way to a place that is given up goes back like any other: by its drop.
+    outcome: oneshot::Receiver<Result<Permit, Reason>>,
+    called: bool,
 }
 
 impl Place {
-    /// Waits for a slot; the place is given up with the future.
-    pub(super) async fn wait(self) -> Result<Permit, AcquireError> {
-        let permit = self.slots.semaphore.clone().acquire_owned().await?;
-        Ok(Permit::new(permit, self.slots.clone()))
+    pub(super) const fn new(slots: Arc<Slots>, key: Key, outcome: oneshot::Receiver<Result<Permit, Reason>>) -> Self {
+        Self { slots, key, outcome, called: false }
+    }
+
+    /// A slot, or why there is none.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Reason>> {
+        let outcome = ready!(Pin::new(&mut self.outcome).poll(cx));
+        self.called = true;
+        Poll::Ready(outcome.unwrap_or(Err(Reason::Shed)))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.slots.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.slots.queued.decrement(1.0);
+        if !self.called {
+            self.slots.leave_queue(self.key);
+        }
     }
 }

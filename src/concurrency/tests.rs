@@ -1,11 +1,21 @@
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    num::NonZeroU32,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::FutureExt;
+use proptest::prelude::*;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use super::ConcurrencyLayer;
+use super::{AdaptiveLimit, ConcurrencyLayer, Sample};
 use crate::{
-    call::{Admission, Request, Response, Target},
+    call::{Admission, Caller, Criticality, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
+    catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     testing::{Outcome, Script, Step, tool},
 };
@@ -30,7 +40,7 @@ async fn who_waits_is_served_in_the_order_of_coming() {
         service_fn(move |call: Request<u32>| {
             order.lock().unwrap().push(call.params);
             async {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 Ok::<_, BoxError>(Response::new(()))
             }
         })
@@ -43,7 +53,7 @@ async fn who_waits_is_served_in_the_order_of_coming() {
         call.await.unwrap().unwrap();
     }
     assert_eq!(*order.lock().unwrap(), (0..10).collect::<Vec<_>>());
-    assert_eq!(began.elapsed(), Duration::from_secs(10));
+    assert_eq!(began.elapsed(), Duration::from_millis(100));
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,4 +120,457 @@ async fn an_attempt_begins_when_it_has_its_slot() {
     let (first, second) = tokio::join!(service.call(request(&target)), service.call(request(&target)));
     assert_eq!(first.unwrap().result, Ok(began));
     assert_eq!(second.unwrap().result, Ok(began + Duration::from_secs(3)));
+}
+
+fn of_tenant(target: &Arc<Target>, tenant: &str) -> Request<()> {
+    let mut request = request(target);
+    request.head.caller = Caller::of_tenant(tenant);
+    request
+}
+
+/// Answers after a second, and says who was served.
+fn slow(
+    served: &Served,
+) -> impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone + Send + use<> {
+    let served = served.clone();
+    service_fn(move |call: Request<()>| {
+        served.lock().unwrap().push(call.head.caller.tenant().to_owned());
+        async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok::<_, BoxError>(Response::new(()))
+        }
+    })
+}
+
+/// Whose calls were served, in their order.
+type Served = Arc<std::sync::Mutex<Vec<String>>>;
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_with_one_call_does_not_wait_behind_anothers_backlog() {
+    let served = Served::default();
+    let service = slow(&served);
+    let service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(9).layer(service);
+    let target = tool("t");
+    let tenants = ["heavy", "heavy", "heavy", "heavy", "light"];
+    let calls: Vec<_> = tenants.map(|tenant| tokio::spawn(service.clone().oneshot(of_tenant(&target, tenant)))).into();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let place = served.lock().unwrap().iter().position(|tenant| tenant == "light").unwrap();
+    assert!(place <= 2, "{:?}", served.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_makes_room_for_who_has_less_in_it() {
+    let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(2).layer(hang());
+    let target = tool("t");
+    let running = service.call(of_tenant(&target, "heavy"));
+    let first = service.call(of_tenant(&target, "heavy"));
+    let last = service.call(of_tenant(&target, "heavy"));
+    let light = service.call(of_tenant(&target, "light"));
+    assert_eq!(reason(&last.await), Some(Reason::QueueFull));
+    drop((running, first));
+    assert!(light.await.is_ok());
+}
+
+/// The slot that a call gives up on its way to it is not lost.
+#[tokio::test(start_paused = true)]
+async fn a_slot_on_its_way_to_a_call_that_is_dropped_goes_to_the_next() {
+    let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(2).layer(hang());
+    let target = tool("t");
+    let running = service.call(request(&target));
+    let next = service.call(request(&target));
+    let after = service.call(request(&target));
+    drop(running);
+    drop(next);
+    let after = after.await;
+    assert!(after.is_ok(), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_lowered_waits_for_those_under_way_and_one_that_is_raised_lets_in_who_waits() {
+    let layer = ConcurrencyLayer::new(NonZeroU32::new(3).unwrap());
+    let (handle, mut service, target) = (layer.handle(), layer.layer(hang_all(8)), tool("t"));
+    let mut running: Vec<_> = (0..3).map(|_| service.call(request(&target))).collect();
+    handle.set_limit(&target, NonZeroU32::MIN);
+    let mut waiting = watched(service.call(request(&target)));
+    for left in [2, 1] {
+        running.pop();
+        assert!(!waiting.is_done().await);
+        let status = handle.target(&target).unwrap();
+        assert_eq!((status.in_flight, status.limit, status.waiting, status.tenants_waiting), (left, 1, 1, 1));
+    }
+    handle.set_limit(&target, NonZeroU32::new(2).unwrap());
+    assert!(!waiting.is_done().await);
+    assert_eq!(handle.target(&target).unwrap().in_flight, 2);
+    // All are given back.
+    drop((running, waiting));
+    tokio::task::yield_now().await;
+    let status = handle.target(&target).unwrap();
+    assert_eq!((status.in_flight, status.waiting), (0, 0));
+    assert_eq!(handle.iter().collect::<Vec<_>>(), [status]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_places_change_while_calls_wait() {
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1);
+    let (handle, mut service, target) = (layer.handle(), layer.layer(hang()), tool("t"));
+    let running = service.call(request(&target));
+    let waiting = service.call(request(&target));
+    handle.set_queue(&target, 0);
+    assert_eq!(reason(&service.call(request(&target)).await), Some(Reason::QueueFull));
+    drop(running);
+    assert!(waiting.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_refuses_new_calls_and_ends_with_the_last_that_runs_or_waits() {
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN);
+    let (handle, target) = (layer.handle(), tool("t"));
+    let mut service = layer.layer(slow(&Served::default()));
+    let calls = [service.call(request(&target)), service.call(request(&target))].map(tokio::spawn);
+    let began = Instant::now();
+    let drained = handle.drain(&target);
+    let refused = service.call(request(&target)).await;
+    assert_eq!(refused.unwrap_err().downcast_ref().map(Rejected::reason), Some(Reason::Draining));
+    assert!(handle.target(&target).unwrap().draining);
+    drained.await;
+    assert_eq!(began.elapsed(), Duration::from_secs(2));
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+    // Nothing is under way: at once.
+    handle.drain(&target).await;
+    handle.resume(&target);
+    assert!(service.call(request(&target)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_that_is_called_off_ends() {
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN);
+    let (handle, target) = (layer.handle(), tool("t"));
+    let _running = layer.layer(hang()).call(request(&target));
+    let drained = tokio::spawn(handle.drain(&target));
+    tokio::task::yield_now().await;
+    assert!(!drained.is_finished());
+    handle.resume(&target);
+    drained.await.unwrap();
+}
+
+/// A server that ignores a cancellation goes on holding what the limit bounds.
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_is_kept_counts_until_it_is_given_back() {
+    let kept = Arc::<std::sync::Mutex<Option<KeptSlot>>>::default();
+    let service = {
+        let kept = kept.clone();
+        service_fn(move |call: Request<()>| {
+            // Called off, and yet at work: kept while the attempt's own slot is held, as a transport does in a drop.
+            *kept.lock().unwrap() = call.head.slots.map(SlotPool::keep);
+            async { Ok::<_, BoxError>(Response::new(())) }
+        })
+    };
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN);
+    let (handle, mut service, target) = (layer.handle(), layer.layer(service), tool("t"));
+    assert!(service.call(request(&target)).await.is_ok());
+    let status = handle.target(&target).unwrap();
+    assert_eq!((status.in_flight, status.kept), (1, 1));
+    let mut retry = request(&target);
+    retry.head.admission = Admission::NoWait;
+    assert_eq!(service.call(retry).await.unwrap_err().downcast_ref().map(Rejected::reason), Some(Reason::NoSlot));
+
+    let mut waiting = watched(service.call(request(&target)));
+    assert!(!waiting.is_done().await);
+    drop(kept.lock().unwrap().take());
+    assert!(waiting.is_done().await);
+    drop(kept.lock().unwrap().take());
+    let status = handle.target(&target).unwrap();
+    assert_eq!((status.in_flight, status.kept), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).observe_only();
+    let (handle, mut service, target) = (layer.handle(), layer.layer(hang_all(3)), tool("t"));
+    // The first has the slot, the second would wait, the third be refused; and a retry is.
+    let running: Vec<_> = (0..3).map(|_| service.call(request(&target))).collect();
+    let mut retry = request(&target);
+    retry.head.admission = Admission::NoWait;
+    assert!(service.call(retry).await.is_ok());
+    assert_eq!(handle.target(&target).unwrap().in_flight, 3);
+    let counted: Vec<(String, u64)> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter_map(|(key, _, _, value)| {
+            let reason = key.key().labels().find(|label| label.key() == "reason")?.value().to_owned();
+            match value {
+                metrics_util::debugging::DebugValue::Counter(count) => Some((reason, count)),
+                _ => None,
+            }
+        })
+        .collect();
+    let mut counted = counted;
+    counted.sort();
+    assert_eq!(counted, [("no_slot".to_owned(), 1), ("queue_full".to_owned(), 1)]);
+    drop(running);
+
+    // And back: who waits is let in when nothing is refused any more.
+    handle.observe_only(false);
+    let mut service = layer.layer(hang_all(1));
+    let _running = service.call(request(&target));
+    let mut waiting = watched(service.call(request(&target)));
+    assert!(!waiting.is_done().await);
+    handle.observe_only(true);
+    assert!(waiting.is_done().await);
+}
+
+/// Takes one more slot after every answer, and one fewer after anything else.
+#[derive(Debug)]
+struct UpAndDown(u32, Arc<std::sync::Mutex<Vec<Sample>>>);
+
+impl AdaptiveLimit for UpAndDown {
+    fn limit(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.0).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn sample(&mut self, sample: &Sample) {
+        self.1.lock().unwrap().push(*sample);
+        self.0 = if sample.verdict == Verdict::Ok { self.0 + 1 } else { self.0.saturating_sub(1) };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_adapts_hears_of_every_attempt_and_lets_in_who_waits() {
+    let samples = Arc::<std::sync::Mutex<Vec<Sample>>>::default();
+    let layer = {
+        let samples = samples.clone();
+        ConcurrencyLayer::adaptive(move |_| UpAndDown(1, samples.clone()))
+    };
+    let second = Duration::from_secs(1);
+    let (handle, target) = (layer.handle(), tool("t"));
+    let mut service = layer.layer(slow(&Served::default()));
+    let began = Instant::now();
+    let calls: Vec<_> = (0..3).map(|_| service.call(request(&target))).map(tokio::spawn).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    // One, and then two at once.
+    assert_eq!(began.elapsed(), 2 * second);
+    assert_eq!(handle.target(&target).unwrap().limit, 4);
+    {
+        let samples = samples.lock().unwrap();
+        let told: Vec<_> = samples.iter().map(|s| (s.started - began, s.ended - began, s.waited, s.in_flight)).collect();
+        let zero = Duration::ZERO;
+        assert_eq!(told[0], (zero, second, zero, 1));
+        assert!(told[1..].iter().all(|(started, ended, waited, _)| (*started, *ended, *waited) == (second, 2 * second, second)));
+    }
+    drop(service.call(request(&target)));
+    assert_eq!(samples.lock().unwrap().last().map(|sample| sample.verdict), Some(Verdict::Cancelled));
+    assert_eq!(handle.target(&target).unwrap().limit, 3);
+    handle.set_limit(&target, NonZeroU32::new(9).unwrap());
+    assert!(service.call(request(&target)).await.is_ok());
+    let status = handle.target(&target).unwrap();
+    assert_eq!((status.limit, status.adapts, samples.lock().unwrap().len()), (9, false, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_operators_word_on_a_tool_outranks_the_layers_limit() {
+    let serial = Catalogue::new("up").tool("t", TargetPolicy::default().serial()).resolve(&Method::ToolsCall, Some("t"), None);
+    for layer in [ConcurrencyLayer::default(), ConcurrencyLayer::adaptive(|_| UpAndDown(7, Arc::default()))] {
+        assert_eq!(layer.handle().target(&serial).map(|status| (status.limit, status.places)), Some((1, 64)));
+    }
+    assert_eq!(ConcurrencyLayer::off().handle().target(&serial), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_answers_tell_how_long_calls_take() {
+    let layer = ConcurrencyLayer::default();
+    let answer = |result| Step::After(Duration::from_secs(1), result);
+    let script = Script::new([answer(Ok(Response::new("ok"))), answer(Err("lost".into())), Step::Hang]);
+    let (handle, mut service, target) = (layer.handle(), layer.layer(script), tool("t"));
+    assert!(service.call(request(&target)).await.is_ok());
+    let p50 = handle.target(&target).unwrap().p50;
+    assert_eq!(p50.map(|p50| p50.as_millis()), Some(1000));
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert!(service.call(request(&target)).await.is_err());
+    drop(service.call(request(&target)));
+    assert_eq!(handle.target(&target).unwrap().p50, p50);
+}
+
+fn hang_all(times: usize) -> Script {
+    Script::new((0..times).map(|_| Step::Hang))
+}
+
+/// A task whose end can be looked at after everything has had its turn.
+struct Spawned<T>(tokio::task::JoinHandle<T>);
+
+fn watched<F>(future: F) -> Spawned<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    Spawned(tokio::spawn(future))
+}
+
+impl<T> Spawned<T> {
+    async fn is_done(&mut self) -> bool {
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+        }
+        self.0.is_finished()
+    }
+}
+
+impl<T> Drop for Spawned<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What callers, handlers and operators may do to one target, in any order.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Call { tenant: u8, class: usize, wait: bool, within: u64 },
+    Poll(usize),
+    Drop(usize),
+    Pass(u64),
+    Limit(u32),
+    Keep,
+    GiveBack(usize),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => (0..3_u8, 0..4_usize, prop::bool::weighted(0.8), 1..200_u64)
+            .prop_map(|(tenant, class, wait, within)| Act::Call { tenant, class, wait, within }),
+        8 => (0..30_usize).prop_map(Act::Poll),
+        3 => (0..30_usize).prop_map(Act::Drop),
+        3 => (0..50_u64).prop_map(Act::Pass),
+        1 => (1..4_u32).prop_map(Act::Limit),
+        1 => Just(Act::Keep),
+        1 => (0..30_usize).prop_map(Act::GiveBack),
+    ]
+}
+
+/// Counts itself as at work while it lives, and ends when it is polled a second time.
+struct AtWork(Arc<std::sync::atomic::AtomicU32>, bool);
+
+impl AtWork {
+    fn begin(counter: &Arc<std::sync::atomic::AtomicU32>) -> Self {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self(counter.clone(), false)
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Future for AtWork {
+    type Output = Result<Response<()>, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = std::mem::replace(&mut self.1, true);
+        if polled { Poll::Ready(Ok(Response::new(()))) } else { Poll::Pending }
+    }
+}
+
+/// Whatever happens, no more are at work than there are slots, nobody waits while a slot is free, and in the end all is given
+/// back.
+async fn conserves(acts: Vec<Act>) {
+    let at_work = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let pool = Arc::<std::sync::Mutex<Option<Arc<dyn SlotPool>>>>::default();
+    let inner = {
+        let (at_work, pool) = (at_work.clone(), pool.clone());
+        service_fn(move |call: Request<()>| {
+            *pool.lock().unwrap() = call.head.slots;
+            AtWork::begin(&at_work)
+        })
+    };
+    let layer = ConcurrencyLayer::new(NonZeroU32::new(2).unwrap()).queue(4);
+    let (handle, mut service, target) = (layer.handle(), layer.layer(inner), tool("t"));
+    let mut calls = Vec::new();
+    let mut kept = Vec::new();
+    // The most that may be held: it comes down only as slots come back.
+    let mut most = 2;
+    for act in acts {
+        match act {
+            Act::Call { tenant, class, wait, within } => {
+                let mut request = of_tenant(&target, &tenant.to_string());
+                request.head.caller = request.head.caller.criticality(Criticality::ALL[class]);
+                request.head.admission = if wait { Admission::Wait } else { Admission::NoWait };
+                request.head.deadline.hard = Some(Instant::now() + Duration::from_millis(within));
+                let (woken, waker) = Flag::new();
+                calls.push((Box::pin(service.call(request)), woken, waker));
+            }
+            Act::Poll(n) if !calls.is_empty() => {
+                let n = n % calls.len();
+                let (call, _, waker) = &mut calls[n];
+                let mut cx = Context::from_waker(waker);
+                if tokio::task::unconstrained(call.as_mut()).poll_unpin(&mut cx).is_ready() {
+                    drop(calls.swap_remove(n));
+                }
+            }
+            Act::Drop(n) if !calls.is_empty() => drop(calls.swap_remove(n % calls.len())),
+            Act::Keep => kept.extend(pool.lock().unwrap().clone().map(SlotPool::keep)),
+            Act::GiveBack(n) if !kept.is_empty() => drop(kept.swap_remove(n % kept.len())),
+            Act::Pass(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
+            Act::Limit(limit) => handle.set_limit(&target, NonZeroU32::new(limit).unwrap()),
+            Act::Poll(_) | Act::Drop(_) | Act::GiveBack(_) => {}
+        }
+        let Some(status) = handle.target(&target) else { return };
+        let held = status.in_flight - status.kept;
+        most = held.max(status.limit).min(most.max(status.limit));
+        assert!(held <= most, "{held} held of {most}: {status:?}");
+        assert!(at_work.load(std::sync::atomic::Ordering::Relaxed) <= held, "more at work than hold a slot: {status:?}");
+        assert!(status.waiting == 0 || status.in_flight >= status.limit, "who waits is not served: {status:?}");
+        assert_eq!(status.kept, u32::try_from(kept.len()).unwrap());
+    }
+    // Everybody who is woken, and nobody else, is polled: all get on to their ends.
+    for _ in 0..200 {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        calls.retain_mut(|(call, woken, waker)| {
+            let running = woken.take();
+            let mut cx = Context::from_waker(waker);
+            !running || tokio::task::unconstrained(call.as_mut()).poll_unpin(&mut cx).is_pending()
+        });
+    }
+    drop(kept);
+    calls.clear();
+    let status = handle.target(&target).unwrap();
+    assert_eq!((status.in_flight, status.waiting, status.kept, status.tenants_waiting), (0, 0, 0, 0));
+}
+
+/// Whether a waker was called.
+struct Flag(std::sync::atomic::AtomicBool);
+
+impl Flag {
+    fn new() -> (Arc<Self>, std::task::Waker) {
+        let flag = Arc::new(Self(std::sync::atomic::AtomicBool::new(true)));
+        (flag.clone(), flag.into())
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl std::task::Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn slots_are_conserved(acts in prop::collection::vec(act(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(conserves(acts));
+    }
 }

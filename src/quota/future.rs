@@ -66,13 +66,16 @@ where
     }
 }
 
+/// A call whose turn has come, and what it counted for.
+type Begun<F> = (F, Option<Counted>);
+
 impl<S, P> Waiting<S, P>
 where
     S: Service<Request<P>>,
     S::Error: Into<BoxError>,
 {
     /// The call under way, or why it is not. The turn is always given up or used.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(S::Future, Option<Counted>), BoxError>> {
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Begun<S::Future>, BoxError>> {
         if !self.come {
             if let Some(sleep) = &mut self.sleep {
                 ready!(sleep.as_mut().poll(cx));

@@ -276,7 +276,7 @@ fn threads_together_get_exactly_the_burst_and_no_deadlock() {
                 let mut checks = keys.map(|key| check(key, quota(SECOND, 1_000)));
                 checks.rotate_left(turn);
                 for _ in 0..1_000 {
-                    admitted.fetch_add(u32::from(admit(&store, now, &checks).is_ok()), Relaxed);
+                    admitted.fetch_add(u32::from(admit(store, now, &checks).is_ok()), Relaxed);
                 }
             });
         }

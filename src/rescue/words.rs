@@ -13,7 +13,7 @@ use std::{
 
 use super::Deliver;
 use crate::{
-    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Target, Verdict},
+    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Served, Target, Verdict},
     error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
 };
 
@@ -100,6 +100,9 @@ impl Scene {
 
     /// A handler's own answer, with what it cannot know added where it matters.
     fn annotated<R: CallResult>(&self, mut response: Response<R>, verdict: Verdict) -> Response<R> {
+        if let Served::Cache { age, stale: true } = response.served {
+            return self.dated(response, age);
+        }
         let worth_a_word = matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. });
         // A handshake that failed is simply made again.
         if !worth_a_word || self.target.is_exempt() {
@@ -112,6 +115,17 @@ impl Scene {
             Ok(result) => result.add_notice(&notice, &facts),
             Err(error) if !notice.is_empty() => error.message = Cow::Owned(format!("{}. {notice}", error.message)),
             Err(_) => {}
+        }
+        response
+    }
+
+    /// An answer that is past its time. A tool's says so to the model; of any other, the facts are for the adapter.
+    fn dated<R: CallResult>(&self, mut response: Response<R>, age: Duration) -> Response<R> {
+        let facts = Facts { age: Some(age), ..self.facts(Verdict::Ok, None, response.attempts) };
+        response.facts = Some(Box::new(facts));
+        if let (Ok(result), Method::ToolsCall) = (&mut response.result, self.target.method()) {
+            let notice = format!("Not of now: this answer of {} is {} old.", self.target, Seconds(age));
+            result.add_notice(&notice, &facts);
         }
         response
     }

@@ -15,15 +15,24 @@ mod probe;
 mod scene;
 mod stage;
 
-use std::{collections::BTreeSet, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU32, NonZeroU64},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use buttress::{
     attempt::AttemptLayer,
     breaker::{BreakerLayer, Policy, Settings},
+    cache::CacheLayer,
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
     error::Reason,
     fault::{Fault, FaultLayer, Plan, Trouble},
+    hedge::HedgeLayer,
     loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
@@ -126,6 +135,7 @@ macro_rules! or {
 }
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
+const MEGABYTE: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 const THREE: NonZeroU32 = NonZeroU32::new(3).unwrap();
 /// Longer than the scenes last, shorter than a call may.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -137,6 +147,11 @@ contract! {
     loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
         refuses: [Call: Quota] in QuotaLayer::new().overall(one());
+    cache: CacheLayer::new(MEGABYTE).single_caller(), allocations: 0;
+    // The call that others may join, what wakes them, their places, its end, and its future.
+    coalesce: CoalesceLayer::new().single_caller(), allocations: 5;
+    // Who has the turn to repeat it.
+    hedge: HedgeLayer::new(), allocations: 1;
     retry: RetryLayer::new(THREE).backoff(FullJitter::default().seeded(1)), allocations: 0, counts: Act::Fail,
         refuses: [Readiness: Deadline];
     breaker: BreakerLayer::new(brittle()).seeded(1), allocations: 0, refuses: [Failures: BreakerOpen];

@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "what breaks here is the suite itself")]
 
+mod hedging;
 mod peers;
 mod report;
 mod t10_loops;

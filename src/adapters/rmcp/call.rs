@@ -81,7 +81,8 @@ impl<H: ServerHandler> Service<Request<Call<H>>> for Handler {
                 Err(shared) => (shared.handler.clone(), shared.request.clone(), shared.context.clone()),
             };
             // What the handler spawned can see that its attempt ended without an answer; an answer cancels nothing.
-            context.ct = context.ct.child_token();
+            // A call that is made for several does not end with the request that happened to bring it.
+            context.ct = if head.joint.is_some() { Default::default() } else { context.ct.child_token() };
             let abandoned = context.ct.clone().drop_guard();
             if let Some(peer) = head.peer {
                 context.extensions.insert(peer);

@@ -1,0 +1,112 @@
+//! To look at the slots and queues from outside, and to steer them while they work.
+
+use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
+
+use super::shared::Shared;
+use crate::call::Target;
+
+/// To look at the slots and queues of one [`ConcurrencyLayer`](super::ConcurrencyLayer), and to steer them while it runs.
+///
+/// Cheap to clone; all clones mean the same slots. What it changes holds from then on, for those who wait too: no service is built
+/// anew. What is said of a target holds for as long as the target's catalogue does. Nothing has an effect on a target that limits
+/// do not hold for ([`is_exempt`](Target::is_exempt)), nor where the layer is [off](super::ConcurrencyLayer::off).
+#[derive(Debug, Clone)]
+pub struct ConcurrencyHandle {
+    shared: Arc<Shared>,
+}
+
+/// The slots and the queue of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The upstream, by the operator's name for it.
+    pub upstream: Arc<str>,
+    /// The method.
+    pub method: &'static str,
+    /// The tool or prompt, as in metrics. Empty where the method has no names.
+    pub name: Arc<str>,
+    /// How many attempts may run at once.
+    pub limit: u32,
+    /// How many slots are held. More than the limit where it has been lowered, where slots are kept, or where calls are only
+    /// observed.
+    pub in_flight: u32,
+    /// How many of those are kept for work that goes on after its attempt (see [`KeptSlot`](crate::call::KeptSlot)).
+    pub kept: u32,
+    /// How many calls wait for a slot.
+    pub waiting: usize,
+    /// How many may.
+    pub places: usize,
+    /// How many tenants they are of.
+    pub tenants_waiting: usize,
+    /// Whether new calls are refused.
+    pub draining: bool,
+    /// Whether the limit follows what becomes of attempts.
+    pub adapts: bool,
+    /// The median time that the target's answers have taken of late. `None`: it has not answered yet.
+    pub p50: Option<Duration>,
+    /// The time that nine tenths of them have not exceeded.
+    pub p90: Option<Duration>,
+}
+
+impl ConcurrencyHandle {
+    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The slots and the queue of a target. `None`: limits do not hold for it, or the layer is off.
+    pub fn target(&self, target: &Target) -> Option<Status> {
+        Some(self.shared.slots(target)?.status())
+    }
+
+    /// The same of all targets that calls have come for, or that this handle was asked about.
+    pub fn iter(&self) -> impl Iterator<Item = Status> {
+        self.shared.all().into_iter().map(|slots| slots.status())
+    }
+
+    /// Sets how many attempts may run at once. Where more do, none is begun until enough have ended; where calls wait, those are
+    /// served at once that there is room for. A limit that [adapts](super::ConcurrencyLayer::adaptive) is fixed by it.
+    pub fn set_limit(&self, target: &Target, limit: NonZeroU32) {
+        if let Some(slots) = self.shared.slots(target) {
+            slots.set_limit(limit);
+        }
+    }
+
+    /// Sets how many calls may wait. Whoever waits already keeps its place.
+    pub fn set_queue(&self, target: &Target, places: u32) {
+        if let Some(slots) = self.shared.slots(target) {
+            slots.set_places(places);
+        }
+    }
+
+    /// Refuses new calls from now on, with [`Draining`](crate::error::Reason::Draining), and lets those end that run or wait. The
+    /// future ends once all have, kept slots included, or once the target takes calls [again](Self::resume); it does no work, so
+    /// it may as well be dropped.
+    pub fn drain(&self, target: &Target) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let slots = self.shared.slots(target).cloned();
+        if let Some(slots) = &slots {
+            slots.close(true);
+        }
+        async move {
+            if let Some(slots) = slots {
+                slots.drained().await;
+            }
+        }
+    }
+
+    /// Takes new calls again.
+    pub fn resume(&self, target: &Target) {
+        if let Some(slots) = self.shared.slots(target) {
+            slots.close(false);
+        }
+    }
+
+    /// Whether limits are only observed: see [`observe_only`](super::ConcurrencyLayer::observe_only).
+    pub fn observes_only(&self) -> bool {
+        self.shared.observes()
+    }
+
+    /// Switches between holding to limits and only observing them. Those who wait when nothing is refused any more are let in.
+    pub fn observe_only(&self, observe: bool) {
+        self.shared.set_observes(observe);
+    }
+}
