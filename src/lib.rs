@@ -21,6 +21,7 @@ pub mod error;
 pub mod fault;
 mod gate;
 pub mod hedge;
+pub mod idempotency;
 pub mod loop_guard;
 pub mod metrics;
 pub mod outcome;

@@ -25,8 +25,8 @@
 //! * **Order**: inside what counts calls (quota), so that an answer from here is paid for; outside coalescing, retry and the
 //!   breaker, so that it needs none of them.
 //! * **Clones** share the answers, and so do two services from one layer.
-//! * **Cost**: a call that is made and may be kept allocates once, and what is kept thrice more; an answer from here costs its
-//!   own copy. What cannot be kept, nothing.
+//! * **Cost**: an answer from here allocates its own copy, and nothing else; a call that is made allocates once, and some nine
+//!   times more if its answer is kept. What cannot be kept costs nothing.
 //! * **Drop**: of a call that was made drops it, and keeps nothing. A fetch in the background goes on without its caller, as a
 //!   task of its own, until the deadline that the call had; it never waits for a slot, and no breaker probes with it.
 //! * **Metrics**: [`CACHE_LOOKUPS`](crate::metrics::CACHE_LOOKUPS),

@@ -81,7 +81,6 @@ impl Flights {
         self.capacity
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lock().flights.len()
     }

@@ -60,8 +60,8 @@ impl CoalesceLayer {
         Self { shared: Some(Arc::new(Shared { single_caller, flights, slot: Slot::new() })) }
     }
 
-    #[cfg(test)]
-    pub(super) fn under_way(&self) -> usize {
+    /// How many shared calls are under way.
+    pub fn under_way(&self) -> usize {
         self.shared.as_ref().map_or(0, |shared| shared.flights.len())
     }
 }

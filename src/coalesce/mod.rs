@@ -16,6 +16,8 @@
 //! * **Order**: outside retry, so that all attempts are shared; inside the cache, so that its misses are one.
 //! * **Answers** to those who joined are [`Served::Shared`](crate::call::Served::Shared), and carry nothing of the request that
 //!   was sent. An answer may be about a state that is older than a joiner's request, by as much as the call had been under way.
+//! * **Handlers** behind rmcp find the peer of whichever session was first in their context. A read that asks a person something
+//!   should not be shared.
 //! * **Clones** share the calls under way, and so do two services from one layer around one type of service.
 //! * **Bounds**: so many calls under way at most ([`capacity`](CoalesceLayer::capacity)); beyond, calls pass unshared. The inner
 //!   service is moved into the shared call, so `Send` is asked of it.

@@ -56,10 +56,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
+/// What is to become of a call at the handler, and who polls it.
+type Call = (Option<Fate>, Option<Waker>);
+
 /// What the handler knows of its calls.
 #[derive(Default)]
 struct Upstream {
-    fates: Mutex<BTreeMap<usize, (Option<Fate>, Option<Waker>)>>,
+    fates: Mutex<BTreeMap<usize, Call>>,
     made: std::sync::atomic::AtomicUsize,
 }
 

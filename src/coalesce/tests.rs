@@ -290,3 +290,48 @@ async fn what_is_known_of_the_answer_is_shared() {
     let (one, other) = tokio::join!(service.clone().oneshot(asks(&target)), service.clone().oneshot(asks(&target)));
     assert_eq!(one.unwrap().word, other.unwrap().word);
 }
+
+/// A call that is made while the one before it is being dropped has the place, and keeps it.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_the_place_of_a_dying_one_keeps_it() {
+    type Service = Coalesce<tower::util::BoxCloneSyncService<Request<()>, Response<&'static str>, BoxError>>;
+    type Call = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+    type Again = Arc<std::sync::Mutex<(Option<Service>, Option<Call>)>>;
+
+    /// Dropped, it calls again.
+    struct Dying(Again, Arc<Target>);
+
+    impl Drop for Dying {
+        fn drop(&mut self) {
+            let Ok(mut again) = self.0.try_lock() else { return };
+            if let Some(mut service) = again.0.take() {
+                again.1 = Some(Box::pin(service.call(asks(&self.1))));
+            }
+        }
+    }
+
+    let (again, target, calls) = (Again::default(), safe_tool("t"), Arc::new(AtomicUsize::new(0)));
+    let handler = {
+        let (again, target, calls) = (again.clone(), target.clone(), calls.clone());
+        service_fn(move |_: Request<()>| {
+            let dying = Dying(again.clone(), target.clone());
+            calls.fetch_add(1, Ordering::Relaxed);
+            async move {
+                sleep(SECOND).await;
+                drop(dying);
+                Ok::<_, BoxError>(Response::new("answered"))
+            }
+        })
+    };
+    let layer = layer();
+    let mut service = layer.layer(tower::util::BoxCloneSyncService::new(handler));
+    let mut first = Box::pin(service.call(asks(&target)));
+    assert!(is_pending(&mut first));
+    again.lock().unwrap().0 = Some(service.clone());
+    drop(first);
+    let second = again.lock().unwrap().1.take().unwrap();
+    assert_eq!(layer.under_way(), 1, "its place was taken away by the one before it");
+    let (second, third) = tokio::join!(second, service.call(asks(&target)));
+    assert_eq!((second.unwrap().served, third.unwrap().served), (Served::Attempt, Served::Shared));
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+}

@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tower::Layer;
 
 use super::{Hedge, tool::Tool};
-use crate::call::Slot;
+use crate::call::{Slot, Target};
 
 /// Makes a second attempt at calls that take unusually long. See the [module](super).
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,11 @@ impl HedgeLayer {
     pub fn try_new(share: f64) -> Result<Self, HedgeError> {
         let fits = share > 0.0 && share <= MOST;
         fits.then(|| Self { shared: Some(Shared { share, slot: Slot::new() }) }).ok_or(HedgeError { share })
+    }
+
+    /// After how long a call of `target` is hedged, as things stand. `None`: not enough is known of it, or hedging is off.
+    pub fn delay(&self, target: &Target) -> Option<Duration> {
+        target.get_cell(&self.shared?.slot)?.delay()
     }
 
     /// Hedges nothing: every call passes.

@@ -23,10 +23,13 @@ type Outcome = Result<Response<&'static str>, BoxError>;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// After how long the handler answers, and what.
+type Step = (Duration, fn() -> Outcome);
+
 /// What the handler does: as told, else "done" after 10 ms.
 #[derive(Clone, Default)]
 struct Handler {
-    steps: Arc<Mutex<VecDeque<(Duration, fn() -> Outcome)>>>,
+    steps: Arc<Mutex<VecDeque<Step>>>,
     heads: Arc<Mutex<Vec<(u32, Admission, bool)>>>,
     alive: Arc<()>,
 }
@@ -96,11 +99,13 @@ where
 #[tokio::test(start_paused = true)]
 async fn a_call_that_stalls_is_answered_by_the_second_attempt() {
     let (handler, target) = (Handler::default(), safe_tool("t"));
-    let service = HedgeLayer::new().layer(handler.service());
+    let layer = HedgeLayer::new();
+    let service = layer.layer(handler.service());
     warm(&service, &target, &handler).await;
     handler.then(60_000 * MS, done);
     handler.then(10 * MS, second);
     let began = Instant::now();
+    assert!(layer.delay(&target).is_some_and(|delay| (10 * MS..12 * MS).contains(&delay)));
     let response = call(&service, &target).await.unwrap();
     assert_eq!((response.result, response.attempts), (Ok("second"), 2));
     assert!(began.elapsed() < 25 * MS, "{:?}", began.elapsed());

@@ -58,6 +58,10 @@ impl Tool {
         latency.quantile()
     }
 
+    pub(super) fn delay(&self) -> Option<Duration> {
+        self.lock().0.quantile()
+    }
+
     pub(super) fn answered(&self, took: Duration, now: Instant) {
         self.lock().0.record(took, now);
     }

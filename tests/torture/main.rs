@@ -11,5 +11,8 @@ mod report;
 mod t10_loops;
 mod t3_metastability;
 mod t4_amplification;
+mod t6_gcra;
+mod t7_keys;
 mod t8_breaker;
+mod t9_effects;
 mod world;

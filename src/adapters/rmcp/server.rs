@@ -155,7 +155,7 @@ impl<H: ServerHandler> Server<H> {
     /// Sends one call through the stack, and drops it when the caller leaves.
     async fn answer(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
         let (cancelled, id) = (context.ct.clone(), context.id.clone());
-        let reject = http::slot(&context);
+        let slot = http::slot(&context);
         let call = self.request(request, context);
         let answer = tokio::select! {
             biased;
@@ -167,10 +167,13 @@ impl<H: ServerHandler> Server<H> {
             tracing::error!(error = &*error, "the stack is out of order");
             ErrorData::internal_error("the server cannot take calls", None)
         })?;
+        if let (Some(slot), Some(standing)) = (&slot, response.standing) {
+            slot.tell(standing);
+        }
         // Only where the handler never saw the call: whatever it sent, a notification, has begun the HTTP response.
         let (verdict, refusal, facts) = (response.verdict, response.refusal, response.facts);
         let result = response.result.map_err(|error| error_data(error, facts));
-        if let (Some(slot), Some(refusal), Err(error)) = (reject, refusal, &result)
+        if let (Some(slot), Some(refusal), Err(error)) = (&slot, refusal, &result)
             && verdict == Some(Verdict::LocalReject)
         {
             slot.set(refusal, &id, error);
