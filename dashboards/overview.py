@@ -50,6 +50,8 @@ ROWS = [
              [(rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
             ("Agents in circles", "Calls a second that were blocked because their agents kept making them in vain.", "ops",
              [(rate("buttress_loops_total", by=f"{TOOL}, kind"), "{{gen_ai_tool_name}} {{kind}}")]),
+            ("Idempotency keys seen before", "Calls a second under a key that could not simply be made, by what was known of the key.", "reqps",
+             [(rate("buttress_idempotency_hits_total", by="state"), "{{state}}")]),
             ("Quota line", "Calls that wait for their turn under a quota.", "short",
              [(gauge("buttress_quota_waiting", TOOL), "{{gen_ai_tool_name}}")]),
             ("Cache", "Calls a second whose answer may be kept, by what was found; and those that were given an old answer for an error.",

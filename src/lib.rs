@@ -1,6 +1,6 @@
-#![cfg_attr(all(feature = "admin", feature = "rmcp"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(feature = "admin", feature = "rmcp-client"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "admin", feature = "rmcp")),
+    not(all(feature = "admin", feature = "rmcp-client")),
     doc = "tower layers that keep MCP calls standing. The full page is built with all features."
 )]
 #![warn(unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
@@ -21,6 +21,7 @@ pub mod error;
 pub mod fault;
 mod gate;
 pub mod hedge;
+pub mod idempotency;
 pub mod loop_guard;
 pub mod metrics;
 pub mod outcome;

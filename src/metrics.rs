@@ -101,6 +101,8 @@ metrics! {
         "Handlers that panicked.";
     LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
         "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
+    IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
+        "Calls under an idempotency key that could not simply be made, by what was known of the key: running, done, unknown, conflict, or that its store failed.";
     FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
         "Attempts that were broken or slowed down on purpose, by how.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]

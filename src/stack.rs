@@ -22,6 +22,7 @@ use crate::{
     error::BoxError,
     fault::FaultLayer,
     hedge::HedgeLayer,
+    idempotency::IdempotencyLayer,
     loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
@@ -63,6 +64,7 @@ pub struct Stack {
     deadline: DeadlineLayer,
     loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
+    idempotency: Option<IdempotencyLayer>,
     cache: CacheLayer,
     coalesce: CoalesceLayer,
     hedge: HedgeLayer,
@@ -87,6 +89,7 @@ impl Default for Stack {
             deadline: DeadlineLayer::default(),
             loop_guard: None,
             quota: QuotaLayer::new(),
+            idempotency: None,
             cache: CacheLayer::off(),
             coalesce: CoalesceLayer::off(),
             hedge: HedgeLayer::off(),
@@ -133,6 +136,13 @@ impl Stack {
     #[must_use]
     pub fn quota(mut self, quota: QuotaLayer) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// Whether calls under one idempotency key are made once. Default: keys are not looked at.
+    #[must_use]
+    pub fn idempotency(mut self, idempotency: IdempotencyLayer) -> Self {
+        self.idempotency = Some(idempotency);
         self
     }
 
@@ -252,6 +262,8 @@ impl Stack {
         let service = self.coalesce.layer(service);
         // What is kept needs none of the above; what is not is one call, however many miss it.
         let service = self.cache.layer(service);
+        // All attempts are one call, so outside retry; a call that is sent again is another request, so inside the quota.
+        let service = IdempotencyLayer::optional(self.idempotency.as_ref(), service);
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(service);
         // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.

@@ -123,13 +123,13 @@ impl Caller {
         self.0.principal.as_deref()
     }
 
-    pub(crate) fn principal_arc(&self) -> Option<Arc<str>> {
-        self.0.principal.clone()
-    }
-
     /// Which client program, if known.
     pub fn client_name(&self) -> Option<&str> {
         self.0.client.as_deref()
+    }
+
+    pub(crate) fn principal_arc(&self) -> Option<Arc<str>> {
+        self.0.principal.clone()
     }
 
     /// Which agent, if known.

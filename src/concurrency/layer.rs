@@ -3,7 +3,7 @@ use std::{num::NonZeroU32, sync::Arc};
 use tower::Layer;
 
 use super::{AdaptiveLimit, Concurrency, ConcurrencyHandle, limit::Limit, shared::Shared};
-use crate::call::Target;
+use crate::{Mode, call::Target};
 
 /// How many attempts run at once, and wait, unless told otherwise.
 const DEFAULT: NonZeroU32 = NonZeroU32::new(64).unwrap();
@@ -25,7 +25,7 @@ impl ConcurrencyLayer {
     /// `limit` attempts per target at once, where the operator has not set another for it
     /// ([`TargetPolicy::concurrency`](crate::call::TargetPolicy)), and a queue of as many.
     pub fn new(limit: NonZeroU32) -> Self {
-        Self::of(Limit::Static(limit), limit.get(), false)
+        Self::of(Limit::Static(limit), limit.get(), Mode::default())
     }
 
     /// As many attempts per target at once as `limit` finds right for it, where the operator has not set a number, and a queue
@@ -35,26 +35,27 @@ impl ConcurrencyLayer {
         A: AdaptiveLimit + 'static,
     {
         let make = Arc::new(move |target: &Target| Box::new(limit(target)) as Box<dyn AdaptiveLimit>);
-        Self::of(Limit::Adaptive(make), DEFAULT.get(), false)
+        Self::of(Limit::Adaptive(make), DEFAULT.get(), Mode::default())
     }
 
     /// No limit: every attempt passes.
     pub fn off() -> Self {
-        Self::of(Limit::Off, 0, false)
+        Self::of(Limit::Off, 0, Mode::default())
     }
 
     /// At most `places` attempts wait per target, of all tenants together; with 0, who finds no slot free is refused. The layer
     /// then has slots of its own, apart from the one it was made of.
     #[must_use]
     pub fn queue(self, places: u32) -> Self {
-        Self::of(self.shared.limit().clone(), places, self.shared.observes())
+        Self::of(self.shared.limit().clone(), places, self.shared.mode())
     }
 
-    /// Only counts what it would refuse ([`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS)): calls pass at once, also
-    /// those that would wait. The layer then has slots of its own, apart from the one it was made of.
+    /// Whether calls over the limit wait or are refused, or are only [observed](Mode::Observe): then all pass at once, also those
+    /// that would wait, and those are counted that would be refused. The layer then has slots of its own, apart from the one it
+    /// was made of.
     #[must_use]
-    pub fn observe_only(self) -> Self {
-        Self::of(self.shared.limit().clone(), self.shared.places(), true)
+    pub fn mode(self, mode: Mode) -> Self {
+        Self::of(self.shared.limit().clone(), self.shared.places(), mode)
     }
 
     /// To look at the slots and queues, and to steer them while they work.
@@ -62,8 +63,8 @@ impl ConcurrencyLayer {
         ConcurrencyHandle::new(self.shared.clone())
     }
 
-    fn of(limit: Limit, places: u32, observes: bool) -> Self {
-        Self { shared: Arc::new(Shared::new(limit, places, observes)) }
+    fn of(limit: Limit, places: u32, mode: Mode) -> Self {
+        Self { shared: Arc::new(Shared::new(limit, places, mode)) }
     }
 }
 

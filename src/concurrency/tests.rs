@@ -14,6 +14,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::{AdaptiveLimit, ConcurrencyLayer, Sample};
 use crate::{
+    Mode,
     call::{Admission, Caller, Criticality, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
@@ -292,7 +293,7 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _installed = metrics::set_default_local_recorder(&recorder);
-    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).observe_only();
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).mode(Mode::Observe);
     let (handle, mut service, target) = (layer.handle(), layer.layer(hang_all(3)), tool("t"));
     // The first has the slot, the second would wait, the third be refused; and a retry is.
     let running: Vec<_> = (0..3).map(|_| service.call(request(&target))).collect();
@@ -318,12 +319,12 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     drop(running);
 
     // And back: who waits is let in when nothing is refused any more.
-    handle.observe_only(false);
+    handle.set_mode(Mode::Enforce);
     let mut service = layer.layer(hang_all(1));
     let _running = service.call(request(&target));
     let mut waiting = watched(service.call(request(&target)));
     assert!(!waiting.is_done().await);
-    handle.observe_only(true);
+    handle.set_mode(Mode::Observe);
     assert!(waiting.is_done().await);
 }
 

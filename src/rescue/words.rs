@@ -13,7 +13,7 @@ use std::{
 
 use super::Deliver;
 use crate::{
-    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Served, Target, Verdict},
+    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Served, Standing, Target, Verdict},
     error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
 };
 
@@ -155,6 +155,15 @@ impl Scene {
         response.verdict = Some(verdict);
         response.attempts = attempts;
         response.facts = Some(Box::new(facts));
+        // What is left may be something, but not enough for this call.
+        let refused_for_now = rejected.and_then(|rejected| rejected.delay().zip(rejected.allowance()));
+        response.standing = refused_for_now.map(|(delay, Allowance { calls, per, scope })| Standing {
+            scope,
+            quota: calls,
+            window: per,
+            remaining: 0,
+            reset: delay,
+        });
         response.refusal = matches!(status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT)
             .then_some(Refusal { status, retry_after });
         response
@@ -208,10 +217,15 @@ impl Scene {
                      Use a new key for a new call."
                 ),
             ),
-            Reason::InProgress => tell(
-                CONFLICT,
-                format_args!("In progress: the first call to {target} under this idempotency key has no answer yet."),
-            ),
+            // This request has done nothing; but who reads that might take it for the call.
+            Reason::InProgress => Told {
+                text: text(format_args!(
+                    "In progress: the first call to {target} under this idempotency key has no answer yet, and may still take \
+                     effect. Send it again later, under the same key, to learn its outcome."
+                )),
+                retry_after,
+                status: CONFLICT,
+            },
             Reason::Draining => {
                 tell(SERVICE_UNAVAILABLE, format_args!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"))
             }
