@@ -280,7 +280,7 @@ mod tests {
     impl SlotPool for Slots {
         fn keep(self: Arc<Self>) -> KeptSlot {
             self.0.fetch_add(1, Ordering::SeqCst);
-            KeptSlot::new(Back(Slots::clone(&self)))
+            KeptSlot::new(Back(Self::clone(&self)))
         }
     }
 
