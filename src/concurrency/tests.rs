@@ -129,12 +129,12 @@ fn of_tenant(target: &Arc<Target>, tenant: &str) -> Request<()> {
     request
 }
 
+/// Of tenants.
+type Names = Arc<std::sync::Mutex<Vec<String>>>;
+
 /// Answers after a second, and says who was served.
-fn slow() -> (
-    impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone + Send,
-    Arc<std::sync::Mutex<Vec<String>>>,
-) {
-    let served = Arc::<std::sync::Mutex<Vec<String>>>::default();
+fn slow() -> (impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone + Send, Names) {
+    let served = Names::default();
     let service = {
         let served = served.clone();
         service_fn(move |call: Request<()>| {

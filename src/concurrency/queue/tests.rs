@@ -6,6 +6,9 @@ fn tenant(name: &str) -> Digest {
     Digest::of(name.as_bytes())
 }
 
+/// Who is served, and what it is charged by.
+type Served = Option<(u32, Charge)>;
+
 /// A queue whose values are numbers, with its own clock.
 struct Scene {
     queue: Queue<u32>,
@@ -46,7 +49,7 @@ impl Scene {
         served
     }
 
-    fn next_and_shed(&mut self) -> (Option<(u32, Charge)>, Vec<(u32, Reason)>) {
+    fn next_and_shed(&mut self) -> (Served, Vec<(u32, Reason)>) {
         let mut shed = Vec::new();
         let served = self.queue.next(self.typical, self.now, &mut shed);
         (served.map(|granted| (granted.value, granted.charge)), shed)
