@@ -129,27 +129,28 @@ fn of_tenant(target: &Arc<Target>, tenant: &str) -> Request<()> {
     request
 }
 
-/// Answers after a second, and says who was served.
-fn slow(
-    served: &Served,
-) -> impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone + Send + use<> {
-    let served = served.clone();
-    service_fn(move |call: Request<()>| {
-        served.lock().unwrap().push(call.head.caller.tenant().to_owned());
-        async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok::<_, BoxError>(Response::new(()))
-        }
-    })
-}
+/// Of tenants.
+type Names = Arc<std::sync::Mutex<Vec<String>>>;
 
-/// Whose calls were served, in their order.
-type Served = Arc<std::sync::Mutex<Vec<String>>>;
+/// Answers after a second, and says who was served.
+fn slow() -> (impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone + Send, Names) {
+    let served = Names::default();
+    let service = {
+        let served = served.clone();
+        service_fn(move |call: Request<()>| {
+            served.lock().unwrap().push(call.head.caller.tenant().to_owned());
+            async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, BoxError>(Response::new(()))
+            }
+        })
+    };
+    (service, served)
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_tenant_with_one_call_does_not_wait_behind_anothers_backlog() {
-    let served = Served::default();
-    let service = slow(&served);
+    let (service, served) = slow();
     let service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(9).layer(service);
     let target = tool("t");
     let tenants = ["heavy", "heavy", "heavy", "heavy", "light"];
@@ -228,7 +229,7 @@ async fn queue_places_change_while_calls_wait() {
 async fn draining_refuses_new_calls_and_ends_with_the_last_that_runs_or_waits() {
     let layer = ConcurrencyLayer::new(NonZeroU32::MIN);
     let (handle, target) = (layer.handle(), tool("t"));
-    let mut service = layer.layer(slow(&Served::default()));
+    let mut service = layer.layer(slow().0);
     let calls = [service.call(request(&target)), service.call(request(&target))].map(tokio::spawn);
     let began = Instant::now();
     let drained = handle.drain(&target);
@@ -352,7 +353,7 @@ async fn a_limit_that_adapts_hears_of_every_attempt_and_lets_in_who_waits() {
     };
     let second = Duration::from_secs(1);
     let (handle, target) = (layer.handle(), tool("t"));
-    let mut service = layer.layer(slow(&Served::default()));
+    let mut service = layer.layer(slow().0);
     let began = Instant::now();
     let calls: Vec<_> = (0..3).map(|_| service.call(request(&target))).map(tokio::spawn).collect();
     for call in calls {

@@ -31,7 +31,7 @@ const MOST_TENANTS: usize = 1024;
 /// What a turn is worth where nothing is known of the tool.
 const FIRST_TURN: Duration = Duration::from_millis(100);
 /// How many rounds a tenant may have in hand: what it may send in a burst after it was quiet.
-const CARRIED: i128 = 16;
+const CARRIED: i128 = 64;
 /// A turn is worth something, or nobody's debt would ever be paid.
 const SHORTEST_TURN: Duration = Duration::from_micros(1);
 

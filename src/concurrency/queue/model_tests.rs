@@ -37,7 +37,7 @@ struct Reference {
 
 impl Tenant {
     fn new(name: u8, typical: Typical) -> Self {
-        Self { name, balance: 16 * nanos(typical.p50), running: Vec::new(), line: Vec::new(), above_since: None }
+        Self { name, balance: 64 * nanos(typical.p50), running: Vec::new(), line: Vec::new(), above_since: None }
     }
 
     fn left(&self, now: Instant) -> i128 {
@@ -157,10 +157,10 @@ impl Reference {
             let Some(place) = self.turns.iter().position(|tenant| tenant.left(now) >= 0 && !tenant.line.is_empty()) else {
                 for tenant in &mut self.turns {
                     let left = tenant.left(now);
-                    let most = 16 * nanos(typical.p50);
+                    let most = 64 * nanos(typical.p50);
                     tenant.balance += (left + nanos(typical.p50)).min(most).max(left) - left;
                 }
-                let full = |tenant: &Tenant| tenant.left(now) >= 16 * nanos(typical.p50);
+                let full = |tenant: &Tenant| tenant.left(now) >= 64 * nanos(typical.p50);
                 self.turns.retain(|tenant| !tenant.line.is_empty() || !tenant.running.is_empty() || !full(tenant));
                 continue;
             };
