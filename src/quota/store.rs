@@ -18,11 +18,11 @@ use super::ticket::{Counted, MAX_LIMITS, Ticket};
 /// The fewest shards: enough that two cores seldom meet. There are more where there is room for more cells than these hold.
 const SHARDS: usize = 64;
 /// How many cells a shard is made for: few, since a call that finds it full looks at all of them.
-const SHARD_CELLS: usize = 1 << 9;
+const SHARD_CELLS: usize = 1 << 8;
 /// Each shard has its turn in the round once a minute.
 const ROUND_NS: u64 = 60_000_000_000;
 /// How many shards one call may visit where there were too few calls for the round.
-const VISITS: u64 = 64;
+const VISITS: u64 = 128;
 
 /// One limit that a call must pass.
 #[derive(Clone, Copy, Debug)]
