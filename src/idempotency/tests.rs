@@ -38,8 +38,7 @@ impl CallParams for Ask {
 
 fn keyed<P>(target: &Arc<Target>, key: &str, params: P) -> Request<P> {
     let mut request = Request::new(target.clone(), params);
-    let mut meta = Meta::default();
-    meta.idempotency_key = Some(key.into());
+    let meta = Meta { idempotency_key: Some(key.into()), ..Meta::default() };
     request.head.meta = Some(Arc::new(meta));
     request.head.deadline.soft = Some(Instant::now() + 10 * SECOND);
     request
