@@ -43,7 +43,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
 //! let mut service = ServiceBuilder::new().layer(IdempotencyLayer::default()).service(service_fn(
-//!     async |_: Request<&'static str>| Ok::<_, BoxError>(Response::new(PAID.fetch_add(1, Ordering::Relaxed))),
+//!     async |_: Request<&'static str>| Ok::<_, BoxError>(Response::new(format!("receipt {}", PAID.fetch_add(1, Ordering::Relaxed)))),
 //! ));
 //! let target = Catalogue::new("bank").resolve(&Method::ToolsCall, Some("pay"), None);
 //! let mut meta = Meta::default();
@@ -53,7 +53,8 @@
 //!
 //! let first = service.ready().await?.call(call.clone()).await?;
 //! let again = service.ready().await?.call(call.clone()).await?;
-//! assert_eq!((first.result, again.result, again.served), (Ok(0), Ok(0), Served::Replay));
+//! assert_eq!(first.result, Ok("receipt 0".to_owned()));
+//! assert_eq!((again.result, again.served), (Ok("receipt 0".to_owned()), Served::Replay));
 //!
 //! call.params = "1000 EUR";
 //! assert!(service.ready().await?.call(call).await.is_err());
