@@ -5,9 +5,12 @@
 
 #![expect(clippy::expect_used, reason = "what breaks here is the suite itself")]
 
+mod limiters;
 mod peers;
 mod report;
 mod t10_loops;
+mod t1_overload;
+mod t2_slow;
 mod t3_metastability;
 mod t4_amplification;
 mod t8_breaker;
