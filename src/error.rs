@@ -4,7 +4,7 @@
 //! tower's [`BoxError`]; tower's own layers mix in freely. Nothing is turned into text on the way:
 //! [`classify`](crate::classify) reads the types once, [`rescue`](crate::rescue) words them once.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Alias for a type-erased error, the same as tower's.
 pub type BoxError = tower::BoxError;
@@ -313,6 +313,29 @@ impl Exhausted {
     /// Wraps the last error of a call that took `attempts` attempts.
     pub fn new(attempts: u32, source: BoxError) -> Self {
         Self { attempts, source }
+    }
+}
+
+/// The failure of a call that was made for several: the same for each of them, and the source of each one's own error.
+#[derive(Debug, Clone)]
+pub struct SharedFailure(Arc<BoxError>);
+
+impl SharedFailure {
+    /// Lets several have one error.
+    pub fn new(source: BoxError) -> Self {
+        Self(Arc::new(source))
+    }
+}
+
+impl fmt::Display for SharedFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the call that this one shared failed")
+    }
+}
+
+impl std::error::Error for SharedFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&**self.0)
     }
 }
 

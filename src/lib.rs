@@ -1,6 +1,6 @@
-#![cfg_attr(all(feature = "admin", feature = "rmcp"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(feature = "admin", feature = "rmcp-client"), doc = include_str!("../README.md"))]
 #![cfg_attr(
-    not(all(feature = "admin", feature = "rmcp")),
+    not(all(feature = "admin", feature = "rmcp-client")),
     doc = "tower layers that keep MCP calls standing. The full page is built with all features."
 )]
 #![warn(unreachable_pub, clippy::print_stderr, clippy::print_stdout)]
@@ -10,14 +10,18 @@ pub mod adapters;
 pub mod admin;
 pub mod attempt;
 pub mod breaker;
+pub mod cache;
 pub mod call;
 pub mod catalogue;
 pub mod classify;
+pub mod coalesce;
 pub mod concurrency;
 pub mod deadline;
 pub mod error;
 pub mod fault;
 mod gate;
+pub mod hedge;
+pub mod idempotency;
 pub mod loop_guard;
 pub mod metrics;
 pub mod outcome;

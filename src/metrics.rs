@@ -63,6 +63,18 @@ metrics! {
         "Calls that a layer in observe-only mode would have refused, and let pass.";
     QUOTA_WAITING = Gauge "buttress_quota_waiting" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
         "Calls that wait for their turn under a quota.";
+    CACHE_LOOKUPS = Counter "buttress_cache_lookups_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
+        "Calls whose answer may be kept, by what was found: hit, stale (served while a new one is fetched), or miss.";
+    CACHE_STALE_IF_ERROR = Counter "buttress_cache_stale_if_error_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Misses whose call failed, and that were given an answer past its time.";
+    CACHE_BYTES = Gauge "buttress_cache_bytes" ["upstream"]
+        "About how many bytes the kept answers take.";
+    CACHE_ENTRIES = Gauge "buttress_cache_entries" ["upstream"]
+        "Answers that are kept.";
+    COALESCED = Counter "buttress_coalesced_calls_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+        "Calls that joined one that asked the same at the same time.";
+    HEDGES = Counter "buttress_hedges_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
+        "Second attempts at calls that took unusually long: won, lost, or refused by a layer further in.";
     RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
     RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "reason"]
@@ -89,6 +101,8 @@ metrics! {
         "Handlers that panicked.";
     LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
         "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
+    IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
+        "Calls under an idempotency key that could not simply be made, by what was known of the key: running, done, unknown, conflict, or that its store failed.";
     FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
         "Attempts that were broken or slowed down on purpose, by how.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]

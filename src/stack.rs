@@ -14,11 +14,15 @@ use tower::{Layer, Service, util::Oneshot};
 use crate::{
     attempt::AttemptLayer,
     breaker::BreakerLayer,
+    cache::CacheLayer,
     call::{CallParams, CallResult, Request, Response},
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
     error::BoxError,
     fault::FaultLayer,
+    hedge::HedgeLayer,
+    idempotency::IdempotencyLayer,
     loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
@@ -60,6 +64,10 @@ pub struct Stack {
     deadline: DeadlineLayer,
     loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
+    idempotency: Option<IdempotencyLayer>,
+    cache: CacheLayer,
+    coalesce: CoalesceLayer,
+    hedge: HedgeLayer,
     retry: RetryLayer,
     breaker: BreakerLayer,
     concurrency: ConcurrencyLayer,
@@ -81,6 +89,10 @@ impl Default for Stack {
             deadline: DeadlineLayer::default(),
             loop_guard: None,
             quota: QuotaLayer::new(),
+            idempotency: None,
+            cache: CacheLayer::off(),
+            coalesce: CoalesceLayer::off(),
+            hedge: HedgeLayer::off(),
             retry: RetryLayer::default(),
             breaker: BreakerLayer::default(),
             concurrency: ConcurrencyLayer::default(),
@@ -124,6 +136,34 @@ impl Stack {
     #[must_use]
     pub fn quota(mut self, quota: QuotaLayer) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// Whether calls under one idempotency key are made once. Default: keys are not looked at.
+    #[must_use]
+    pub fn idempotency(mut self, idempotency: IdempotencyLayer) -> Self {
+        self.idempotency = Some(idempotency);
+        self
+    }
+
+    /// Which answers are kept, and given again. Default: none.
+    #[must_use]
+    pub fn cache(mut self, cache: CacheLayer) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Whether calls that ask the same at the same time are one. Default: no.
+    #[must_use]
+    pub fn coalesce(mut self, coalesce: CoalesceLayer) -> Self {
+        self.coalesce = coalesce;
+        self
+    }
+
+    /// Whether a second attempt is made at calls that take unusually long. Default: no. No call is both hedged and retried.
+    #[must_use]
+    pub const fn hedge(mut self, hedge: HedgeLayer) -> Self {
+        self.hedge = hedge;
         self
     }
 
@@ -183,7 +223,7 @@ impl Stack {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
         P: CallParams + Send + 'static,
-        R: CallResult + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
     {
         StackService::new(self.in_order(handler))
     }
@@ -198,7 +238,7 @@ impl Stack {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
         P: CallParams + Send + 'static,
-        R: CallResult + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
     {
         // Stands in for the handler: all that is injected here must look to the layers as if the handler had done it.
         let service = FaultLayer::optional(self.fault.as_ref(), handler);
@@ -216,6 +256,14 @@ impl Stack {
         let service = self.breaker.layer(service);
         // Everything below counts attempts, everything above counts calls. Readiness is cut here.
         let service = self.retry.layer(service);
+        // A hedge is an attempt to every layer below; one call is hedged or retried, whichever comes first.
+        let service = self.hedge.layer(service);
+        // Outside all that makes attempts, so that those who ask the same share them all.
+        let service = self.coalesce.layer(service);
+        // What is kept needs none of the above; what is not is one call, however many miss it.
+        let service = self.cache.layer(service);
+        // All attempts are one call, so outside retry; a call that is sent again is another request, so inside the quota.
+        let service = IdempotencyLayer::optional(self.idempotency.as_ref(), service);
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(service);
         // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.

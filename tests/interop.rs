@@ -14,9 +14,10 @@ mod weather;
 
 use std::sync::Arc;
 
+use buttress::call::TIMEOUT_KEY;
 use rmcp::{
     Peer, RoleClient, ServiceExt,
-    model::CallToolRequestParams,
+    model::{CallToolRequestParams, MetaObject, RequestMetaObject},
     service::RunningService,
     transport::{StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig},
 };
@@ -136,12 +137,11 @@ async fn prometheus_finds_no_fault_with_the_metrics() {
     let weather = Weather::start().await;
     let client = connect(&weather.mcp).await;
     let reads = tokio::spawn(crowd(client.peer().clone(), 120, forecast));
-    // Some of them hang, and when those end, at the deadline, nothing else is left to succeed in between: that is enough
-    // failures in a row for the breaker.
-    let writes = tokio::spawn(crowd(client.peer().clone(), 480, report));
-    let tripped = [("gen_ai_tool_name", "report_observation"), ("state", "open")];
-    weather.metrics_when(|metrics| metrics.sum("buttress_circuit_breaker_state", &tripped) == 1).await;
-    let refused = client.call_tool(report(0)).await.expect("a refusal is a result too");
+    let writes = tokio::spawn(crowd(client.peer().clone(), 120, report));
+    let mut hurried = report(0);
+    let meta = json!({ TIMEOUT_KEY: 0 }).as_object().cloned().unwrap_or_default();
+    hurried.meta = Some(RequestMetaObject(MetaObject(meta)));
+    let refused = client.call_tool(hurried).await.expect("a refusal is a result too");
     assert_eq!(refused.is_error, Some(true));
     reads.await.expect("all reads are answered");
     writes.await.expect("all writes are answered");
@@ -153,7 +153,7 @@ async fn prometheus_finds_no_fault_with_the_metrics() {
     assert_eq!(metrics.sum("mcp_server_operation_duration_seconds_bucket", &[tool, ("le", "+Inf")]), 120);
     assert!(metrics.sum("buttress_retries_total", &[tool]) > 0, "nothing was repeated");
     assert_eq!(metrics.sum("buttress_circuit_breaker_state", &[tool]), 1, "a breaker is in one state");
-    let refusals = [("gen_ai_tool_name", "report_observation"), ("layer", "breaker"), ("reason", "breaker_open")];
+    let refusals = [("gen_ai_tool_name", "report_observation"), ("layer", "deadline"), ("reason", "deadline")];
     assert!(metrics.sum("buttress_rejections_total", &refusals) > 0, "no refusal was counted");
 }
 

@@ -68,9 +68,9 @@ impl Machine {
         (admit, transition)
     }
 
-    /// Whether this call began after the last success ended, and under this phase of the breaker.
+    /// Whether this call began after the last success ended, and after the last change of state.
     pub(crate) const fn is_current(&self, ticket: &Ticket) -> bool {
-        ticket.generation == self.circuit.generation() && ticket.run == self.health.run()
+        ticket.run == self.health.run()
     }
 
     /// Takes in how an admitted call ended. If the phase it was admitted in is over, that counts for

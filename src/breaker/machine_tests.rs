@@ -204,6 +204,109 @@ fn only_failures_that_began_after_the_last_success_make_a_run() {
     }
 }
 
+#[test]
+fn a_call_is_current_until_a_success_ends_or_the_state_changes() {
+    let changes: [fn(&mut Bench); 4] = [
+        |bench| assert_eq!(bench.call(Sample::Success), None),
+        |bench| assert_eq!(bench.calls(FAILURE, 6), TRIPPED),
+        |bench| assert_eq!(bench.machine.force(Force::Open), TRIPPED),
+        |bench| assert_eq!(bench.machine.force(Force::Closed), None),
+    ];
+    for change in changes {
+        let mut bench = Bench::new();
+        let ticket = bench.pass();
+        bench.calls(THROTTLED, 2);
+        bench.calls(FAILURE, 2);
+        bench.calls(Sample::Neutral, 2);
+        assert!(bench.machine.is_current(&ticket));
+        bench.machine.force(Force::Auto);
+        assert!(bench.machine.is_current(&ticket));
+        bench.wait(301 * SECOND);
+        change(&mut bench);
+        assert!(!bench.machine.is_current(&ticket));
+    }
+}
+
+#[test]
+fn it_is_active_for_as_long_as_anything_counts() {
+    let mut bench = Bench::new();
+    assert!(!bench.machine.is_active(bench.now));
+    let _ = bench.pass();
+    bench.wait(300 * SECOND);
+    assert!(bench.machine.is_active(bench.now));
+    bench.wait(Duration::from_nanos(1));
+    assert!(!bench.machine.is_active(bench.now));
+    bench.calls(FAILURE, 6);
+    bench.wait(SECOND);
+    bench.refused();
+    bench.wait(300 * SECOND);
+    assert!(bench.machine.is_active(bench.now), "who is refused has asked too");
+}
+
+#[test]
+fn it_says_how_it_is() {
+    let mut bench = Bench::new();
+    let says = |bench: &Bench| (bench.machine.failures(), bench.machine.success_rate(), bench.machine.until_probe(bench.now));
+    bench.calls(Sample::Success, 15);
+    bench.calls(FAILURE, 5);
+    assert_eq!(says(&bench), (5, Some(0.75), None));
+    bench.call(FAILURE);
+    let (_, left) = bench.refused();
+    bench.wait(left / 2);
+    assert_eq!(says(&bench), (0, None, Some(left - left / 2)));
+    bench.wait(3600 * SECOND);
+    assert_eq!(says(&bench), (0, None, Some(Duration::ZERO)));
+    let (Admit::Probe(probe), _) = bench.machine.admit(bench.now) else { panic!("no probe") };
+    assert_eq!(says(&bench), (0, None, None));
+    bench.settle(probe, Sample::Ignored);
+    assert_eq!(says(&bench), (0, None, Some(Duration::ZERO)));
+    assert!(!bench.machine.is_held());
+    bench.machine.force(Force::Closed);
+    assert!(bench.machine.is_held() && says(&bench) == (0, None, None));
+}
+
+#[test]
+fn another_policy_holds_from_the_next_call_on() {
+    let policy = |change: fn(&mut Settings)| {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Policy::try_new(settings).unwrap()
+    };
+    // The run goes on, to another end.
+    let mut bench = Bench::new();
+    bench.calls(FAILURE, 3);
+    bench.machine.set_policy(policy(|s| s.consecutive_failures = 4));
+    assert_eq!(bench.call(FAILURE), TRIPPED);
+
+    // The last calls are still known, and as many of them as before speak now.
+    let mut bench = Bench::new();
+    bench.calls(Sample::Success, 8);
+    bench.calls(THROTTLED, 9);
+    bench.machine.set_policy(policy(|s| s.window_calls = 10));
+    assert_eq!(bench.machine.success_rate(), Some(8.0 / 17.0));
+    assert_eq!(bench.call(THROTTLED), TRIPPED);
+
+    // The slices of another length are not.
+    let mut bench = Bench::new();
+    bench.calls(Sample::Success, 100);
+    bench.machine.set_policy(policy(|s| s.window_span = SECOND));
+    assert_eq!(bench.calls(THROTTLED, 11), TRIPPED, "by the last twenty");
+
+    // A cool-down is cut to the longest, and the next begins between the two.
+    let mut bench = Bench::open();
+    bench.machine.set_policy(policy(|s| (s.cool_down_min, s.cool_down_max) = (SECOND / 1000, SECOND)));
+    assert_eq!(bench.refused().1, SECOND);
+    let probe = bench.probe();
+    bench.settle(probe, FAILURE);
+    let (_, left) = bench.refused();
+    assert!(left >= SECOND / 2 && left <= SECOND, "{left:?}");
+    bench.machine.set_policy(policy(|s| s.cool_down_min = 100 * SECOND));
+    let probe = bench.probe();
+    bench.settle(probe, FAILURE);
+    let (_, left) = bench.refused();
+    assert!(left >= 50 * SECOND && left <= 100 * SECOND, "{left:?}");
+}
+
 /// Though they make no run, they are failures.
 #[test]
 fn failures_that_began_before_a_success_count_against_the_success_rate() {
@@ -253,6 +356,16 @@ fn after_ten_idle_minutes_old_samples_do_not_count() {
         assert_eq!(bench.calls(sample, nearly), None);
         bench.wait(10 * SECOND);
         assert_eq!(bench.call(sample), TRIPPED);
+    }
+}
+
+#[test]
+fn a_run_may_be_silent_for_as_long_as_anything_counts() {
+    for (silence, opens) in [(300 * SECOND, TRIPPED), (300 * SECOND + Duration::from_nanos(1), None)] {
+        let mut bench = Bench::new();
+        bench.calls(FAILURE, 5);
+        bench.wait(silence);
+        assert_eq!(bench.call(FAILURE), opens);
     }
 }
 

@@ -231,6 +231,41 @@ fn who_failed_as_the_probe_leaves_the_next_one_to_others() {
     assert_eq!(bench.call(2, ANSWERED), RECOVERED);
 }
 
+/// While it is quiet, calls read its generation without asking it.
+#[test]
+fn a_call_that_only_knows_the_generation_counts_and_comes_late_like_any_other() {
+    let mut bench = Bench::new();
+    let ticket = |bench: &Bench| Ticket { generation: bench.parent.generation(), run: 0 };
+    for name in 1..=5 {
+        let ticket = ticket(&bench);
+        assert_eq!(bench.settle(name, ticket, LOST), None);
+    }
+    let late = ticket(&bench);
+    let last = ticket(&bench);
+    assert_eq!(bench.settle(6, last, LOST), TRIPPED);
+    bench.cool_down();
+    let probe = bench.admit(9, true).unwrap();
+    assert_eq!(bench.settle(6, late, ANSWERED), None, "it is not the probe");
+    assert_eq!(bench.parent.until_probe(bench.now), None);
+    assert_eq!(bench.settle(9, probe, ANSWERED), RECOVERED);
+    bench.wait(10 * SECOND);
+    for (name, opens) in [(1, None), (2, None), (3, None), (4, None), (5, None), (6, TRIPPED)] {
+        let ticket = ticket(&bench);
+        assert_eq!(bench.settle(name, ticket, LOST), opens);
+    }
+}
+
+#[test]
+fn another_policy_holds_from_then_on() {
+    let mut bench = Bench::new();
+    let settings = Settings { connect_failures: 2, cool_down_min: SECOND / 2, cool_down_max: SECOND, ..Settings::default() };
+    bench.call(1, LOST);
+    bench.parent.set_policy(Policy::try_new(settings).unwrap());
+    assert_eq!(bench.call(2, LOST), TRIPPED);
+    let left = bench.parent.until_probe(bench.now).unwrap();
+    assert!(left <= SECOND, "{left:?}");
+}
+
 #[test]
 fn it_is_quiet_only_where_there_is_nothing_to_decide_or_to_count() {
     let mut bench = Bench::new();

@@ -9,7 +9,7 @@ use super::{BreakerFuture, shared::Shared};
 use crate::{
     Mode,
     call::{Request, Response},
-    error::BoxError,
+    error::{BoxError, Reason, Rejected},
     gate::Gate,
 };
 
@@ -47,6 +47,12 @@ where
         };
         let cell = shared.cell(&head.target, now);
         let guard = match cell.admit(|| head.is_safe(), now) {
+            // A probe is held to the end of its attempt, and nobody stays with an attempt that nobody needs. Dropped here, the
+            // guard leaves the probe to the next call.
+            Ok(guard) if head.spare && guard.is_probe() && shared.mode() == Mode::Enforce => {
+                let rejected = Rejected::new("breaker", Reason::BreakerOpen);
+                return BreakerFuture::new(Gate::refused(rejected), None, None);
+            }
             Ok(guard) => Some(guard),
             Err(rejected) if shared.mode() == Mode::Observe => {
                 cell.observe(&head.target, &rejected);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// The slices `span` is cut into. The view by time reaches back over the slice under way and those
 /// before it, so over a time between `span` less one slice and `span`.
-const SLICES: u128 = 30;
+const SLICES: u64 = 30;
 
 /// How far back a window reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,12 @@ pub(super) struct Reach {
 #[derive(Debug)]
 pub(super) struct Window {
     reach: Reach,
-    /// Where the slices are counted from.
+    /// How long a slice is, in nanoseconds: worked out once, since every call asks for the number of its own.
+    slice: u64,
+    /// Where time is counted from.
     epoch: Instant,
-    /// The view by count, oldest first: when each call ended, and whether it succeeded.
-    recent: VecDeque<(Instant, bool)>,
+    /// The view by count, oldest first: when each call ended, in nanoseconds since the epoch, and whether it succeeded.
+    recent: VecDeque<(u64, bool)>,
     /// The view by time, oldest first; a slice in which no call ended has no entry.
     slices: VecDeque<Slice>,
 }
@@ -39,7 +41,7 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct Slice {
     /// Which slice since the epoch.
-    number: u128,
+    number: u64,
     tally: Tally,
 }
 
@@ -59,20 +61,21 @@ impl Tally {
 impl Window {
     /// An empty window.
     pub(super) fn new(reach: Reach, now: Instant) -> Self {
-        Self { reach, epoch: now, recent: VecDeque::new(), slices: VecDeque::new() }
+        Self { reach, slice: reach.slice(), epoch: now, recent: VecDeque::new(), slices: VecDeque::new() }
     }
 
     /// Counts a call that ended at `now`, and forgets those that are out of reach from there.
     pub(super) fn record(&mut self, success: bool, now: Instant) {
-        let Reach { calls, max_age, .. } = self.reach;
-        self.recent.push_back((now, success));
+        let (calls, max_age) = (self.reach.calls, nanos(self.reach.max_age));
+        let at = nanos(now.saturating_duration_since(self.epoch));
+        self.recent.push_back((at, success));
         while let Some(&(ended, _)) = self.recent.front()
-            && (self.recent.len() > calls || now.saturating_duration_since(ended) > max_age)
+            && (self.recent.len() > calls || at.saturating_sub(ended) > max_age)
         {
             self.recent.pop_front();
         }
 
-        let number = self.slice_number(now);
+        let number = at / self.slice;
         let tally = Tally { successes: success.into(), total: 1 };
         match self.slices.back_mut() {
             // Not `==`: a call that comes out of order must not cost an entry.
@@ -113,12 +116,19 @@ impl Window {
         if reach.span != self.reach.span {
             self.slices.clear();
         }
-        self.reach = reach;
+        (self.reach, self.slice) = (reach, reach.slice());
     }
+}
 
-    fn slice_number(&self, now: Instant) -> u128 {
-        now.saturating_duration_since(self.epoch).as_nanos() * SLICES / self.reach.span.as_nanos().max(1)
+impl Reach {
+    /// How long a slice is, in nanoseconds.
+    fn slice(&self) -> u64 {
+        (nanos(self.span) / SLICES).max(1)
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -128,6 +128,10 @@ impl Caller {
         self.0.client.as_deref()
     }
 
+    pub(crate) fn principal_arc(&self) -> Option<Arc<str>> {
+        self.0.principal.clone()
+    }
+
     /// Which agent, if known.
     pub fn agent_name(&self) -> Option<&str> {
         self.0.agent.as_deref()

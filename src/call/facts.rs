@@ -30,6 +30,9 @@ pub struct Facts {
     /// Whose limit it was.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "scope")]
     pub scope: Option<Scope>,
+    /// How old the answer is, where it is past its time; whole milliseconds in JSON, rounded up.
+    #[serde(rename = "ageMs", skip_serializing_if = "Option::is_none", serialize_with = "whole_milliseconds")]
+    pub age: Option<Duration>,
     /// How many attempts were made; 1 goes without saying.
     #[serde(skip_serializing_if = "is_one")]
     pub attempts: u32,
@@ -37,7 +40,7 @@ pub struct Facts {
 
 impl Facts {
     pub(crate) const fn new(class: &'static str, retryable: bool) -> Self {
-        Self { class, retryable, retry_after: None, layer: None, reason: None, scope: None, attempts: 1 }
+        Self { class, retryable, retry_after: None, layer: None, reason: None, scope: None, age: None, attempts: 1 }
     }
 
     /// As JSON.

@@ -49,16 +49,16 @@ impl Meta {
         *self == Self::default()
     }
 
-    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is, if the sender or
-    /// a layer of ours repeats it, and how long we will wait.
+    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is, if a layer of ours
+    /// or the sender repeats it, and how long we will wait.
     pub fn onward(head: &Head) -> Map<String, Value> {
         let mut onward = Map::new();
-        let senders = head.meta.as_ref().and_then(|meta| meta.attempt);
-        if let Some(attempt) = senders.or_else(|| head.repeats.then_some(head.attempt + 1)) {
+        let ours = head.repeats.then_some(head.attempt + 1);
+        if let Some(attempt) = ours.or_else(|| head.meta.as_ref()?.attempt) {
             onward.insert(ATTEMPT_KEY.to_owned(), attempt.into());
         }
         let now = tokio::time::Instant::now();
-        if let Some((end, _)) = head.deadline.end(None) {
+        if let Some((end, _)) = head.end() {
             let left = end.saturating_duration_since(now).as_millis();
             onward.insert(TIMEOUT_KEY.to_owned(), u64::try_from(left).unwrap_or(u64::MAX).into());
         }

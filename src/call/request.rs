@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{Admission, Caller, Criticality, Deadline, Meta, Method, Peer, SlotPool, Target};
+use super::{Admission, Caller, Criticality, Deadline, Joint, Meta, Method, Peer, SlotPool, Target, Turn};
+use crate::error::Clock;
 
 /// One MCP call on its way to a handler: to MCP what `http::Request` is to HTTP.
 ///
@@ -42,8 +43,13 @@ pub struct Head {
     pub arrived: Instant,
     /// When the call has to end.
     pub deadline: Deadline,
+    /// Set where the call is made for all who ask the same: then the deadline is there, and moves.
+    pub joint: Option<Joint>,
     /// Whether this attempt may wait for a slot.
     pub admission: Admission,
+    /// Whether nobody is the worse off without this attempt (a hedge, a refresh in the background): it must not wait, and a
+    /// breaker that is not closed does not try its luck with it.
+    pub spare: bool,
     /// Which attempt this is, counted from 0.
     pub attempt: u32,
     /// When this attempt began: `arrived` for the first one, later if it had to wait.
@@ -53,6 +59,8 @@ pub struct Head {
     pub repeatable: bool,
     /// Whether a layer of this stack repeats the call if need be. The next hop is told so, and does not repeat it itself.
     pub repeats: bool,
+    /// Set where two layers of this stack could repeat the call: whoever takes it first does.
+    pub turn: Option<Turn>,
     /// Where this attempt's slot comes from, if it holds one: for a transport that has to keep one for work that goes on (see
     /// [`KeptSlot`](super::KeptSlot)).
     pub slots: Option<Arc<dyn SlotPool>>,
@@ -73,11 +81,14 @@ impl Head {
             caller: Caller::default(),
             arrived,
             deadline: Deadline::default(),
+            joint: None,
             admission: Admission::Wait,
+            spare: false,
             attempt: 0,
             attempt_at: arrived,
             repeatable: false,
             repeats: false,
+            turn: None,
             slots: None,
             meta: None,
             peer: None,
@@ -93,6 +104,12 @@ impl Head {
     /// How much the call matters: the lower of what the operator says of the caller and of the target.
     pub fn criticality(&self) -> Criticality {
         self.target.policy().criticality.map_or(self.caller.importance(), |target| target.min(self.caller.importance()))
+    }
+
+    /// When the call ends as things stand, and which clock says so.
+    pub fn end(&self) -> Option<(Instant, Clock)> {
+        let deadline = self.joint.as_ref().map_or(self.deadline, Joint::deadline);
+        deadline.end(self.peer.as_ref().and_then(Peer::last_progress))
     }
 
     /// Whether the caller has already seen something of the outcome: such a call is never repeated.

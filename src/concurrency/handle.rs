@@ -3,7 +3,7 @@
 use std::{future::Future, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::shared::Shared;
-use crate::call::Target;
+use crate::{Mode, call::Target};
 
 /// To look at the slots and queues of one [`ConcurrencyLayer`](super::ConcurrencyLayer), and to steer them while it runs.
 ///
@@ -100,13 +100,13 @@ impl ConcurrencyHandle {
         }
     }
 
-    /// Whether limits are only observed: see [`observe_only`](super::ConcurrencyLayer::observe_only).
-    pub fn observes_only(&self) -> bool {
-        self.shared.observes()
+    /// Whether calls over the limit wait or are refused, or are only observed.
+    pub fn mode(&self) -> Mode {
+        self.shared.mode()
     }
 
-    /// Switches between holding to limits and only observing them. Those who wait when nothing is refused any more are let in.
-    pub fn observe_only(&self, observe: bool) {
-        self.shared.set_observes(observe);
+    /// Switches between the two. Those who wait when nobody has to any more are let in.
+    pub fn set_mode(&self, mode: Mode) {
+        self.shared.set_mode(mode);
     }
 }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tower::Layer;
 
 use super::{AdaptiveLimit, Bounds, Concurrency, ConcurrencyHandle, adaptive::Adaptive, limit::Limit, shared::Shared};
-use crate::call::Target;
+use crate::{Mode, call::Target};
 
 /// How many attempts run at once, and wait, unless told otherwise.
 const DEFAULT: NonZeroU32 = NonZeroU32::new(64).unwrap();
@@ -26,7 +26,7 @@ impl ConcurrencyLayer {
     /// `limit` attempts per target at once, where the operator has not set another for it
     /// ([`TargetPolicy::concurrency`](crate::call::TargetPolicy)), and a queue of as many.
     pub fn new(limit: NonZeroU32) -> Self {
-        Self::of(Limit::Static(limit), limit.get(), false)
+        Self::of(Limit::Static(limit), limit.get(), Mode::default())
     }
 
     /// **Experimental.** As many attempts per target at once as the target turns out to serve, within `bounds`, where the operator has
@@ -37,7 +37,8 @@ impl ConcurrencyLayer {
     /// limit comes down to two and a half times what is used. What it holds and what it misses is measured by T1 and T2 of the torture
     /// suite, and told in its README. In short: it finds a step overload and a delay that grows tenfold at a time; it needs tens
     /// of seconds to find a delay that grows a hundredfold at once, and it takes many calls, so a tool that is called a few times a
-    /// minute is better off with a number. Where limits are only [observed](Self::observe_only), nobody waits, and so the limit only comes down.
+    /// minute is better off with a number. Where limits are only [observed](Mode::Observe), nobody waits, and so the limit only comes
+    /// down.
     ///
     /// Where the limit has grown, those who wait are let in one by one rather than all at once.
     ///
@@ -60,26 +61,27 @@ impl ConcurrencyLayer {
         A: AdaptiveLimit + 'static,
     {
         let make = Arc::new(move |target: &Target| Box::new(limit(target)) as Box<dyn AdaptiveLimit>);
-        Self::of(Limit::Adaptive(make), DEFAULT.get(), false)
+        Self::of(Limit::Adaptive(make), DEFAULT.get(), Mode::default())
     }
 
     /// No limit: every attempt passes.
     pub fn off() -> Self {
-        Self::of(Limit::Off, 0, false)
+        Self::of(Limit::Off, 0, Mode::default())
     }
 
     /// At most `places` attempts wait per target, of all tenants together; with 0, who finds no slot free is refused. The layer
     /// then has slots of its own, apart from the one it was made of.
     #[must_use]
     pub fn queue(self, places: u32) -> Self {
-        Self::of(self.shared.limit().clone(), places, self.shared.observes())
+        Self::of(self.shared.limit().clone(), places, self.shared.mode())
     }
 
-    /// Only counts what it would refuse ([`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS)): calls pass at once, also
-    /// those that would wait. The layer then has slots of its own, apart from the one it was made of.
+    /// Whether calls over the limit wait or are refused, or are only [observed](Mode::Observe): then all pass at once, also those
+    /// that would wait, and those are counted that would be refused. The layer then has slots of its own, apart from the one it
+    /// was made of.
     #[must_use]
-    pub fn observe_only(self) -> Self {
-        Self::of(self.shared.limit().clone(), self.shared.places(), true)
+    pub fn mode(self, mode: Mode) -> Self {
+        Self::of(self.shared.limit().clone(), self.shared.places(), mode)
     }
 
     /// To look at the slots and queues, and to steer them while they work.
@@ -87,8 +89,8 @@ impl ConcurrencyLayer {
         ConcurrencyHandle::new(self.shared.clone())
     }
 
-    fn of(limit: Limit, places: u32, observes: bool) -> Self {
-        Self { shared: Arc::new(Shared::new(limit, places, observes)) }
+    fn of(limit: Limit, places: u32, mode: Mode) -> Self {
+        Self { shared: Arc::new(Shared::new(limit, places, mode)) }
     }
 }
 

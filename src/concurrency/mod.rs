@@ -2,12 +2,13 @@
 //!
 //! Whoever finds a slot free takes it. The others wait inside their calls' futures, until their deadlines:
 //!
-//! * **Tenants take turns** (deficit round robin). A turn is worth a typical call, and is paid for with the time that the tenant's
-//!   calls really hold slots: so each tenant has an equal share of that time, however many calls it sends and however slow they
-//!   are, and one that asks for little hardly waits. What a tenant does not use, the others do.
+//! * **Tenants take turns** (deficit round robin). A round gives each the time of a typical call, and is paid for with the time that
+//!   the tenant's calls really hold slots: so each tenant has an equal share of that time, however many calls it sends and however
+//!   slow they are. What a tenant does not use, the others do; up to 64 rounds it may carry over, so one that asks for less than
+//!   its share is served before those that ask for more.
 //! * **Within a tenant** the more [critical](crate::call::Criticality) calls are first, and among equals who came first. When
 //!   whoever waits longest has not waited for less than a twentieth of a typical call (at least 5 ms, at most 500 ms) for 100 ms
-//!   (or a typical call, where that takes longer), the line *stands*: then the last to come is first, since waiting longer serves
+//!   (or a typical call, where that takes longer), a line of more than two *stands*: then the last to come is first, since waiting longer serves
 //!   nobody sooner, and who has stood for half of its time is [shed](crate::error::Reason::Shed).
 //! * **Nobody waits in vain.** A call is shed where it could not end in time: when it comes, if the time until its deadline is less
 //!   than it will probably wait and nine of ten of the target's calls take; and when it is its turn. Half of its time a call may

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use super::{limit::Limit, slots::Slots};
-use crate::call::{Slot, Target};
+use crate::{
+    Mode,
+    call::{Slot, Target},
+};
 
 /// The settings that a target begins with, and the slots of all targets met so far.
 #[derive(Debug)]
@@ -19,8 +22,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(limit: Limit, places: u32, observes: bool) -> Self {
-        Self { limit, places, observes: Arc::new(AtomicBool::new(observes)), cell: Slot::new(), met: Mutex::default() }
+    pub(super) fn new(limit: Limit, places: u32, mode: Mode) -> Self {
+        Self {
+            limit,
+            places,
+            observes: Arc::new(AtomicBool::new(mode == Mode::Observe)),
+            cell: Slot::new(),
+            met: Mutex::default(),
+        }
     }
 
     pub(super) const fn limit(&self) -> &Limit {
@@ -53,12 +62,12 @@ impl Shared {
         self.met().iter().filter_map(Weak::upgrade).collect()
     }
 
-    pub(super) fn observes(&self) -> bool {
-        self.observes.load(Ordering::Relaxed)
+    pub(super) fn mode(&self) -> Mode {
+        if self.observes.load(Ordering::Relaxed) { Mode::Observe } else { Mode::Enforce }
     }
 
-    pub(super) fn set_observes(&self, observes: bool) {
-        self.observes.store(observes, Ordering::Relaxed);
+    pub(super) fn set_mode(&self, mode: Mode) {
+        self.observes.store(mode == Mode::Observe, Ordering::Relaxed);
         // Who waits waits in vain where nobody else does.
         self.all().iter().for_each(Slots::look_again);
     }

@@ -220,7 +220,7 @@ impl Slots {
         let now = Instant::now();
         let mut desk = self.desk();
         match account {
-            Account::Passed(tenant, started) => desk.queue.charge(tenant, started, now),
+            Account::Passed(tenant, started) => desk.queue.charge(tenant, started, self.latency.typical(), now),
             Account::Queued(charge) => desk.queue.settle(charge, now),
             Account::Kept => {}
         }

@@ -14,6 +14,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::{AdaptiveLimit, ConcurrencyLayer, Sample};
 use crate::{
+    Mode,
     call::{Admission, Caller, Criticality, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
@@ -128,27 +129,28 @@ fn of_tenant(target: &Arc<Target>, tenant: &str) -> Request<()> {
     request
 }
 
-/// Answers after a second, and says who was served.
-fn slow(
-    served: &Served,
-) -> impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone + Send + use<> {
-    let served = served.clone();
-    service_fn(move |call: Request<()>| {
-        served.lock().unwrap().push(call.head.caller.tenant().to_owned());
-        async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok::<_, BoxError>(Response::new(()))
-        }
-    })
-}
+/// Of tenants.
+type Names = Arc<std::sync::Mutex<Vec<String>>>;
 
-/// Whose calls were served, in their order.
-type Served = Arc<std::sync::Mutex<Vec<String>>>;
+/// Answers after a second, and says who was served.
+fn slow() -> (impl Service<Request<()>, Response = Response<()>, Error = BoxError, Future: Send> + Clone + Send, Names) {
+    let served = Names::default();
+    let service = {
+        let served = served.clone();
+        service_fn(move |call: Request<()>| {
+            served.lock().unwrap().push(call.head.caller.tenant().to_owned());
+            async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Ok::<_, BoxError>(Response::new(()))
+            }
+        })
+    };
+    (service, served)
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_tenant_with_one_call_does_not_wait_behind_anothers_backlog() {
-    let served = Served::default();
-    let service = slow(&served);
+    let (service, served) = slow();
     let service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(9).layer(service);
     let target = tool("t");
     let tenants = ["heavy", "heavy", "heavy", "heavy", "light"];
@@ -227,7 +229,7 @@ async fn queue_places_change_while_calls_wait() {
 async fn draining_refuses_new_calls_and_ends_with_the_last_that_runs_or_waits() {
     let layer = ConcurrencyLayer::new(NonZeroU32::MIN);
     let (handle, target) = (layer.handle(), tool("t"));
-    let mut service = layer.layer(slow(&Served::default()));
+    let mut service = layer.layer(slow().0);
     let calls = [service.call(request(&target)), service.call(request(&target))].map(tokio::spawn);
     let began = Instant::now();
     let drained = handle.drain(&target);
@@ -292,7 +294,7 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     let recorder = metrics_util::debugging::DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _installed = metrics::set_default_local_recorder(&recorder);
-    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).observe_only();
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).mode(Mode::Observe);
     let (handle, mut service, target) = (layer.handle(), layer.layer(hang_all(3)), tool("t"));
     // The first has the slot, the second would wait, the third be refused; and a retry is.
     let running: Vec<_> = (0..3).map(|_| service.call(request(&target))).collect();
@@ -318,12 +320,12 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     drop(running);
 
     // And back: who waits is let in when nothing is refused any more.
-    handle.observe_only(false);
+    handle.set_mode(Mode::Enforce);
     let mut service = layer.layer(hang_all(1));
     let _running = service.call(request(&target));
     let mut waiting = watched(service.call(request(&target)));
     assert!(!waiting.is_done().await);
-    handle.observe_only(true);
+    handle.set_mode(Mode::Observe);
     assert!(waiting.is_done().await);
 }
 
@@ -351,7 +353,7 @@ async fn a_limit_that_adapts_hears_of_every_attempt_and_lets_in_who_waits() {
     };
     let second = Duration::from_secs(1);
     let (handle, target) = (layer.handle(), tool("t"));
-    let mut service = layer.layer(slow(&Served::default()));
+    let mut service = layer.layer(slow().0);
     let began = Instant::now();
     let calls: Vec<_> = (0..3).map(|_| service.call(request(&target))).map(tokio::spawn).collect();
     for call in calls {

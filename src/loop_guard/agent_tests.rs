@@ -169,6 +169,8 @@ impl Reference {
         let Some(outcome) = outcome else {
             self.failures.clear();
             self.runs.remove(&key);
+            // Where there is no run, none of the calls under way is its trial.
+            self.trials.remove(&key);
             return;
         };
         self.forget(key, now);

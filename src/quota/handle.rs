@@ -11,6 +11,20 @@ use crate::{
 
 /// Reads and changes the limits of a [`QuotaLayer`](super::QuotaLayer) while it is in use. Cheap to clone; all clones, and all
 /// services of the layer, see the same limits. A change holds for the next call; no service is rebuilt.
+///
+/// ```
+/// use std::num::NonZeroU32;
+/// use buttress::{call::{Head, Method}, catalogue::Catalogue, quota::{Per, QuotaLayer}};
+/// use governor::Quota;
+///
+/// let a_minute = |calls| NonZeroU32::new(calls).map(Quota::per_minute).ok_or("a quota of nothing");
+/// let layer = QuotaLayer::new().per_tenant(a_minute(10)?);
+/// let handle = layer.handle();
+/// handle.set(Per::TENANT, a_minute(30)?)?;
+/// let head = Head::new(Catalogue::new("words").resolve(&Method::ToolsCall, Some("say"), None));
+/// assert_eq!(handle.standing(Per::TENANT, &head).map(|standing| standing.remaining), Some(30));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct QuotaHandle {
     shared: Arc<Shared>,

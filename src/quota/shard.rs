@@ -5,8 +5,6 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use super::gcra::{Gcra, is_fresh};
 
-/// Cells up to which a shard is neither swept for its length nor shrunk.
-const SMALL: usize = 16;
 /// A full shard is swept at most this often, in nanoseconds: a flood of new keys must not buy a
 /// sweep with each.
 const FULL_SWEEP_NS: u64 = 1_000_000_000;
@@ -15,8 +13,6 @@ const FULL_SWEEP_NS: u64 = 1_000_000_000;
 #[derive(Default)]
 pub(super) struct Shard {
     cells: HashMap<Key, u64, BuildHasherDefault<PassThrough>>,
-    /// The length that calls for a sweep; the first check finds zero, and its sweep sets it.
-    sweep_at_len: usize,
     /// The latest instant of a sweep, in nanoseconds since the epoch.
     swept_at: u64,
 }
@@ -61,21 +57,32 @@ impl Shard {
     /// cell gone since may have meant something.
     pub(super) fn tidy(&mut self, now: u64, capacity: usize) -> u64 {
         let len = self.cells.len();
-        let rested = now.saturating_sub(self.swept_at) >= FULL_SWEEP_NS;
-        if len >= self.sweep_at_len || (len >= capacity && rested) {
+        let worth_it = if len < capacity {
+            // The next new cell would make the map grow.
+            len == self.cells.capacity()
+        } else {
+            now.saturating_sub(self.swept_at) >= FULL_SWEEP_NS
+        };
+        if worth_it {
             self.sweep(now);
         }
         now.max(self.swept_at)
     }
 
-    /// Removes what is fresh, and gives memory back when the map is mostly empty.
+    /// Removes what is fresh, and leaves a map that is at most eight ninths full: so a sweep is paid for by as many new cells
+    /// as a ninth of what it looked at.
     pub(super) fn sweep(&mut self, now: u64) {
         self.swept_at = self.swept_at.max(now);
-        self.cells.retain(|_, tat| !is_fresh(*tat, self.swept_at));
-        self.sweep_at_len = SMALL.max(2 * self.cells.len());
-        if self.cells.capacity() > 2 * self.sweep_at_len {
-            self.cells.shrink_to(self.sweep_at_len);
+        let swept_at = self.swept_at;
+        let live = self.cells.values().filter(|tat| !is_fresh(**tat, swept_at)).count();
+        let room = live + live.div_ceil(8);
+        if live == self.cells.len() && room <= self.cells.capacity() {
+            return;
         }
+        // Another map, and not `retain`: cells that are taken out leave marks, and a map full of marks grows.
+        let mut cells = HashMap::with_capacity_and_hasher(room, BuildHasherDefault::default());
+        cells.extend(self.cells.drain().filter(|(_, tat)| !is_fresh(*tat, swept_at)));
+        self.cells = cells;
     }
 }
 

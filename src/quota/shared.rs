@@ -91,6 +91,10 @@ impl Shared {
         if limits.is_empty() {
             return Answer::Free;
         }
+        if limits.line.places > 0 {
+            // So that the line is shown before anybody stands in it.
+            self.handles(&head.target);
+        }
         let now = self.store.since_epoch(head.arrived);
         let checks = limits.checks(head, now, None);
         match self.store.admit(head.arrived, &checks, self.patience(&limits, head)) {

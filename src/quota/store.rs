@@ -4,7 +4,6 @@
 //! A cell whose TAT has passed decides like one never used, so it can go. A shard sees to its own
 //! as it grows; a round visits one shard after the other, so that memory returns with any traffic.
 
-use std::array;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,10 +15,14 @@ use super::gcra::{Decision, Gcra, nanos};
 use super::shard::{Key, Shard};
 use super::ticket::{Counted, MAX_LIMITS, Ticket};
 
-/// Enough that two cores seldom meet, few enough that the round gets about.
+/// The fewest shards: enough that two cores seldom meet. There are more where there is room for more cells than these hold.
 const SHARDS: usize = 64;
-/// From one shard of the round to the next, in nanoseconds: each has its turn once a minute.
-const ROUND_STEP_NS: u64 = 60_000_000_000 / SHARDS as u64;
+/// How many cells a shard is made for: few, since a call that finds it full looks at all of them.
+const SHARD_CELLS: usize = 1 << 8;
+/// Each shard has its turn in the round once a minute.
+const ROUND_NS: u64 = 60_000_000_000;
+/// How many shards one call may visit where there were too few calls for the round.
+const VISITS: u64 = 128;
 
 /// One limit that a call must pass.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +81,8 @@ pub(crate) struct Refused {
 pub(crate) struct Store {
     epoch: Instant,
     cells_per_shard: usize,
-    shards: Box<[Mutex<Shard>; SHARDS]>,
+    /// A power of two of them.
+    shards: Box<[Mutex<Shard>]>,
     /// When the round goes on, in nanoseconds since the epoch.
     round_due: AtomicU64,
     /// How many visits the round has made.
@@ -87,17 +91,18 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// An empty store for `capacity` cells, rounded up to a multiple of 64; allocates as they come.
+    /// An empty store for `capacity` cells, rounded up to a multiple of its shards; allocates as they come.
     ///
-    /// Each shard holds its 64th. New keys that find theirs full (it looks for room once a second)
+    /// Each shard holds its equal part. New keys that find theirs full (it looks for room once a second)
     /// share one extra cell per quota there: they are limited together, never unlimited, and a key
     /// that gets a cell of its own later starts where the shared one stands. So the bound is the
-    /// capacity and 64 cells more for each distinct quota; quotas come from the operator, few.
+    /// capacity and a cell per shard more for each distinct quota; quotas come from the operator, few.
     pub(crate) fn new(capacity: usize) -> Self {
+        let shards = capacity.div_ceil(SHARD_CELLS).next_power_of_two().clamp(SHARDS, 1 << u16::BITS);
         Self {
             epoch: Instant::now(),
-            cells_per_shard: capacity.div_ceil(SHARDS).max(1),
-            shards: Box::new(array::from_fn(|_| Mutex::default())),
+            cells_per_shard: capacity.div_ceil(shards).max(1),
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
             round_due: AtomicU64::new(0),
             round_visits: AtomicUsize::new(0),
             overflows: AtomicU64::new(0),
@@ -133,7 +138,7 @@ impl Store {
         let mut turn: Option<(Turn, u64, Counted)> = None;
         for (index, check) in checks.iter().enumerate() {
             let Some(check) = check else { continue };
-            let shard = shard_of(check.key);
+            let shard = self.shard_of(check.key);
             let Some(held) = held.iter_mut().flatten().find(|held| held.shard == shard) else { continue };
             held.carry_over(check);
             let (key, before) = self.cell(held, &ticket, check);
@@ -188,7 +193,7 @@ impl Store {
 
     /// The TAT that `check` would be decided on now, in nanoseconds since the epoch; changes nothing.
     pub(crate) fn look(&self, check: &Check<'_>) -> u64 {
-        let Some(shard) = self.shards.get(usize::from(shard_of(check.key))) else { return 0 };
+        let Some(shard) = self.shards.get(usize::from(self.shard_of(check.key))) else { return 0 };
         let shard = lock(shard);
         let own = Key::new(check.key);
         let former = || check.former.and_then(|former| Some(former.carry(shard.get(own.flipped(former.flip))?, check)));
@@ -202,7 +207,7 @@ impl Store {
 
     /// How many cells there is room for.
     pub(crate) const fn capacity(&self) -> usize {
-        self.cells_per_shard * SHARDS
+        self.cells_per_shard * self.shards.len()
     }
 
     /// Cells stored, fresh ones that no sweep has met yet included. Takes every lock in turn.
@@ -219,7 +224,7 @@ impl Store {
     fn hold<'a>(&'a self, now: u64, checks: &[Option<Check<'_>>], held: &mut [Option<Held<'a>>; MAX_LIMITS]) {
         let mut lowest = 0;
         for held in held {
-            let shards = checks.iter().flatten().map(|check| shard_of(check.key));
+            let shards = checks.iter().flatten().map(|check| self.shard_of(check.key));
             let Some(shard) = shards.filter(|&shard| shard >= lowest).min() else { return };
             lowest = shard + 1;
             let mut map = lock(&self.shards[usize::from(shard)]);
@@ -249,24 +254,33 @@ impl Store {
         (shared, tat)
     }
 
-    /// Sweeps the next shard of the round, if its time has come; holds no other lock meanwhile.
+    /// One half of a key picks the shard, the other the place in its map: else each map would use few of its buckets.
+    const fn shard_of(&self, key: u128) -> u16 {
+        // There are at most as many as this tells apart, and a power of two of them.
+        Key::new(key).high() as u16 & (self.shards.len() - 1) as u16
+    }
+
+    /// Sweeps the next shard of the round, if its time has come, or some where calls were too few for it; holds no other lock
+    /// meanwhile.
     fn advance_round(&self, now: u64) {
         let due = self.round_due.load(Relaxed);
         if now < due {
             return;
         }
-        let next = now.saturating_add(ROUND_STEP_NS);
-        let claim = self.round_due.compare_exchange(due, next, Relaxed, Relaxed);
+        let step = ROUND_NS / self.shards.len() as u64;
+        let claim = self.round_due.compare_exchange(due, now.saturating_add(step), Relaxed, Relaxed);
         if claim.is_ok() {
-            let turn = self.round_visits.fetch_add(1, Relaxed) % SHARDS;
-            lock(&self.shards[turn]).sweep(now);
+            for _ in 0..((now - due) / step + 1).min(VISITS) {
+                let turn = self.round_visits.fetch_add(1, Relaxed) % self.shards.len();
+                lock(&self.shards[turn]).sweep(now);
+            }
         }
     }
 }
 
 /// A locked shard, and the instant that it decides at.
 struct Held<'a> {
-    shard: u8,
+    shard: u16,
     now: u64,
     map: MutexGuard<'a, Shard>,
 }
@@ -288,12 +302,6 @@ impl Former {
     fn carry(&self, tat: u64, check: &Check<'_>) -> u64 {
         check.gcra.carry(&self.gcra, tat, self.until)
     }
-}
-
-/// One half of a key picks the shard, the other the place in its map: else each map would use few
-/// of its buckets.
-const fn shard_of(key: u128) -> u8 {
-    (Key::new(key).high() % SHARDS as u64) as u8
 }
 
 /// A panic elsewhere leaves plain integers behind, each valid: a poisoned shard is used on.

@@ -18,7 +18,7 @@ pub(crate) struct Ticket {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
     /// The shard's number.
-    pub(super) shard: u8,
+    pub(super) shard: u16,
     pub(super) key: Key,
     /// The TAT that the decision was made on; zero where there was none.
     pub(super) before: u64,

@@ -1,5 +1,6 @@
 use std::{fmt, hash::Hash, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use governor::{
     NotUntil, RateLimiter,
     clock::{Clock, Reference},
@@ -9,7 +10,11 @@ use governor::{
 use tower::Layer;
 
 use super::RateLimited;
-use crate::call::Head;
+use crate::{
+    call::{Head, Slot, Target},
+    error::Reason,
+    gate::{Mode, Observed},
+};
 
 /// Something that says whether one more attempt may be made now.
 pub trait RateLimit: Send + Sync {
@@ -61,15 +66,74 @@ where
 }
 
 /// Limits the rate of attempts. See the [module](super).
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RateLimitLayer {
-    limiter: Option<Arc<dyn RateLimit>>,
+    shared: Arc<Shared>,
+}
+
+/// What all services of one layer share.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) setting: ArcSwap<Setting>,
+    observed: Slot<Observed>,
+}
+
+/// What the operator has set. Never changed: a change puts another in its place.
+#[derive(Clone, Default)]
+pub(super) struct Setting {
+    pub(super) limiter: Option<Arc<dyn RateLimit>>,
+    pub(super) mode: Mode,
+}
+
+impl Shared {
+    pub(super) fn observe(&self, target: &Target) {
+        target.cell(&self.observed, || Observed::new("rate_limit")).count(target, Reason::RateLimit);
+    }
+
+    fn change(&self, change: impl Fn(&mut Setting)) {
+        self.setting.rcu(|present| {
+            let mut setting = Setting::clone(present);
+            change(&mut setting);
+            setting
+        });
+    }
+}
+
+/// Changes the limiter of a [`RateLimitLayer`] while it is in use. Cheap to clone; all clones, and all services of the layer,
+/// see the same limiter. A change holds for the next attempt; no service is rebuilt.
+#[derive(Debug, Clone)]
+pub struct RateLimitHandle {
+    shared: Arc<Shared>,
+}
+
+impl RateLimitHandle {
+    /// From now on attempts pass as `limiter` says, which starts with what it has counted itself.
+    pub fn set<L: RateLimit + 'static>(&self, limiter: Arc<L>) {
+        self.shared.change(|setting| setting.limiter = Some(limiter.clone()));
+    }
+
+    /// From now on every attempt passes.
+    pub fn remove(&self) {
+        self.shared.change(|setting| setting.limiter = None);
+    }
+
+    /// Whether attempts over the limit are refused, or only counted.
+    pub fn mode(&self) -> Mode {
+        self.shared.setting.load().mode
+    }
+
+    /// Refuses from now on, or only counts.
+    pub fn set_mode(&self, mode: Mode) {
+        self.shared.change(|setting| setting.mode = mode);
+    }
 }
 
 impl RateLimitLayer {
     /// Attempts pass as `limiter` says.
     pub fn new<L: RateLimit + 'static>(limiter: Arc<L>) -> Self {
-        Self { limiter: Some(limiter) }
+        let layer = Self::off();
+        layer.handle().set(limiter);
+        layer
     }
 
     /// Attempts pass as a keyed limiter of governor's says, under the key that `key` finds. Such a limiter forgets keys only
@@ -89,18 +153,32 @@ impl RateLimitLayer {
     pub fn off() -> Self {
         Self::default()
     }
+
+    /// Refuses, or only counts what it would refuse. Default: refuses. The layer then is one of its own, apart from the one
+    /// that it was made of.
+    #[must_use]
+    pub fn mode(self, mode: Mode) -> Self {
+        let setting = Setting { mode, ..Setting::clone(&self.shared.setting.load()) };
+        Self { shared: Arc::new(Shared { setting: ArcSwap::from_pointee(setting), observed: Slot::new() }) }
+    }
+
+    /// A handle on the limiter of this layer and of all services made from it.
+    pub fn handle(&self) -> RateLimitHandle {
+        RateLimitHandle { shared: self.shared.clone() }
+    }
 }
 
 impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimited<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateLimited::new(inner, self.limiter.clone())
+        RateLimited::new(inner, self.shared.clone())
     }
 }
 
-impl fmt::Debug for RateLimitLayer {
+impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimitLayer").field("limited", &self.limiter.is_some()).finish()
+        let setting = self.setting.load();
+        f.debug_struct("Shared").field("limited", &setting.limiter.is_some()).field("mode", &setting.mode).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,8 @@
 //! * **Order**: inside retry and the concurrency limit: it counts attempts at the moment they are made.
 //! * **Clones** share the limiter, and so do two services from one layer.
 //! * **Drop**: nothing to give back: an admitted attempt has been counted.
-//! * **Metrics**: none of its own; its refusals are in [`REJECTIONS`](crate::metrics::REJECTIONS).
+//! * **Metrics**: none of its own; its refusals are in [`REJECTIONS`](crate::metrics::REJECTIONS), and those that it only
+//!   observes in [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS).
 //! * **Time**: governor's limiters bring a clock of their own, which tokio's paused clock does not drive.
 //!
 //! ```
@@ -35,7 +36,7 @@
 mod layer;
 mod service;
 
-pub use layer::{RateLimit, RateLimitLayer};
+pub use layer::{RateLimit, RateLimitHandle, RateLimitLayer};
 pub use service::RateLimited;
 
 #[cfg(test)]

@@ -1,28 +1,27 @@
 use std::{
-    fmt,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use tower::Service;
 
-use super::RateLimit;
+use super::layer::Shared;
 use crate::{
     call::{Request, Response},
     error::{BoxError, Reason, Rejected},
-    gate::Gate,
+    gate::{Gate, Mode},
 };
 
 /// Limits the rate of attempts at the inner service. See the [module](super).
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RateLimited<S> {
     inner: S,
-    limiter: Option<Arc<dyn RateLimit>>,
+    shared: Arc<Shared>,
 }
 
 impl<S> RateLimited<S> {
-    pub(super) fn new(inner: S, limiter: Option<Arc<dyn RateLimit>>) -> Self {
-        Self { inner, limiter }
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
     }
 }
 
@@ -40,18 +39,19 @@ where
     }
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        if let Some(limiter) = &self.limiter
-            && !request.head.target.is_exempt()
-            && let Err(delay) = limiter.check(&request.head)
+        let head = &request.head;
+        let setting = self.shared.setting.load();
+        if let Some(limiter) = &setting.limiter
+            && !head.target.is_exempt()
+            && let Err(delay) = limiter.check(head)
         {
-            return Gate::refused(Rejected::new("rate_limit", Reason::RateLimit).retry_after(Some(delay)));
+            match setting.mode {
+                Mode::Enforce => {
+                    return Gate::refused(Rejected::new("rate_limit", Reason::RateLimit).retry_after(Some(delay)));
+                }
+                Mode::Observe => self.shared.observe(&head.target),
+            }
         }
         Gate::passed(self.inner.call(request))
-    }
-}
-
-impl<S: fmt::Debug> fmt::Debug for RateLimited<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RateLimited").field("inner", &self.inner).finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     call::{Caller, Method, Request},
     catalogue::Catalogue,
     error::{Reason, Rejected},
+    gate::Mode,
     testing::{Script, tool},
 };
 
@@ -50,4 +51,28 @@ async fn lifecycle_methods_pass() {
     for _ in 0..5 {
         assert!(service.call(Request::new(initialize.clone(), ())).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn the_limiter_and_what_it_does_may_be_changed_while_in_use() {
+    let limiter = || Arc::new(RateLimiter::direct(Quota::per_hour(NonZeroU32::MIN)));
+    let layer = RateLimitLayer::new(limiter()).mode(Mode::Observe);
+    let (handle, mut service) = (layer.handle(), layer.layer(Script::default()));
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshot = recorder.snapshotter();
+    {
+        let _recording = metrics::set_default_local_recorder(&recorder);
+        for _ in 0..3 {
+            assert_eq!(refused(&mut service, "a").await, None);
+        }
+    }
+    let mut counted = snapshot.snapshot().into_vec().into_iter();
+    let counted = counted.find(|(key, ..)| key.key().name() == crate::metrics::OBSERVED_REJECTIONS.name);
+    assert_eq!(counted.map(|(.., value)| value), Some(metrics_util::debugging::DebugValue::Counter(2)));
+    handle.set_mode(Mode::Enforce);
+    assert!(refused(&mut service, "a").await.is_some() && handle.mode() == Mode::Enforce);
+    handle.set(limiter());
+    assert!(refused(&mut service, "a").await.is_none() && refused(&mut service, "a").await.is_some());
+    handle.remove();
+    assert_eq!(refused(&mut service, "a").await, None);
 }

@@ -13,7 +13,7 @@ use std::{
 
 use super::Deliver;
 use crate::{
-    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Target, Verdict},
+    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Served, Standing, Target, Verdict},
     error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
 };
 
@@ -100,6 +100,9 @@ impl Scene {
 
     /// A handler's own answer, with what it cannot know added where it matters.
     fn annotated<R: CallResult>(&self, mut response: Response<R>, verdict: Verdict) -> Response<R> {
+        if let Served::Cache { age, stale: true } = response.served {
+            return self.dated(response, age);
+        }
         let worth_a_word = matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. });
         // A handshake that failed is simply made again.
         if !worth_a_word || self.target.is_exempt() {
@@ -112,6 +115,17 @@ impl Scene {
             Ok(result) => result.add_notice(&notice, &facts),
             Err(error) if !notice.is_empty() => error.message = Cow::Owned(format!("{}. {notice}", error.message)),
             Err(_) => {}
+        }
+        response
+    }
+
+    /// An answer that is past its time. A tool's says so to the model; of any other, the facts are for the adapter.
+    fn dated<R: CallResult>(&self, mut response: Response<R>, age: Duration) -> Response<R> {
+        let facts = Facts { age: Some(age), ..self.facts(Verdict::Ok, None, response.attempts) };
+        response.facts = Some(Box::new(facts));
+        if let (Ok(result), Method::ToolsCall) = (&mut response.result, self.target.method()) {
+            let notice = format!("Not of now: this answer of {} is {} old.", self.target, Seconds(age));
+            result.add_notice(&notice, &facts);
         }
         response
     }
@@ -141,6 +155,15 @@ impl Scene {
         response.verdict = Some(verdict);
         response.attempts = attempts;
         response.facts = Some(Box::new(facts));
+        // What is left may be something, but not enough for this call.
+        let refused_for_now = rejected.and_then(|rejected| rejected.delay().zip(rejected.allowance()));
+        response.standing = refused_for_now.map(|(delay, Allowance { calls, per, scope })| Standing {
+            scope,
+            quota: calls,
+            window: per,
+            remaining: 0,
+            reset: delay,
+        });
         response.refusal = matches!(status, TOO_MANY_REQUESTS | SERVICE_UNAVAILABLE | GATEWAY_TIMEOUT)
             .then_some(Refusal { status, retry_after });
         response
@@ -194,10 +217,15 @@ impl Scene {
                      Use a new key for a new call."
                 ),
             ),
-            Reason::InProgress => tell(
-                CONFLICT,
-                format_args!("In progress: the first call to {target} under this idempotency key has no answer yet."),
-            ),
+            // This request has done nothing; but who reads that might take it for the call.
+            Reason::InProgress => Told {
+                text: text(format_args!(
+                    "In progress: the first call to {target} under this idempotency key has no answer yet, and may still take \
+                     effect. Send it again later, under the same key, to learn its outcome."
+                )),
+                retry_after,
+                status: CONFLICT,
+            },
             Reason::Draining => {
                 tell(SERVICE_UNAVAILABLE, format_args!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"))
             }

@@ -156,18 +156,20 @@ impl<S, P, R> Call<S, P, R> {
             // Whether the call is committed is settled here: what this attempt says from now on goes nowhere.
             peer.silence();
         }
-        let last_progress = head.peer.as_ref().and_then(Peer::last_progress);
         let failure = Failure {
             verdict,
             safe: head.is_safe(),
             committed: head.is_committed(),
             attempts: self.attempts,
-            end: head.deadline.end(last_progress).map(|(end, _)| end),
+            end: head.end().map(|(end, _)| end),
         };
         let mut series = self.trouble.as_mut().and_then(|trouble| trouble.backoff.take());
         let make = || shared.backoff.make_backoff();
         let repeat = judge(failure, shared.attempts(), Instant::now(), make, &mut series)?;
         let Some(Repeat { at, cost }) = repeat else { return Ok(None) };
+        if head.turn.as_ref().is_some_and(|turn| !turn.retry()) {
+            return Err(Skip::Hedged);
+        }
         let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
         self.trouble.get_or_insert_default().backoff = series;
         if let Some(handles) = self.handles() {

@@ -43,11 +43,21 @@ pub(super) enum Skip {
     Delay,
     Deadline,
     Budget,
+    Hedged,
 }
 
 impl Skip {
-    pub(super) const ALL: [Self; 8] =
-        [Self::NotSafe, Self::Committed, Self::Marked, Self::Limit, Self::Backoff, Self::Delay, Self::Deadline, Self::Budget];
+    pub(super) const ALL: [Self; 9] = [
+        Self::NotSafe,
+        Self::Committed,
+        Self::Marked,
+        Self::Limit,
+        Self::Backoff,
+        Self::Delay,
+        Self::Deadline,
+        Self::Budget,
+        Self::Hedged,
+    ];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -59,6 +69,7 @@ impl Skip {
             Self::Delay => "delay",
             Self::Deadline => "deadline",
             Self::Budget => "no_budget",
+            Self::Hedged => "hedged",
         }
     }
 }

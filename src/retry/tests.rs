@@ -251,7 +251,7 @@ async fn what_the_sender_repeats_is_attempted_once() {
 async fn the_mark_goes_on() {
     let onward = |head: &Head| Meta::read(&Meta::onward(head)).attempt;
     let mut head = marked(tool("t")).head;
-    assert_eq!(onward(&head), Some(2), "the sender's attempt, not ours");
+    assert_eq!(onward(&head), Some(2), "the sender repeats it, not we");
     head.meta = None;
     assert_eq!(onward(&head), None);
     (head.repeats, head.attempt) = (true, 2);

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::layer::Counters;
 use crate::{
-    call::{Deadline, Peer, Slot, Target},
+    call::{Deadline, Joint, Peer, Slot, Target},
     error::{BoxError, Clock, TimedOut},
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Timer {
     pub(super) attempt: Option<Instant>,
     pub(super) lifted_by_commit: bool,
     pub(super) deadline: Deadline,
+    /// Where there is one, the deadline is in here.
+    pub(super) joint: Option<Joint>,
     pub(super) peer: Option<Peer>,
     pub(super) target: Arc<Target>,
     pub(super) slot: Slot<Counters>,
@@ -51,17 +53,22 @@ impl Timer {
     /// When the attempt ends as things stand, and by which clock. While a person is asked, `waker` is woken at the answer.
     fn look(&mut self, waker: &Waker) -> Option<(Instant, Clock)> {
         let Some(peer) = &self.peer else {
-            return earlier(self.attempt.map(|end| (end, Clock::Attempt)), self.deadline.end(None));
+            return earlier(self.attempt.map(|end| (end, Clock::Attempt)), self.deadline().end(None));
         };
         self.held = peer.is_asking(waker);
         if self.held {
-            return self.deadline.hard.map(|hard| (hard, Clock::Hard));
+            return self.deadline().hard.map(|hard| (hard, Clock::Hard));
         }
         let (stood_still, last_progress) = peer.stood_still();
         let attempt = self.attempt.filter(|_| !(self.lifted_by_commit && peer.is_committed()));
         let attempt = attempt.and_then(|end| Some((end.checked_add(stood_still)?, Clock::Attempt)));
-        let soft = self.deadline.soft.and_then(|soft| soft.checked_add(stood_still));
-        earlier(attempt, Deadline { soft, ..self.deadline }.end(last_progress))
+        let deadline = self.deadline();
+        let soft = deadline.soft.and_then(|soft| soft.checked_add(stood_still));
+        earlier(attempt, Deadline { soft, ..deadline }.end(last_progress))
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.joint.as_ref().map_or(self.deadline, Joint::deadline)
     }
 
     /// What the limit was is told, and not what the clock says: a timer is always a little late.

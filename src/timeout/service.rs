@@ -51,6 +51,7 @@ where
             attempt: attempt.and_then(|limit| head.attempt_at.checked_add(limit)),
             lifted_by_commit: matches!(self.limit, Limit::Repeatable(_)),
             deadline: head.deadline,
+            joint: head.joint.clone(),
             peer: head.peer.clone(),
             target: head.target.clone(),
             slot: self.slot,

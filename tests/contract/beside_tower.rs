@@ -6,9 +6,12 @@ use buttress::{
     BoxError,
     attempt::AttemptLayer,
     breaker::BreakerLayer,
+    cache::CacheLayer,
     call::{Request, Response, Verdict},
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
+    hedge::HedgeLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
@@ -72,6 +75,9 @@ fn sixteen<S: Served>(handler: S) -> BoxCloneSyncService<Request<Params>, Respon
         .layer(RecordLayer::new())
         .layer(DeadlineLayer::default())
         .layer(QuotaLayer::new().overall(plenty()))
+        .layer(CacheLayer::off())
+        .layer(CoalesceLayer::off())
+        .layer(HedgeLayer::off())
         .layer(RetryLayer::default())
         .layer(BreakerLayer::default().seeded(1))
         .layer(ConcurrencyLayer::default())

@@ -15,15 +15,25 @@ mod probe;
 mod scene;
 mod stage;
 
-use std::{collections::BTreeSet, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU32, NonZeroU64},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use buttress::{
     attempt::AttemptLayer,
     breaker::{BreakerLayer, Policy, Settings},
+    cache::CacheLayer,
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
     error::Reason,
     fault::{Fault, FaultLayer, Plan, Trouble},
+    hedge::HedgeLayer,
+    idempotency::IdempotencyLayer,
     loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
@@ -126,6 +136,7 @@ macro_rules! or {
 }
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
+const MEGABYTE: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 const THREE: NonZeroU32 = NonZeroU32::new(3).unwrap();
 /// Longer than the scenes last, shorter than a call may.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -137,6 +148,12 @@ contract! {
     loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
         refuses: [Call: Quota] in QuotaLayer::new().overall(one());
+    idempotency: IdempotencyLayer::default(), allocations: 0;
+    cache: CacheLayer::new(MEGABYTE).single_caller(), allocations: 0;
+    // The call that others may join, what wakes them, their places, its end, and its future.
+    coalesce: CoalesceLayer::new().single_caller(), allocations: 5;
+    // Who has the turn to repeat it.
+    hedge: HedgeLayer::new(), allocations: 1;
     retry: RetryLayer::new(THREE).backoff(FullJitter::default().seeded(1)), allocations: 0, counts: Act::Fail,
         refuses: [Readiness: Deadline];
     breaker: BreakerLayer::new(brittle()).seeded(1), allocations: 0, refuses: [Failures: BreakerOpen];
@@ -193,6 +210,31 @@ async fn retry_shows_what_it_earns() -> Checked {
 #[tokio::test(start_paused = true)]
 async fn timeout_gives_up_on_what_hangs() -> Checked {
     refusals::gives_up_on_what_hangs(TimeoutLayer::new(PATIENCE), PATIENCE).await
+}
+
+/// Each call after the first waits a second for its turn.
+fn quota_with_a_line() -> QuotaLayer {
+    QuotaLayer::new().overall(Quota::per_second(ONE)).wait(PATIENCE, 100)
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_calls_only_what_is_ready_after_waiting() -> Checked {
+    readiness::calls_only_what_is_ready(quota_with_a_line()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_keeps_nothing_ready_in_its_line() -> Checked {
+    readiness::keeps_nothing_ready_while_it_waits(quota_with_a_line()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_sleeps_in_its_line() -> Checked {
+    spin::sleeps_while_it_waits(quota_with_a_line()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_leaks_nothing_from_its_line() -> Checked {
+    drops::leaks_nothing_wherever_it_is_dropped(quota_with_a_line()).await
 }
 
 #[test]

@@ -132,16 +132,6 @@ impl Weather {
         Scrape::new(self.get(&self.metrics).await)
     }
 
-    /// Waits until the metrics are as wanted.
-    pub async fn metrics_when(&self, wanted: impl Fn(&Scrape) -> bool) {
-        let seeing = async {
-            while !wanted(&self.metrics().await) {
-                sleep(POLL).await;
-            }
-        };
-        timeout(HAPPENS_WITHIN, seeing).await.expect("the metrics become as wanted");
-    }
-
     async fn get(&self, url: &str) -> String {
         let answer = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status);
         answer.expect("an answer").text().await.expect("a text")

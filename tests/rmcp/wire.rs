@@ -89,15 +89,24 @@ fn retry_after(reply: &Reply) -> Option<u64> {
     reply.headers.get("retry-after")?.to_str().ok()?.parse().ok()
 }
 
+/// What the headers say of the limit, and of what is left of it.
+fn standing(reply: &Reply) -> [String; 2] {
+    ["ratelimit-policy", "ratelimit"].map(|name| reply.headers[name].to_str().unwrap().to_owned())
+}
+
 #[tokio::test]
 async fn other_refused_methods_have_a_status_in_the_modern_era() {
     let site = site(quick(), &one_an_hour()).await;
     let poster = Poster::modern(&site);
-    assert_eq!(poster.post(&modern(1, "resources/list", json!({}))).await.status, 200);
+    let counted = poster.post(&modern(1, "resources/list", json!({}))).await;
+    assert_eq!(counted.status, 200);
+    assert_eq!(standing(&counted), [r#""tenant";q=1;w=3600"#, r#""tenant";r=0;t=3600"#]);
     for id in [json!(2), json!("two")] {
         let refused = poster.post(&modern(id.clone(), "resources/list", json!({}))).await;
         assert_error(&refused, 429, &id, (429, "Rate limited: \"rich\" allows you 1 call"));
-        assert!(retry_after(&refused).is_some_and(|seconds| (1..=3600).contains(&seconds)), "{refused:?}");
+        let seconds = retry_after(&refused).unwrap_or_default();
+        assert!((1..=3600).contains(&seconds), "{refused:?}");
+        assert_eq!(standing(&refused), [r#""tenant";q=1;w=3600"#.to_owned(), format!(r#""tenant";r=0;t={seconds}"#)]);
         assert_eq!(refused.headers["content-type"], "application/json");
     }
     // A good call over the same connection: the response that was replaced has left nothing behind.

@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "what breaks here is the suite itself")]
 
+mod hedging;
 mod limiters;
 mod peers;
 mod report;
@@ -13,5 +14,9 @@ mod t1_overload;
 mod t2_slow;
 mod t3_metastability;
 mod t4_amplification;
+mod t5_neighbours;
+mod t6_gcra;
+mod t7_keys;
 mod t8_breaker;
+mod t9_effects;
 mod world;

@@ -81,7 +81,11 @@ impl Stage {
         self.backend.stop().await;
         let targets = TOOLS.map(Target::Tool).into_iter().chain([Target::Observations]);
         for target in targets {
-            let refused = || self.crowd.books.refusals(target).contains_key("breaker_open");
+            // The target's own, or the one above them all.
+            let refused = || {
+                let refusals = self.crowd.books.refusals(target);
+                refusals.contains_key("breaker_open") || refusals.contains_key("upstream_open")
+            };
             until("an open breaker", async || refused().then_some(())).await;
         }
         self.backend.resume().await.unwrap();

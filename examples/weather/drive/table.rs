@@ -118,8 +118,12 @@ fn breaker(series: &Series) -> Vec<String> {
     let apart = states.filter(|(labels, value)| *value > 0.0 && labels.get("state") != "closed");
     let mut facts: Vec<String> = apart
         .map(|(labels, _)| {
-            let name = labels.get("gen_ai_tool_name");
-            format!("{} {}", if name.is_empty() { "other calls" } else { name }, labels.get("state"))
+            let name = match (labels.get("gen_ai_tool_name"), labels.get("mcp_method_name")) {
+                ("", "") => "all together",
+                ("", _) => "other calls",
+                (tool, _) => tool,
+            };
+            format!("{name} {}", labels.get("state"))
         })
         .collect();
     if facts.is_empty() {

@@ -131,7 +131,7 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
         expect(&format!(r#","params":{{"_meta": {{{SAID},"a" :1}},"n":1e2}}"#))
     );
     let known = r#","params":{"_meta":{"dev.buttress/timeoutMs":9000, "dev.buttress/attempt": 7}}"#;
-    let told = r#","params":{"_meta":{"dev.buttress/timeoutMs":3000, "dev.buttress/attempt": 7}}"#;
+    let told = r#","params":{"_meta":{"dev.buttress/timeoutMs":3000, "dev.buttress/attempt": 1}}"#;
     assert_eq!(onward(known), expect(told));
     let message: Value = serde_json::from_str(&onward("")).unwrap();
     assert_eq!(message["params"]["_meta"]["dev.buttress/attempt"], 1);

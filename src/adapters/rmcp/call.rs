@@ -14,7 +14,7 @@ use ::rmcp::{
 };
 use tower::Service;
 
-use super::model::{digests, error_object};
+use super::model::error_object;
 use crate::{
     call::{CallParams, Digest, Notify, Progress, Request, Response},
     error::BoxError,
@@ -46,19 +46,11 @@ impl<H> Clone for Call<H> {
 
 impl<H> CallParams for Call<H> {
     fn arguments(&self) -> Option<Digest> {
-        digests(&self.0.request).0
+        self.0.request.arguments()
     }
 
     fn continuation(&self) -> Option<Digest> {
-        let continues = match &self.0.request {
-            ClientRequest::CallToolRequest(call) => call.params.input_responses.is_some() || call.params.request_state.is_some(),
-            ClientRequest::GetPromptRequest(get) => get.params.input_responses.is_some() || get.params.request_state.is_some(),
-            ClientRequest::ReadResourceRequest(read) => {
-                read.params.input_responses.is_some() || read.params.request_state.is_some()
-            }
-            _ => false,
-        };
-        continues.then(|| digests(&self.0.request).1).flatten()
+        self.0.request.continuation()
     }
 }
 
@@ -89,7 +81,8 @@ impl<H: ServerHandler> Service<Request<Call<H>>> for Handler {
                 Err(shared) => (shared.handler.clone(), shared.request.clone(), shared.context.clone()),
             };
             // What the handler spawned can see that its attempt ended without an answer; an answer cancels nothing.
-            context.ct = context.ct.child_token();
+            // A call that is made for several does not end with the request that happened to bring it.
+            context.ct = if head.joint.is_some() { Default::default() } else { context.ct.child_token() };
             let abandoned = context.ct.clone().drop_guard();
             if let Some(peer) = head.peer {
                 context.extensions.insert(peer);

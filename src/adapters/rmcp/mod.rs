@@ -1,4 +1,4 @@
-//! rmcp, server side: the stack around any `ServerHandler`.
+//! rmcp, server side: the stack around any `ServerHandler`. (The client's side: `client`, with the feature `rmcp-client`.)
 //!
 //! [`wrap`] is the one line; what it returns is a `ServerHandler` again, so it serves over every transport of rmcp's, stdio
 //! and `StreamableHttpService` included. Where a transport asks for a handler per session or per request, build one
@@ -33,6 +33,8 @@
 //! * **HTTP**: [`RefusalStatusLayer`] around `StreamableHttpService` gives refusals their status.
 
 mod call;
+#[cfg(feature = "rmcp-client")]
+pub mod client;
 mod http;
 mod listen;
 mod model;

@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::{
     call::{
-        Annotations, CacheScope, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, ResultKind, canonical,
+        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, ResultKind,
+        canonical,
     },
     catalogue::{Catalogue, Scope},
 };
@@ -105,26 +106,55 @@ pub(super) fn annotations(tool: &Tool) -> Annotations {
     }
 }
 
+/// What a request is addressed to.
+pub(super) fn addressed(request: &ClientRequest) -> (Method, Option<&str>) {
+    let method = match request {
+        // Also what rmcp makes of a known method with malformed parameters. Whatever it is called, it is answered as a
+        // custom request, and no name makes it exempt.
+        ClientRequest::CustomRequest(custom) => Method::Custom(custom.method.as_str().into()),
+        request => Method::from_wire(request.method()),
+    };
+    let name = match request {
+        ClientRequest::CallToolRequest(call) => Some(&*call.params.name),
+        ClientRequest::GetPromptRequest(get) => Some(&*get.params.name),
+        _ => None,
+    };
+    (method, name)
+}
+
 /// Learns the names in an answer that lists some.
-///
-/// As public, whatever its `cacheScope`: rmcp writes `private` wherever a handler says nothing, and a name of a handler in
-/// this process is one tool, with one breaker and one limit, whoever may see it.
-pub(super) fn learn(catalogue: &Catalogue, result: &ServerResult) {
+pub(super) fn learn(catalogue: &Catalogue, scope: Scope, result: &ServerResult) {
     match result {
         ServerResult::ListToolsResult(ListToolsResult { tools, .. }) => {
             let listed = tools.iter().map(|tool| (&*tool.name, annotations(tool)));
-            catalogue.learn(&Method::ToolsCall, Scope::Public, listed);
+            catalogue.learn(&Method::ToolsCall, scope, listed);
         }
         ServerResult::ListPromptsResult(ListPromptsResult { prompts, .. }) => {
             let listed = prompts.iter().map(|prompt| (&*prompt.name, Annotations::default()));
-            catalogue.learn(&Method::PromptsGet, Scope::Public, listed);
+            catalogue.learn(&Method::PromptsGet, scope, listed);
         }
         _ => {}
     }
 }
 
+impl CallParams for ClientRequest {
+    fn arguments(&self) -> Option<Digest> {
+        digests(self).0
+    }
+
+    fn continuation(&self) -> Option<Digest> {
+        let continues = match self {
+            Self::CallToolRequest(call) => call.params.input_responses.is_some() || call.params.request_state.is_some(),
+            Self::GetPromptRequest(get) => get.params.input_responses.is_some() || get.params.request_state.is_some(),
+            Self::ReadResourceRequest(read) => read.params.input_responses.is_some() || read.params.request_state.is_some(),
+            _ => false,
+        };
+        continues.then(|| digests(self).1).flatten()
+    }
+}
+
 /// The digest of a request's arguments and, if it continues an earlier one, of what it brings along.
-pub(super) fn digests(request: &ClientRequest) -> (Option<Digest>, Option<Digest>) {
+fn digests(request: &ClientRequest) -> (Option<Digest>, Option<Digest>) {
     let Ok(Value::Object(mut request)) = serde_json::to_value(request) else { return (None, None) };
     let mut continuation = serde_json::Map::new();
     if let Some(params) = request.get_mut("params").and_then(Value::as_object_mut) {

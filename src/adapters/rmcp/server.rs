@@ -31,7 +31,7 @@ use super::{
     call::{Call, Handler, Notifier},
     http,
     listen::Subscriptions,
-    model::{annotations, error_data, learn},
+    model::{addressed, annotations, error_data, learn},
 };
 use crate::{
     call::{Arrival, Caller, Identify, Meta, Method, OneTenant, Peer, Request, Target, Verdict},
@@ -155,7 +155,7 @@ impl<H: ServerHandler> Server<H> {
     /// Sends one call through the stack, and drops it when the caller leaves.
     async fn answer(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
         let (cancelled, id) = (context.ct.clone(), context.id.clone());
-        let reject = http::slot(&context);
+        let slot = http::slot(&context);
         let call = self.request(request, context);
         let answer = tokio::select! {
             biased;
@@ -167,16 +167,21 @@ impl<H: ServerHandler> Server<H> {
             tracing::error!(error = &*error, "the stack is out of order");
             ErrorData::internal_error("the server cannot take calls", None)
         })?;
+        if let (Some(slot), Some(standing)) = (&slot, response.standing) {
+            slot.tell(standing);
+        }
         // Only where the handler never saw the call: whatever it sent, a notification, has begun the HTTP response.
         let (verdict, refusal, facts) = (response.verdict, response.refusal, response.facts);
         let result = response.result.map_err(|error| error_data(error, facts));
-        if let (Some(slot), Some(refusal), Err(error)) = (reject, refusal, &result)
+        if let (Some(slot), Some(refusal), Err(error)) = (&slot, refusal, &result)
             && verdict == Some(Verdict::LocalReject)
         {
             slot.set(refusal, &id, error);
         }
         let result = result?;
-        learn(&self.shared.catalogue, &result);
+        // As public, whatever its `cacheScope`: rmcp writes `private` wherever a handler says nothing, and a name of a handler
+        // in this process is one tool, with one breaker and one limit, whoever may see it.
+        learn(&self.shared.catalogue, Scope::Public, &result);
         Ok(result)
     }
 
@@ -199,17 +204,7 @@ impl<H: ServerHandler> Server<H> {
 
     fn target(&self, request: &ClientRequest, caller: &Caller) -> Arc<Target> {
         let catalogue = &self.shared.catalogue;
-        let method = match request {
-            // Also what rmcp makes of a known method with malformed parameters. Whatever it is called, it is answered as a
-            // custom request, and no name makes it exempt.
-            ClientRequest::CustomRequest(custom) => Method::Custom(custom.method.as_str().into()),
-            request => Method::from_wire(request.method()),
-        };
-        let name = match request {
-            ClientRequest::CallToolRequest(call) => Some(&*call.params.name),
-            ClientRequest::GetPromptRequest(get) => Some(&*get.params.name),
-            _ => None,
-        };
+        let (method, name) = addressed(request);
         if let (Method::ToolsCall, Some(name)) = (&method, name)
             && catalogue.known(&method, name, caller.authorisation()).is_none()
             && let Some(tool) = self.handler.get_tool(name)

@@ -6,7 +6,7 @@ use super::line::Line;
 #[derive(Debug)]
 pub(super) struct Account<T> {
     pub(super) line: Line<T>,
-    /// What its turns gave it, less what calls took that have ended.
+    /// What rounds gave it, less what calls took that have ended.
     pub(super) balance: i128,
     running: Running,
 }
@@ -26,13 +26,11 @@ pub(super) struct Entry {
     pub(super) paid: i128,
 }
 
-impl<T> Default for Account<T> {
-    fn default() -> Self {
-        Self { line: Line::default(), balance: 0, running: Running::default() }
-    }
-}
-
 impl<T> Account<T> {
+    pub(super) fn new(balance: i128) -> Self {
+        Self { line: Line::default(), balance, running: Running::default() }
+    }
+
     /// What it may still have at `now`. Its running calls count as what they have taken already, and never for less than they
     /// were thought to take: else it could begin many at once before the first is paid for.
     pub(super) fn left(&self, now: i128) -> i128 {

@@ -10,6 +10,10 @@ use crate::{call::Criticality, concurrency::latency::Typical, error::Reason};
 /// How long a call without a deadline stands in a line that stands.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// So few do not stand: whatever their order, the last of them is soon served; and turned around, who came first would wait for the
+/// line to be empty.
+const FEW: usize = 2;
+
 /// Somebody who waits.
 #[derive(Debug)]
 pub(super) struct Waiter<T> {
@@ -114,7 +118,8 @@ impl<T> Line<T> {
     }
 
     fn look(&mut self, typical: Option<Typical>, now: Instant) {
-        let oldest = self.classes.iter().filter_map(|class| class.front()).map(|oldest| oldest.joined).min();
+        let long = self.len() > FEW;
+        let oldest = self.classes.iter().filter_map(|class| class.front()).map(|oldest| oldest.joined).min().filter(|_| long);
         self.standing.look(oldest.map(|joined| now.saturating_duration_since(joined)), typical, now);
     }
 }

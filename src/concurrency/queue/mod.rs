@@ -1,8 +1,10 @@
 //! Who of those that wait gets the next slot: pure policy, with the clock passed in.
 //!
-//! Each tenant has a [line](line) of its own, and the lines take turns: deficit round robin, where a turn is worth a typical
-//! call and is paid for with the time that the tenant's calls really hold slots. So a tenant has its share of the slots' time
-//! however many calls it sends and however slow they are, and none is left idle while anybody waits.
+//! Each tenant has a [line](line) of its own, and the lines take turns: deficit round robin, where a round gives every tenant the
+//! time of a typical call, and a tenant pays with the time that its calls really hold slots. So a tenant has its share of the
+//! slots' time however many calls it sends and however slow they are, and none is left idle while anybody waits. Up to
+//! [`CARRIED`] rounds are carried over, whoever waits or not: so a tenant that asks for less than its share is served before those
+//! that ask for more, and not in turns with them.
 
 mod account;
 mod line;
@@ -28,6 +30,8 @@ use crate::{
 const MOST_TENANTS: usize = 1024;
 /// What a turn is worth where nothing is known of the tool.
 const FIRST_TURN: Duration = Duration::from_millis(100);
+/// How many rounds a tenant may have in hand: what it may send in a burst after it was quiet.
+const CARRIED: i128 = 64;
 /// A turn is worth something, or nobody's debt would ever be paid.
 const SHORTEST_TURN: Duration = Duration::from_micros(1);
 
@@ -35,11 +39,10 @@ const SHORTEST_TURN: Duration = Duration::from_micros(1);
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     places: usize,
-    /// Of every tenant that waits, that is served from the queue, or that owes something; until the queue is empty.
+    /// Of every tenant that waits, that is served from the queue, or that has not all in hand that it may; until the queue is
+    /// empty.
     accounts: HashMap<Digest, Account<T>>,
-    /// The tenants that have just come: whoever asks for little is served before those that wait all the time.
-    fresh: VecDeque<Digest>,
-    /// The others, in the order of their turns.
+    /// The same tenants, in the order of their turns.
     turns: VecDeque<Digest>,
     waiting: usize,
     /// Since when somebody has always been waiting.
@@ -101,7 +104,6 @@ impl<T> Queue<T> {
         Self {
             places,
             accounts: HashMap::new(),
-            fresh: VecDeque::new(),
             turns: VecDeque::new(),
             waiting: 0,
             contended_since: None,
@@ -159,46 +161,33 @@ impl<T> Queue<T> {
         }
         self.last_id += 1;
         let id = self.last_id;
-        let account = self.accounts.entry(tenant).or_insert_with(|| {
-            self.fresh.push_back(tenant);
-            Account::default()
-        });
-        account.line.push(class, Waiter { id, joined: now, deadline, value: value() }, typical, now);
+        self.account(tenant, typical).line.push(class, Waiter { id, joined: now, deadline, value: value() }, typical, now);
         self.waiting += 1;
         Ok((Key { tenant, class, id }, displaced))
     }
 
     /// Whose turn it is. Those who are found to be hopeless on the way go to `shed`.
     pub(super) fn next(&mut self, typical: Option<Typical>, now: Instant, shed: &mut Vec<(T, Reason)>) -> Option<Granted<T>> {
-        let turn = nanos(typical.map_or(FIRST_TURN, |typical| typical.p50.max(SHORTEST_TURN)));
-        let at = self.since_epoch(now);
-        let mut passed_over = 0;
+        let (turn, at) = (turn(typical), self.since_epoch(now));
         while self.waiting > 0 {
-            if passed_over >= self.accounts.len() {
-                self.skip_rounds(turn, at);
-                passed_over = 0;
-            }
-            let Some(tenant) = self.fresh.front().or(self.turns.front()).copied() else { break };
+            let may = |tenant: &Digest| self.accounts.get(tenant).is_some_and(|it| !it.line.is_empty() && it.left(at) >= 0);
+            let Some(place) = self.turns.iter().position(may) else {
+                self.go_round(turn, at);
+                continue;
+            };
+            let Some(tenant) = self.turns.remove(place) else { break };
+            self.turns.push_back(tenant);
             let Some(account) = self.accounts.get_mut(&tenant) else { break };
-            if account.left(at) < 0 {
-                account.balance += turn;
-                self.rotate();
-                passed_over += 1;
-            } else if account.line.is_empty() {
-                self.rotate();
-                passed_over += usize::from(!self.forget(tenant));
-            } else {
-                let before = account.line.len();
-                let served = account.line.pop(typical, now, shed);
-                self.waiting -= before - account.line.len();
-                if let Some(Waiter { joined, value, .. }) = served {
-                    let entry = Entry { started: at, paid: turn };
-                    account.begin(entry);
-                    self.pace.granted(now);
-                    self.rest_if_empty();
-                    let waited = now.saturating_duration_since(joined);
-                    return Some(Granted { value, waited, charge: Charge { tenant, entry } });
-                }
+            let before = account.line.len();
+            let served = account.line.pop(typical, now, shed);
+            self.waiting -= before - account.line.len();
+            if let Some(Waiter { joined, value, .. }) = served {
+                let entry = Entry { started: at, paid: turn };
+                account.begin(entry);
+                self.pace.granted(now);
+                self.rest_if_empty();
+                let waited = now.saturating_duration_since(joined);
+                return Some(Granted { value, waited, charge: Charge { tenant, entry } });
             }
         }
         self.rest_if_empty();
@@ -224,15 +213,19 @@ impl<T> Queue<T> {
 
     /// A call that never had to wait has ended, and while others do its tenant is charged with it: with no more than it had
     /// since they are here.
-    pub(super) fn charge(&mut self, tenant: Digest, started: Instant, now: Instant) {
+    pub(super) fn charge(&mut self, tenant: Digest, started: Instant, typical: Option<Typical>, now: Instant) {
         let Some(since) = self.contended_since else { return };
         let tenant = self.known_as(tenant);
+        self.account(tenant, typical).balance -= nanos(now.saturating_duration_since(started.max(since)));
+    }
+
+    /// The account of a tenant. Who has none has been quiet, and has as much in hand as anybody may.
+    fn account(&mut self, tenant: Digest, typical: Option<Typical>) -> &mut Account<T> {
         let turns = &mut self.turns;
-        let account = self.accounts.entry(tenant).or_insert_with(|| {
+        self.accounts.entry(tenant).or_insert_with(|| {
             turns.push_back(tenant);
-            Account::default()
-        });
-        account.balance -= nanos(now.saturating_duration_since(started.max(since)));
+            Account::new(CARRIED * turn(typical))
+        })
     }
 
     /// What a tenant is called here: by its own name as long as there is room for names.
@@ -269,33 +262,16 @@ impl<T> Queue<T> {
         Some(dropped.value)
     }
 
-    /// Whoever is at the front has had its turn.
-    fn rotate(&mut self) {
-        let front = self.fresh.pop_front().or_else(|| self.turns.pop_front());
-        self.turns.extend(front);
-    }
-
-    /// Nobody of the tenant at the end of the turns waits, and it owes nothing: it is forgotten, unless calls of it are under way.
-    fn forget(&mut self, tenant: Digest) -> bool {
-        let forgotten = self.accounts.get(&tenant).is_some_and(|account| !account.is_running());
-        if forgotten {
-            self.accounts.remove(&tenant);
-            self.turns.pop_back();
-        }
-        forgotten
-    }
-
-    /// Where all who wait owe something: as many rounds at once as it takes until one owes nothing. All have been passed over, so
-    /// none is fresh.
-    fn skip_rounds(&mut self, turn: i128, at: i128) {
-        let owed_turns = |account: &Account<T>| ((-account.left(at)).max(0) + turn - 1) / turn;
+    /// Where all who wait owe something: as many rounds at once as it takes until one owes nothing.
+    fn go_round(&mut self, turn: i128, at: i128) {
+        let owed_turns = |account: &Account<T>| (-account.left(at) + turn - 1) / turn;
         let waiting = self.accounts.values().filter(|account| !account.line.is_empty());
-        let rounds = waiting.map(owed_turns).min().unwrap_or(0);
+        let rounds = waiting.map(owed_turns).min().unwrap_or(0).max(1);
         self.accounts.retain(|_, account| {
-            let owed = owed_turns(account);
-            account.balance += rounds.min(owed) * turn;
-            // Forgotten on the way, as in any other round.
-            owed >= rounds || account.is_running() || !account.line.is_empty()
+            let missing = (CARRIED * turn - account.left(at)).max(0);
+            account.balance += missing.min(rounds * turn);
+            // Who has all in hand is as one who has just come.
+            missing > rounds * turn || account.is_running() || !account.line.is_empty()
         });
         self.turns.retain(|tenant| self.accounts.contains_key(tenant));
     }
@@ -308,15 +284,19 @@ impl<T> Queue<T> {
         self.contended_since = None;
         self.accounts.retain(|_, account| account.is_running());
         for account in self.accounts.values_mut() {
-            account.balance = 0;
+            account.balance = account.balance.max(0);
         }
-        self.turns.extend(self.fresh.drain(..));
         self.turns.retain(|tenant| self.accounts.contains_key(tenant));
     }
 
     fn since_epoch(&self, now: Instant) -> i128 {
         nanos(now.saturating_duration_since(self.epoch))
     }
+}
+
+/// What a round gives every tenant.
+fn turn(typical: Option<Typical>) -> i128 {
+    nanos(typical.map_or(FIRST_TURN, |typical| typical.p50.max(SHORTEST_TURN)))
 }
 
 fn nanos(duration: Duration) -> i128 {

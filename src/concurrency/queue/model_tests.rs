@@ -29,7 +29,6 @@ struct Tenant {
 #[derive(Debug, Default)]
 struct Reference {
     places: usize,
-    fresh: Vec<Tenant>,
     turns: Vec<Tenant>,
     gap: Duration,
     last: Option<Instant>,
@@ -37,8 +36,8 @@ struct Reference {
 }
 
 impl Tenant {
-    fn new(name: u8) -> Self {
-        Self { name, balance: 0, running: Vec::new(), line: Vec::new(), above_since: None }
+    fn new(name: u8, typical: Typical) -> Self {
+        Self { name, balance: 64 * nanos(typical.p50), running: Vec::new(), line: Vec::new(), above_since: None }
     }
 
     fn left(&self, now: Instant) -> i128 {
@@ -48,7 +47,7 @@ impl Tenant {
 
     fn look(&mut self, typical: Typical, now: Instant) {
         let target = (typical.p50 / 20).clamp(5 * MS, 500 * MS);
-        let oldest = self.line.iter().map(|waiting| now - waiting.joined).max();
+        let oldest = self.line.iter().map(|waiting| now - waiting.joined).max().filter(|_| self.line.len() > 2);
         self.above_since = oldest.filter(|oldest| *oldest > target).map(|_| self.above_since.unwrap_or(now));
     }
 
@@ -91,11 +90,11 @@ impl Tenant {
 
 impl Reference {
     fn all(&self) -> impl Iterator<Item = &Tenant> {
-        self.fresh.iter().chain(&self.turns)
+        self.turns.iter()
     }
 
     fn find(&mut self, name: u8) -> Option<&mut Tenant> {
-        self.fresh.iter_mut().chain(&mut self.turns).find(|tenant| tenant.name == name)
+        self.turns.iter_mut().find(|tenant| tenant.name == name)
     }
 
     fn waiting(&self) -> usize {
@@ -105,9 +104,8 @@ impl Reference {
     fn rest(&mut self) {
         if self.waiting() == 0 {
             self.contended_since = None;
-            self.turns.append(&mut self.fresh);
             self.turns.retain(|tenant| !tenant.running.is_empty());
-            self.turns.iter_mut().for_each(|tenant| tenant.balance = 0);
+            self.turns.iter_mut().for_each(|tenant| tenant.balance = tenant.balance.max(0));
         }
     }
 
@@ -146,7 +144,7 @@ impl Reference {
             (self.contended_since, self.last) = (Some(now), Some(now));
         }
         if self.find(name).is_none() {
-            self.fresh.push(Tenant::new(name));
+            self.turns.push(Tenant::new(name, typical));
         }
         let tenant = self.find(name).unwrap();
         tenant.look(typical, now);
@@ -156,23 +154,28 @@ impl Reference {
 
     fn next(&mut self, typical: Typical, now: Instant, shed: &mut Vec<(u32, Reason)>) -> Option<u32> {
         while self.waiting() > 0 {
-            let is_fresh = !self.fresh.is_empty();
-            let front = if is_fresh { &mut self.fresh[0] } else { &mut self.turns[0] };
-            if front.left(now) >= 0 && !front.line.is_empty() {
-                let Some(served) = front.pop(typical, now, shed) else { continue };
+            let Some(place) = self.turns.iter().position(|tenant| tenant.left(now) >= 0 && !tenant.line.is_empty()) else {
+                for tenant in &mut self.turns {
+                    let left = tenant.left(now);
+                    let most = 64 * nanos(typical.p50);
+                    tenant.balance += (left + nanos(typical.p50)).min(most).max(left) - left;
+                }
+                let full = |tenant: &Tenant| tenant.left(now) >= 64 * nanos(typical.p50);
+                self.turns.retain(|tenant| !tenant.line.is_empty() || !tenant.running.is_empty() || !full(tenant));
+                continue;
+            };
+            let mut front = self.turns.remove(place);
+            let served = front.pop(typical, now, shed);
+            if let Some(served) = &served {
                 front.running.push((served.value, now, typical.p50));
+            }
+            self.turns.push(front);
+            if let Some(served) = served {
                 let gap = now - self.last.unwrap();
                 self.gap = if self.gap.is_zero() { gap } else { (self.gap * 7 + gap) / 8 };
                 self.last = Some(now);
                 self.rest();
                 return Some(served.value);
-            }
-            let mut front = if is_fresh { self.fresh.remove(0) } else { self.turns.remove(0) };
-            if front.left(now) < 0 {
-                front.balance += nanos(typical.p50);
-                self.turns.push(front);
-            } else if !front.running.is_empty() {
-                self.turns.push(front);
             }
         }
         self.rest();
@@ -180,7 +183,7 @@ impl Reference {
     }
 
     fn leave(&mut self, value: u32) -> Option<u32> {
-        for tenant in self.fresh.iter_mut().chain(&mut self.turns) {
+        for tenant in self.turns.iter_mut() {
             if let Some(place) = tenant.line.iter().position(|waiting| waiting.value == value) {
                 tenant.line.remove(place);
                 self.rest();
@@ -191,7 +194,7 @@ impl Reference {
     }
 
     fn settle(&mut self, value: u32, now: Instant) {
-        for tenant in self.fresh.iter_mut().chain(&mut self.turns) {
+        for tenant in self.turns.iter_mut() {
             if let Some(place) = tenant.running.iter().position(|(running, ..)| *running == value) {
                 let (_, started, _) = tenant.running.remove(place);
                 tenant.balance -= nanos(now - started);
@@ -201,10 +204,10 @@ impl Reference {
         self.rest();
     }
 
-    fn charge(&mut self, name: u8, started: Instant, now: Instant) {
+    fn charge(&mut self, name: u8, started: Instant, typical: Typical, now: Instant) {
         let Some(since) = self.contended_since else { return };
         if self.find(name).is_none() {
-            self.turns.push(Tenant::new(name));
+            self.turns.push(Tenant::new(name, typical));
         }
         self.find(name).unwrap().balance -= nanos(now - started.max(since));
     }
@@ -274,8 +277,8 @@ fn play(acts: Vec<Act>) {
             }
             Act::Charge { tenant: name, held } => {
                 let started = now.checked_sub(Duration::from_millis(held)).unwrap_or(epoch).max(epoch);
-                queue.charge(tenant(name), started, now);
-                reference.charge(name, started, now);
+                queue.charge(tenant(name), started, Some(typical), now);
+                reference.charge(name, started, typical, now);
             }
             Act::Leave(_) | Act::Settle(_) => {}
             Act::Pass(millis) => now += Duration::from_millis(millis),
@@ -290,14 +293,14 @@ fn play(acts: Vec<Act>) {
         assert_eq!(queue.len(), reference.waiting());
         assert_eq!(queue.tenants(), reference.all().filter(|tenant| !tenant.line.is_empty()).count());
         assert_eq!(queue.accounts.len(), reference.all().count());
-        assert_eq!(queue.fresh.len() + queue.turns.len(), queue.accounts.len());
+        assert_eq!(queue.turns.len(), queue.accounts.len());
     }
     // With everybody gone, nothing is left.
     charges.into_iter().for_each(|(_, charge)| queue.settle(charge, now));
     for (_, key) in keys {
         let _gone = queue.leave(key);
     }
-    assert_eq!((queue.len(), queue.accounts.len(), queue.turns.len(), queue.fresh.len()), (0, 0, 0, 0));
+    assert_eq!((queue.len(), queue.accounts.len(), queue.turns.len()), (0, 0, 0));
 }
 
 proptest! {

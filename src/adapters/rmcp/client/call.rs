@@ -1,0 +1,136 @@
+//! One request of ours as the stack sees it, and the bottom of the stack.
+
+use std::{
+    error::Error,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use ::rmcp::{
+    RoleClient,
+    model::{ClientRequest, GetMeta, RequestId, RequestMetaObject, ServerResult},
+};
+use tower::Service;
+
+use super::{
+    line::Line,
+    peer,
+    transport_error::{Meaning, ReadError, leaf, read},
+};
+use crate::{
+    call::{CallParams, Digest, Head, Meta, Request, Response, Verdict},
+    error::BoxError,
+};
+
+/// The parameters of a call: rmcp's own request, and the connection that it goes out on.
+///
+/// Shared, so that a copy for a further attempt is cheap.
+#[derive(Clone)]
+pub(super) struct Call(Arc<Parts>);
+
+struct Parts {
+    request: ClientRequest,
+    link: Link,
+    ways: Arc<Ways>,
+    denied: Mutex<Option<BoxError>>,
+}
+
+/// The connection that a request goes out on.
+#[derive(Clone)]
+pub(super) enum Link {
+    /// As a request of rmcp's own.
+    Peer(::rmcp::Peer<RoleClient>),
+    /// Past rmcp, over the transport that we wrap; rmcp knows the call by this id.
+    Line(Arc<Line>, RequestId),
+}
+
+/// How requests go out, whatever the connection.
+#[derive(Clone)]
+pub(super) struct Ways {
+    pub(super) errors: Arc<dyn ReadError>,
+    pub(super) lease: Duration,
+}
+
+impl Call {
+    pub(super) fn new(request: ClientRequest, link: Link, ways: Arc<Ways>) -> Self {
+        Self(Arc::new(Parts { request, link, ways, denied: Mutex::new(None) }))
+    }
+
+    pub(super) fn request(&self) -> &ClientRequest {
+        &self.0.request
+    }
+
+    /// How long a slot is kept for a request that was taken back.
+    pub(super) fn lease(&self) -> Duration {
+        self.0.ways.lease
+    }
+
+    /// Remembers the error by which the server refused this caller: it carries a challenge that no wording of ours does.
+    fn deny(&self, error: BoxError) {
+        *self.0.denied.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// That error, of the last attempt that ended so.
+    pub(super) fn denied(&self) -> Option<BoxError> {
+        self.0.denied.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The request for one attempt: the caller's, with what the next hop is to be told of the attempt.
+    pub(super) fn onward(&self, head: &Head) -> ClientRequest {
+        let mut request = self.0.request.clone();
+        let RequestMetaObject(meta) = request.get_meta_mut();
+        meta.0.extend(Meta::onward(head));
+        request
+    }
+
+    /// The leaf error for a transport's own, which may stand within `error`.
+    pub(super) fn lost<E>(&self, error: E, own: impl FnOnce(&E) -> &(dyn Error + 'static)) -> BoxError
+    where
+        E: Into<BoxError>,
+    {
+        let meaning = read(&*self.0.ways.errors, own(&error));
+        let error = error.into();
+        if let Some(Meaning::Status(status)) = meaning
+            && Verdict::of_status(status) == Verdict::Denied
+        {
+            self.deny(error);
+            return status.into();
+        }
+        leaf(meaning, error)
+    }
+}
+
+impl CallParams for Call {
+    fn arguments(&self) -> Option<Digest> {
+        self.0.request.arguments()
+    }
+
+    fn continuation(&self) -> Option<Digest> {
+        self.0.request.continuation()
+    }
+}
+
+/// The bottom of the stack: sends each attempt out on the connection that came with it.
+#[derive(Clone)]
+pub(super) struct Outlet;
+
+impl Service<Request<Call>> for Outlet {
+    type Response = Response<ServerResult>;
+    type Error = BoxError;
+    // Boxed: rmcp's own futures have no names.
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Request<Call>) -> Self::Future {
+        match call.params.0.link.clone() {
+            Link::Peer(peer) => Box::pin(peer::send(peer, call)),
+            Link::Line(line, id) => Box::pin(line.send(id, call)),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The stack that several connections to one server share.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use ::rmcp::{
+    ErrorData, RoleClient,
+    model::{ClientRequest, GetMeta, RequestMetaObject, ServerResult},
+    transport::{IntoTransport, Transport},
+};
+use serde_json::Map;
+use tower::Layer;
+
+use super::{
+    Client,
+    call::{Call, Link, Outlet, Ways},
+    transport::LayeredTransport,
+    transport_error::{Plain, ReadError},
+};
+use crate::{
+    adapters::rmcp::model::{addressed, error_data, learn},
+    call::{CacheScope, CallResult, Caller, Meta, Peer, Request, Verdict},
+    catalogue::{Catalogue, Scope},
+    error::BoxError,
+    stack::{Stack, StackService},
+};
+
+/// How long a slot is kept for a request that was taken back, unless told otherwise.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// Puts a stack in front of connections to one server; all of them share its state. See the [module](super).
+#[derive(Clone)]
+pub struct ClientLayer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone)]
+pub(super) struct Shared {
+    catalogue: Arc<Catalogue>,
+    caller: Caller,
+    ways: Arc<Ways>,
+    service: StackService<Call, ServerResult>,
+}
+
+/// What became of a call.
+pub(super) struct Answered {
+    pub(super) result: Result<ServerResult, ErrorData>,
+    /// The transport's own error, where the server refused this caller.
+    pub(super) denied: Option<BoxError>,
+}
+
+impl ClientLayer {
+    /// Sends calls to the server that you call `upstream` through `stack`. What its tools say about themselves is not trusted.
+    pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
+        Self::with_catalogue(Arc::new(Catalogue::new(upstream)), stack)
+    }
+
+    /// The same with a catalogue that the operator has prepared: with a word on some tools, or with
+    /// [trust](Catalogue::trust_annotations) in what they say.
+    pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
+        let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE });
+        Self { shared: Arc::new(Shared { catalogue, caller: Caller::default(), ways, service: stack.service(Outlet) }) }
+    }
+
+    /// On whose behalf calls are made. Default: one tenant.
+    #[must_use]
+    pub fn caller(mut self, caller: Caller) -> Self {
+        Arc::make_mut(&mut self.shared).caller = caller;
+        self
+    }
+
+    /// Reads the transport's own errors. Default: only what any transport may have is known.
+    #[must_use]
+    pub fn errors(mut self, errors: impl ReadError + 'static) -> Self {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.shared).ways).errors = Arc::new(errors);
+        self
+    }
+
+    /// How long a slot is kept for a request that was taken back and has no answer: the server may work on. Default: 30 s; zero
+    /// keeps none. A server that heeds a cancellation does not answer either, so where that is known of it, a short lease is
+    /// the better one.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        Arc::make_mut(&mut Arc::make_mut(&mut self.shared).ways).lease = lease;
+        self
+    }
+
+    /// Puts the stack around a transport: rmcp and all code above it go through it unchanged. See the [module](super).
+    pub fn transport<T, E, A>(&self, transport: T) -> LayeredTransport<impl Transport<RoleClient, Error = E> + 'static>
+    where
+        T: IntoTransport<RoleClient, E, A>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        LayeredTransport::new(transport.into_transport(), self.shared.clone())
+    }
+}
+
+/// Puts the stack over rmcp's peer.
+impl Layer<::rmcp::Peer<RoleClient>> for ClientLayer {
+    type Service = Client;
+
+    fn layer(&self, peer: ::rmcp::Peer<RoleClient>) -> Client {
+        Client::of(self.shared.clone(), peer)
+    }
+}
+
+impl fmt::Debug for ClientLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientLayer").field("catalogue", &self.shared.catalogue).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn call(&self, request: ClientRequest, link: Link) -> Call {
+        Call::new(request, link, self.ways.clone())
+    }
+
+    /// Sends one call through the stack, on behalf of `caller` or of who is named in the layer.
+    pub(super) async fn answer(self: Arc<Self>, call: Call, caller: Option<Caller>, peer: Peer) -> Answered {
+        let caller = caller.unwrap_or_else(|| self.caller.clone());
+        let authorisation = caller.authorisation();
+        let (method, name) = addressed(call.request());
+        let target = self.catalogue.resolve(&method, name, authorisation);
+        let mut request = Request::new(target, call.clone());
+        request.head.caller = caller;
+        request.head.meta = said(call.request());
+        request.head.peer = Some(peer);
+        let response = match self.service.answer(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::error!(error = &*error, "the stack is out of order");
+                let error = ErrorData::internal_error("the client cannot make calls", None);
+                return Answered { result: Err(error), denied: None };
+            }
+        };
+        if let Ok(result) = &response.result {
+            let scope = match result.freshness().scope {
+                CacheScope::Public => Scope::Public,
+                CacheScope::Private => Scope::Private(authorisation),
+            };
+            learn(&self.catalogue, scope, result);
+        }
+        let denied = if response.verdict == Some(Verdict::Denied) { call.denied() } else { None };
+        let facts = response.facts;
+        Answered { result: response.result.map_err(|error| error_data(error, facts)), denied }
+    }
+}
+
+/// What a request says about itself: in its parameters, or in its extensions, where rmcp looks first.
+fn said(request: &ClientRequest) -> Option<Arc<Meta>> {
+    let within = match request {
+        ClientRequest::CallToolRequest(call) => call.params.meta.as_ref(),
+        ClientRequest::GetPromptRequest(get) => get.params.meta.as_ref(),
+        ClientRequest::ReadResourceRequest(read) => read.params.meta.as_ref(),
+        _ => None,
+    };
+    let members = |meta: &RequestMetaObject| meta.0.0.clone();
+    let mut said = within.map_or_else(Map::new, members);
+    said.extend(members(request.get_meta()));
+    let meta = Meta::read(&said);
+    (!meta.is_empty()).then(|| Arc::new(meta))
+}

@@ -1,0 +1,439 @@
+//! What is under way on one connection, as the wire shows it.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ::rmcp::{
+    ErrorData, RoleClient,
+    model::{
+        JsonRpcError, JsonRpcMessage, ProgressNotificationParam, ProgressToken, RequestId, ServerNotification, ServerRequest,
+        ServerResult,
+    },
+    service::{InboundStreamOrigin, RxJsonRpcMessage, TxJsonRpcMessage},
+};
+use futures_util::FutureExt;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    call::{Asking, KeptSlot, Peer, Progress, SlotPool},
+    error::BoxError,
+};
+
+/// What became of a request: the server's answer, or why there is none.
+pub(super) type Outcome = Result<Result<ServerResult, ErrorData>, BoxError>;
+
+/// How many open questions of a server's stop clocks. More are asked all the same.
+const QUESTIONS: usize = 64;
+
+/// The attempts on one connection, by the ids that the server knows.
+///
+/// An attempt is entered when its request is handed to the transport, and leaves with its answer, with whoever waited for it,
+/// or, if it keeps a slot, when its lease ends. So there are never more entries than attempts under way and slots kept.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    attempts: Mutex<Attempts>,
+    /// Rung when a slot is kept, so that the end of its lease is waited for.
+    kept: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Attempts {
+    by_id: HashMap<RequestId, Entry>,
+    by_token: HashMap<ProgressToken, RequestId>,
+    /// What the server asks and has no answer to, by its own ids. Each stops the clocks of the calls that wait for it.
+    questions: HashMap<RequestId, Vec<Asking>>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Awaited(Attempt),
+    /// Nobody waits for it any more. The slot that it keeps, and the end of its lease.
+    Kept {
+        _slot: KeptSlot,
+        until: Instant,
+    },
+}
+
+/// One attempt under way.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// Whom its progress is a sign of life to.
+    pub(super) peer: Option<Peer>,
+    /// The token under which the server tells of its progress.
+    pub(super) token: Option<ProgressToken>,
+    /// Who waits for its answer, where that is not rmcp.
+    pub(super) reply: Option<oneshot::Sender<Outcome>>,
+    /// The id of the call that it is made for, where rmcp knows the call by another one.
+    pub(super) call: Option<RequestId>,
+}
+
+impl Entry {
+    fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Awaited(attempt) => attempt.peer.clone(),
+            Self::Kept { .. } => None,
+        }
+    }
+}
+
+impl Attempts {
+    fn awaited(&self, id: &RequestId) -> Option<&Attempt> {
+        match self.by_id.get(id)? {
+            Entry::Awaited(attempt) => Some(attempt),
+            Entry::Kept { .. } => None,
+        }
+    }
+
+    fn remove(&mut self, id: &RequestId) -> Option<Entry> {
+        let entry = self.by_id.remove(id)?;
+        if let Entry::Awaited(Attempt { token: Some(token), .. }) = &entry {
+            self.by_token.remove(token);
+        }
+        Some(entry)
+    }
+}
+
+// In all of these, what is taken out is dropped when the lock is not held.
+impl Wire {
+    fn lock(&self) -> MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters an attempt whose request is about to go out.
+    pub(super) fn enter(&self, id: RequestId, attempt: Attempt) {
+        let mut attempts = self.lock();
+        if attempts.closed {
+            return;
+        }
+        if let Some(token) = &attempt.token {
+            attempts.by_token.insert(token.clone(), id.clone());
+        }
+        attempts.by_id.insert(id, Entry::Awaited(attempt));
+    }
+
+    /// Takes an attempt out: it was answered, or nothing more is expected of it. If it kept a slot, that is free again.
+    pub(super) fn take(&self, id: &RequestId) -> Option<Attempt> {
+        let entry = self.lock().remove(id);
+        match entry? {
+            Entry::Awaited(attempt) => Some(attempt),
+            Entry::Kept { .. } => None,
+        }
+    }
+
+    /// The call that the attempt with this id is made for.
+    pub(super) fn call_of(&self, id: &RequestId) -> Option<RequestId> {
+        self.lock().awaited(id)?.call.clone()
+    }
+
+    /// Takes note of what the server says or asks, be it for us or not.
+    pub(super) fn heard(&self, message: &RxJsonRpcMessage<RoleClient>) {
+        match message {
+            JsonRpcMessage::Request(asked) => self.asked(&asked.request, &asked.id),
+            JsonRpcMessage::Notification(said) => match &said.notification {
+                ServerNotification::ProgressNotification(progress) => self.progress(&progress.params),
+                ServerNotification::CancelledNotification(cancelled) => {
+                    if let Some(id) = &cancelled.params.request_id {
+                        self.replied(id);
+                    }
+                }
+                _ => {}
+            },
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
+        }
+    }
+
+    /// Takes note of what is said to the server.
+    pub(super) fn said(&self, message: &TxJsonRpcMessage<RoleClient>) {
+        match message {
+            JsonRpcMessage::Response(reply) => self.replied(&reply.id),
+            JsonRpcMessage::Error(JsonRpcError { id: Some(id), .. }) => self.replied(id),
+            _ => {}
+        }
+    }
+
+    /// Passes progress on to the attempt that it belongs to.
+    fn progress(&self, said: &ProgressNotificationParam) {
+        let attempts = self.lock();
+        let Some(id) = attempts.by_token.get(&said.progress_token) else { return };
+        let peer = attempts.awaited(id).and_then(|attempt| attempt.peer.clone());
+        drop(attempts);
+        if let Some(peer) = peer {
+            let step = Progress { progress: said.progress, total: said.total, message: said.message.clone() };
+            // Both adapters take it at once: one passes it on to a queue, the other only notes that there was some.
+            let _ = peer.progress(step).now_or_never();
+        }
+    }
+
+    /// The server asks a person or a model, within the attempt `within` if that is known, else within any: the clocks stand
+    /// still until [`replied`](Self::replied).
+    fn asked(&self, question: &ServerRequest, id: &RequestId) {
+        let within = match question {
+            ServerRequest::ElicitRequest(asked) => asked.extensions.get::<InboundStreamOrigin>(),
+            ServerRequest::CreateMessageRequest(asked) => asked.extensions.get::<InboundStreamOrigin>(),
+            _ => return,
+        };
+        let mut attempts = self.lock();
+        let peers: Vec<_> = match within {
+            Some(InboundStreamOrigin::OutboundRequest(id)) => {
+                attempts.awaited(id).and_then(|attempt| attempt.peer.clone()).into_iter().collect()
+            }
+            Some(InboundStreamOrigin::Unassociated) | None => attempts.by_id.values().filter_map(Entry::peer).collect(),
+        };
+        if !peers.is_empty() && attempts.questions.len() < QUESTIONS {
+            attempts.questions.insert(id.clone(), peers.iter().map(Peer::ask).collect());
+        }
+    }
+
+    /// The question with this id is answered, or taken back.
+    fn replied(&self, id: &RequestId) {
+        let asked = self.lock().questions.remove(id);
+        drop(asked);
+    }
+
+    /// Nobody waits for this attempt any more, and the server was told so. If it held a slot, one is kept until the server
+    /// answers or `lease` ends.
+    pub(super) fn abandon(&self, id: &RequestId, slots: Option<Arc<dyn SlotPool>>, lease: Duration) {
+        let mut attempts = self.lock();
+        let entry = attempts.remove(id);
+        let until = Instant::now().checked_add(lease).filter(|_| !lease.is_zero());
+        if let (Some(Entry::Awaited(_)), Some(slots), Some(until)) = (&entry, slots, until) {
+            attempts.by_id.insert(id.clone(), Entry::Kept { _slot: slots.keep(), until });
+            self.kept.notify_one();
+        }
+        drop(attempts);
+        drop(entry);
+    }
+
+    /// Gives kept slots back as their leases end, for as long as it is polled: by the connection's own task, so that no
+    /// other has to be.
+    pub(super) async fn leases(&self) -> Infallible {
+        loop {
+            match self.sweep(Instant::now()) {
+                Some(next) => {
+                    tokio::select! {
+                        () = sleep_until(next) => {}
+                        () = self.kept.notified() => {}
+                    }
+                }
+                None => self.kept.notified().await,
+            }
+        }
+    }
+
+    /// Drops what has outlived its lease, and says when the next one ends.
+    fn sweep(&self, now: Instant) -> Option<Instant> {
+        let mut attempts = self.lock();
+        let over = attempts.by_id.extract_if(|_, entry| matches!(entry, Entry::Kept { until, .. } if *until <= now));
+        let over: Vec<_> = over.collect();
+        let ends = attempts.by_id.values().filter_map(|entry| match entry {
+            Entry::Kept { until, .. } => Some(*until),
+            Entry::Awaited(_) => None,
+        });
+        let next = ends.min();
+        drop(attempts);
+        drop(over);
+        next
+    }
+
+    /// The connection is gone: nothing more will be heard of any attempt.
+    pub(super) fn close(&self) {
+        let mut attempts = self.lock();
+        attempts.closed = true;
+        attempts.by_token.clear();
+        let gone = (std::mem::take(&mut attempts.by_id), std::mem::take(&mut attempts.questions));
+        drop(attempts);
+        drop(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use ::rmcp::model::{ErrorCode, JsonRpcNotification, ProgressNotification};
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    /// Counts the slots that are kept.
+    #[derive(Clone, Default)]
+    struct Slots(Arc<AtomicU32>);
+
+    struct Back(Slots);
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            self.0.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    impl SlotPool for Slots {
+        fn keep(self: Arc<Self>) -> KeptSlot {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            KeptSlot::new(Back(Self::clone(&self)))
+        }
+    }
+
+    impl Slots {
+        fn kept(&self) -> u32 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    const fn id(n: i64) -> RequestId {
+        RequestId::Number(n)
+    }
+
+    /// A wire with attempts that were given up, 10 s apart.
+    async fn with_zombies(count: i64) -> (Wire, Slots) {
+        let (wire, slots) = (Wire::default(), Slots::default());
+        for n in 0..count {
+            wire.enter(id(n), Attempt::default());
+            wire.abandon(&id(n), Some(Arc::new(slots.clone())), LEASE);
+            advance(Duration::from_secs(10)).await;
+        }
+        (wire, slots)
+    }
+
+    fn entries(wire: &Wire) -> usize {
+        wire.lock().by_id.len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_is_kept_until_its_lease_ends_and_no_longer() {
+        let (wire, slots) = with_zombies(2).await;
+        // Two seconds before the first lease ends, two after, and two after the second.
+        for (seconds, kept) in [(8, 2), (4, 1), (10, 0)] {
+            assert!(timeout(Duration::from_secs(seconds), wire.leases()).await.is_err());
+            assert_eq!((slots.kept(), entries(&wire)), (kept, kept as usize));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_watched_that_begins_while_nothing_else_is() {
+        let (wire, slots) = (Arc::new(Wire::default()), Slots::default());
+        let watching = tokio::spawn({
+            let wire = wire.clone();
+            async move { wire.leases().await }
+        });
+        tokio::task::yield_now().await;
+        wire.enter(id(1), Attempt::default());
+        wire.abandon(&id(1), Some(Arc::new(slots.clone())), LEASE);
+        tokio::time::sleep(LEASE + Duration::from_millis(2)).await;
+        assert_eq!(slots.kept(), 0);
+        watching.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_late_gives_the_slot_back() {
+        let (wire, slots) = with_zombies(2).await;
+        assert!(wire.take(&id(1)).is_none(), "nobody waits for it");
+        assert_eq!((slots.kept(), entries(&wire)), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_gives_all_back_and_keeps_nothing_more() {
+        let (wire, slots) = with_zombies(2).await;
+        wire.close();
+        wire.enter(id(9), Attempt::default());
+        wire.abandon(&id(9), Some(Arc::new(slots.clone())), LEASE);
+        assert_eq!((slots.kept(), entries(&wire)), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_for_what_was_answered_or_holds_no_slot() {
+        let (wire, slots) = (Wire::default(), Slots::default());
+        for n in 0..3 {
+            wire.enter(id(n), Attempt::default());
+        }
+        drop(wire.take(&id(0)));
+        wire.abandon(&id(0), Some(Arc::new(slots.clone())), LEASE);
+        wire.abandon(&id(1), None, LEASE);
+        wire.abandon(&id(2), Some(Arc::new(slots.clone())), Duration::ZERO);
+        assert_eq!((slots.kept(), entries(&wire)), (0, 0));
+    }
+
+    fn progress(token: i64) -> RxJsonRpcMessage<RoleClient> {
+        let param = ProgressNotificationParam::new(ProgressToken(id(token)), 1.0);
+        let notification = ServerNotification::ProgressNotification(ProgressNotification::new(param));
+        JsonRpcMessage::Notification(JsonRpcNotification { jsonrpc: Default::default(), notification })
+    }
+
+    struct Deaf;
+
+    impl crate::call::Notify for Deaf {
+        fn progress(&self, _: Progress) -> std::pin::Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_commits_the_call_that_it_belongs_to() {
+        let wire = Wire::default();
+        let [one, other] = [1, 2].map(|n| {
+            let peer = Peer::new(Deaf);
+            let token = Some(ProgressToken(id(n + 10)));
+            wire.enter(id(n), Attempt { peer: Some(peer.clone()), token, ..Attempt::default() });
+            peer
+        });
+        wire.heard(&progress(12));
+        wire.heard(&progress(99));
+        assert_eq!((one.is_committed(), other.is_committed()), (false, true));
+        // What is said of an attempt that is over goes nowhere.
+        drop(wire.take(&id(1)));
+        wire.heard(&progress(11));
+        assert!(!one.is_committed() && wire.lock().by_token.len() == 1);
+    }
+
+    /// A question as it comes, within an attempt if the transport can tell.
+    fn question(number: i64, within: Option<i64>) -> RxJsonRpcMessage<RoleClient> {
+        let mut message: RxJsonRpcMessage<RoleClient> = serde_json::from_value(serde_json::json!({
+            "jsonrpc": "2.0", "id": number, "method": "elicitation/create",
+            "params": { "mode": "form", "message": "Who?", "requestedSchema": { "type": "object", "properties": {} } },
+        }))
+        .unwrap();
+        if let (JsonRpcMessage::Request(asked), Some(within)) = (&mut message, within)
+            && let ServerRequest::ElicitRequest(asked) = &mut asked.request
+        {
+            asked.extensions.insert(InboundStreamOrigin::OutboundRequest(id(within)));
+        }
+        message
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_stops_the_clocks_of_the_calls_that_wait_for_it() {
+        let asking = |peer: &Peer| peer.is_asking(std::task::Waker::noop());
+        let wire = Wire::default();
+        let [one, other] = [1, 2].map(|n| {
+            let peer = Peer::unheard();
+            wire.enter(id(n), Attempt { peer: Some(peer.clone()), ..Attempt::default() });
+            peer
+        });
+        wire.heard(&question(7, Some(1)));
+        assert_eq!((asking(&one), asking(&other)), (true, false));
+        wire.heard(&question(8, None));
+        assert_eq!((asking(&one), asking(&other)), (true, true));
+        let refusal = ErrorData::new(ErrorCode(1), "not now", None);
+        wire.said(&JsonRpcMessage::error(refusal, Some(id(8))));
+        assert_eq!((asking(&one), asking(&other)), (true, false));
+        wire.close();
+        assert!(!asking(&one));
+        // A server may ask without end; clocks are not stopped without end.
+        let wire = Wire::default();
+        wire.heard(&question(0, None));
+        assert!(wire.lock().questions.is_empty(), "nobody waits");
+        wire.enter(id(1), Attempt { peer: Some(one), ..Attempt::default() });
+        (0..1000).for_each(|n| wire.heard(&question(n, None)));
+        assert_eq!(wire.lock().questions.len(), QUESTIONS);
+    }
+}

@@ -1,0 +1,96 @@
+//! An answer that is kept.
+
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use metrics::Gauge;
+use tokio::time::Instant;
+
+use crate::call::{CallResult, Response, Served, Verdict};
+
+/// The answer, and when it came. Its life is counted by tokio's clock.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Of whatever type the service answers in: one layer may serve services of several.
+    result: Box<dyn Any + Send + Sync>,
+    pub(super) received: Instant,
+    pub(super) ttl: Duration,
+    /// What the target's generation was when the answer was asked for.
+    pub(super) generation: u64,
+    pub(super) weight: u32,
+    refreshing: AtomicBool,
+    _held: Held,
+}
+
+/// What the entry takes, in the gauges; given back with the entry's memory.
+#[derive(Debug)]
+pub(super) struct Held {
+    entries: Gauge,
+    bytes: Gauge,
+    weight: u32,
+}
+
+impl Held {
+    pub(super) fn new(entries: Gauge, bytes: Gauge, weight: u32) -> Self {
+        entries.increment(1.0);
+        bytes.increment(f64::from(weight));
+        Self { entries, bytes, weight }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.entries.decrement(1.0);
+        self.bytes.decrement(f64::from(self.weight));
+    }
+}
+
+impl Entry {
+    pub(super) fn new<R>(result: R, received: Instant, ttl: Duration, generation: u64, held: Held) -> Self
+    where
+        R: Send + Sync + 'static,
+    {
+        let weight = held.weight;
+        Self { result: Box::new(result), received, ttl, generation, weight, refreshing: AtomicBool::new(false), _held: held }
+    }
+
+    /// The answer once more. `None`: it is of another type than this service's.
+    pub(super) fn answer<R: CallResult + 'static>(&self, now: Instant, stale: bool) -> Option<Response<R>> {
+        let mut response = Response::new(self.result.downcast_ref::<R>()?.clone());
+        response.verdict = Some(Verdict::Ok);
+        response.served = Served::Cache { age: now.saturating_duration_since(self.received), stale };
+        Some(response)
+    }
+}
+
+/// The right to fetch one entry anew in the background: one for each entry, and so many in all.
+#[derive(Debug)]
+pub(super) struct Refresh {
+    entry: Arc<Entry>,
+    under_way: Arc<AtomicUsize>,
+}
+
+impl Refresh {
+    pub(super) fn of(entry: &Arc<Entry>, under_way: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        if entry.refreshing.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let refresh = Self { entry: entry.clone(), under_way: under_way.clone() };
+        // Counted before it is dropped, which counts down.
+        let others = under_way.fetch_add(1, Ordering::Relaxed);
+        (others < most).then_some(refresh)
+    }
+}
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.entry.refreshing.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,135 @@
+use std::{num::NonZeroU64, sync::Arc, time::Duration};
+
+use tower::Layer;
+
+use super::{
+    Cache,
+    rules::{Terms, out_of_date},
+    store::{Settings, Store},
+};
+use crate::{call::Target, catalogue::Catalogue};
+
+/// Keeps answers, and gives them again. See the [module](super).
+///
+/// The layer is its own handle: a clone of it, kept, is what tells the cache that something has changed.
+#[derive(Debug, Clone)]
+pub struct CacheLayer {
+    settings: Settings,
+    /// `None`: off.
+    store: Option<Arc<Store>>,
+}
+
+impl CacheLayer {
+    /// Keeps answers that take up to about so many bytes together, for at most an hour each; serves them up to five minutes
+    /// longer where the upstream fails; does not serve them stale otherwise.
+    pub fn new(bytes: NonZeroU64) -> Self {
+        Self::with(Settings {
+            bytes,
+            terms: Terms {
+                longest: Duration::from_secs(3600),
+                while_revalidate: Duration::ZERO,
+                if_error: Duration::from_secs(300),
+            },
+            single_caller: false,
+            refreshes: 64,
+        })
+    }
+
+    /// Keeps nothing: every call passes.
+    pub fn off() -> Self {
+        Self { store: None, ..Self::new(NonZeroU64::MIN) }
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self { settings, store: Some(Arc::new(Store::new(settings))) }
+    }
+
+    /// The same with other settings: and with a store of its own.
+    fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings;
+        change(&mut settings);
+        if self.store.is_some() { Self::with(settings) } else { Self { settings, store: None } }
+    }
+
+    /// Takes all callers for one, also those without authorisation: right where the transport has one caller only (stdio, in
+    /// process), and nowhere else. The layer then has a store of its own, apart from the one it was made of.
+    #[must_use]
+    pub fn single_caller(self) -> Self {
+        self.change(|settings| settings.single_caller = true)
+    }
+
+    /// Cuts what a server says of how long its answers are fresh. Default: an hour. The layer then has a store of its own.
+    #[must_use]
+    pub fn longest(self, ttl: Duration) -> Self {
+        self.change(|settings| settings.terms.longest = ttl)
+    }
+
+    /// Serves an answer for so long past its time while a new one is fetched: on access, in the background, once for each
+    /// answer. Default: not at all. The layer then has a store of its own.
+    #[must_use]
+    pub fn stale_while_revalidate(self, grace: Duration) -> Self {
+        self.change(|settings| settings.terms.while_revalidate = grace)
+    }
+
+    /// Serves an answer for so long past its time where a new one cannot be had. Default: five minutes. The layer then has a
+    /// store of its own.
+    #[must_use]
+    pub fn stale_if_error(self, grace: Duration) -> Self {
+        self.change(|settings| settings.terms.if_error = grace)
+    }
+
+    /// At most so many answers are fetched in the background at once; beyond that they stay stale. Default: 64. The layer
+    /// then has a store of its own.
+    #[must_use]
+    pub fn refreshes(self, most: usize) -> Self {
+        self.change(|settings| settings.refreshes = most)
+    }
+
+    /// Says that the answers of `target` have changed: none that is kept is fresh any more, and none that is under way is kept.
+    /// They are still better than an error.
+    pub fn invalidate(&self, target: &Target) {
+        if let Some(store) = &self.store {
+            store.cell(target).out_of_date();
+        }
+    }
+
+    /// The same for what a notification of the upstream's declares changed: `notifications/tools/list_changed`,
+    /// `notifications/prompts/list_changed`, `notifications/resources/list_changed` (templates too) and
+    /// `notifications/resources/updated` (all resources). Of any other, nothing. Says whether it was one of these.
+    pub fn notified(&self, catalogue: &Catalogue, notification: &str) -> bool {
+        let methods = out_of_date(notification);
+        for method in methods {
+            self.invalidate(&catalogue.resolve(method, None, None));
+        }
+        !methods.is_empty()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        if let Some(store) = &self.store {
+            store.clear();
+        }
+    }
+
+    /// About how many bytes are taken.
+    pub fn bytes(&self) -> u64 {
+        self.size().0
+    }
+
+    /// How many answers are kept.
+    pub fn entries(&self) -> u64 {
+        self.size().1
+    }
+
+    fn size(&self) -> (u64, u64) {
+        self.store.as_ref().map_or((0, 0), |store| store.size())
+    }
+}
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = Cache<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Cache::new(inner, self.store.clone())
+    }
+}

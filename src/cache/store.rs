@@ -1,0 +1,217 @@
+//! The answers that are kept, and what is known of each target.
+
+use std::{
+    fmt,
+    num::NonZeroU64,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use metrics::{Counter, Gauge};
+use moka::sync::Cache;
+use tokio::time::Instant;
+
+use super::{
+    entry::{Entry, Held, Refresh},
+    rules::{Source, Standing, Terms},
+};
+use crate::{
+    call::{CacheScope, CallParams, CallResult, Identity, Key, Question, Request, Response, Slot, Target},
+    metrics::{CACHE_BYTES, CACHE_ENTRIES, CACHE_LOOKUPS, CACHE_STALE_IF_ERROR, labels_of, upstream},
+};
+
+/// What all services of one layer share.
+pub(super) struct Store {
+    answers: Cache<Key, Arc<Entry>>,
+    pub(super) terms: Terms,
+    single_caller: bool,
+    most_refreshes: usize,
+    refreshing: Arc<AtomicUsize>,
+    slot: Slot<Cell>,
+}
+
+/// What a store is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) bytes: NonZeroU64,
+    pub(super) terms: Terms,
+    pub(super) single_caller: bool,
+    pub(super) refreshes: usize,
+}
+
+/// What is known of one target.
+#[derive(Debug)]
+pub(super) struct Cell {
+    /// Moves when the server says that its answers have changed.
+    generation: AtomicU64,
+    lookups: [Counter; Lookup::ALL.len()],
+    stale_if_error: Counter,
+    entries: Gauge,
+    bytes: Gauge,
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    Hit,
+    Stale,
+    Miss,
+}
+
+impl Lookup {
+    const ALL: [Self; 3] = [Self::Hit, Self::Stale, Self::Miss];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+        }
+    }
+}
+
+/// A call whose answer may be kept: what it asks, and as whom.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) target: Arc<Target>,
+    pub(super) source: Source,
+    question: Question,
+    identity: Option<Identity>,
+    /// What the target's generation is as the call is made.
+    generation: u64,
+}
+
+/// An answer that was kept.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) entry: Arc<Entry>,
+    key: Key,
+    scope: CacheScope,
+}
+
+impl Store {
+    pub(super) fn new(settings: Settings) -> Self {
+        let Settings { bytes, terms, single_caller, refreshes } = settings;
+        let answers = Cache::builder().max_capacity(bytes.get()).weigher(|_: &Key, entry: &Arc<Entry>| entry.weight).build();
+        Self { answers, terms, single_caller, most_refreshes: refreshes, refreshing: Arc::default(), slot: Slot::new() }
+    }
+
+    pub(super) fn cell<'a>(&self, target: &'a Target) -> &'a Cell {
+        target.cell(&self.slot, || {
+            let counter = |lookup: Lookup| CACHE_LOOKUPS.counter(labels_of(target).into_iter().chain([lookup.as_str().into()]));
+            Cell {
+                generation: AtomicU64::new(0),
+                lookups: Lookup::ALL.map(counter),
+                stale_if_error: CACHE_STALE_IF_ERROR.counter(labels_of(target)),
+                entries: CACHE_ENTRIES.gauge([upstream(target)]),
+                bytes: CACHE_BYTES.gauge([upstream(target)]),
+            }
+        })
+    }
+
+    /// What the call asks, if its answer may be kept.
+    pub(super) fn ask<P: CallParams>(&self, request: &Request<P>) -> Option<Ask> {
+        let target = &request.head.target;
+        let source = Source::of(target)?;
+        let question = Question::of(request)?;
+        let identity = Identity::of(&request.head.caller, self.single_caller);
+        let generation = self.cell(target).generation.load(Ordering::Acquire);
+        Some(Ask { target: target.clone(), source, question, identity, generation })
+    }
+
+    /// The latest answer that this caller may have: the one to itself, or the one to everybody.
+    pub(super) fn find(&self, ask: &Ask) -> Option<Kept> {
+        let at = |scope| {
+            let key = ask.question.scoped(scope, ask.identity.clone())?;
+            let entry = self.answers.get(&key)?;
+            Some(Kept { entry, key, scope })
+        };
+        match (at(CacheScope::Private), at(CacheScope::Public)) {
+            (Some(own), Some(all)) if all.entry.received > own.entry.received => Some(all),
+            (own, all) => own.or(all),
+        }
+    }
+
+    pub(super) fn standing(&self, ask: &Ask, entry: &Entry, now: Instant) -> Standing {
+        let current = entry.generation == self.cell(&ask.target).generation.load(Ordering::Acquire);
+        Standing::of(now.saturating_duration_since(entry.received), entry.ttl, current, self.terms)
+    }
+
+    /// Keeps an answer, if it may be kept and is not older than what is known.
+    pub(super) fn keep<R>(&self, ask: &Ask, response: &Response<R>)
+    where
+        R: CallResult + Send + Sync + 'static,
+    {
+        let Ok(result) = &response.result else { return };
+        let Some(freshness) = ask.source.freshness(result.freshness(), self.terms) else { return };
+        let cell = self.cell(&ask.target);
+        // Asked for before the server said that something had changed: nobody knows whether the answer knows of it.
+        if cell.generation.load(Ordering::Acquire) != ask.generation {
+            return;
+        }
+        let received = response.completed.unwrap_or_else(Instant::now);
+        if freshness.scope == CacheScope::Private {
+            // What was everybody's is not any more.
+            let of_all = ask.question.of_all();
+            if self.answers.get(&of_all).is_some_and(|known| known.received <= received) {
+                self.answers.invalidate(&of_all);
+            }
+        }
+        let Some(key) = ask.question.scoped(freshness.scope, ask.identity.clone()) else { return };
+        // So with an answer that many shared: the first of them has kept it.
+        let known = self.answers.get(&key);
+        if known.is_some_and(|known| known.received >= received && known.generation == ask.generation) {
+            return;
+        }
+        let result = result.detached();
+        let weight = u32::try_from(result.weight() + ENTRY).unwrap_or(u32::MAX);
+        let held = Held::new(cell.entries.clone(), cell.bytes.clone(), weight);
+        self.answers.insert(key, Arc::new(Entry::new(result, received, freshness.ttl, ask.generation, held)));
+    }
+
+    /// The answer is gone, or not for this caller. What one caller may not have, all others may still.
+    pub(super) fn forget(&self, kept: &Kept, denied: bool) {
+        if !(denied && kept.scope == CacheScope::Public) {
+            self.answers.invalidate(&kept.key);
+        }
+    }
+
+    pub(super) fn refresh(&self, kept: &Kept) -> Option<Refresh> {
+        Refresh::of(&kept.entry, &self.refreshing, self.most_refreshes)
+    }
+
+    pub(super) fn clear(&self) {
+        self.answers.invalidate_all();
+    }
+
+    /// Bytes and entries, once all that is left to do is done.
+    pub(super) fn size(&self) -> (u64, u64) {
+        self.answers.run_pending_tasks();
+        (self.answers.weighted_size(), self.answers.entry_count())
+    }
+}
+
+/// About what an entry takes beside the answer itself: key, table, bookkeeping.
+const ENTRY: usize = 256;
+
+impl Cell {
+    pub(super) fn count(&self, lookup: Lookup) {
+        self.lookups[lookup as usize].increment(1);
+    }
+
+    pub(super) fn served_for_an_error(&self) {
+        self.stale_if_error.increment(1);
+    }
+
+    pub(super) fn out_of_date(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,94 @@
+use std::sync::Arc;
+
+use metrics::Counter;
+use tower::Layer;
+
+use super::{Coalesce, flights::Flights};
+use crate::call::{CacheScope, CallParams, Head, Identity, Key, Question, Request, Slot};
+
+/// Makes one call of calls that ask the same at the same time. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct CoalesceLayer {
+    /// `None`: off.
+    shared: Option<Arc<Shared>>,
+}
+
+/// What all services of one layer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    single_caller: bool,
+    pub(super) flights: Arc<Flights>,
+    pub(super) slot: Slot<Counter>,
+}
+
+/// How many shared calls may be under way at once, unless told otherwise.
+const CAPACITY: usize = 4096;
+
+impl Default for CoalesceLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CoalesceLayer {
+    /// Shares calls among callers of one authorisation.
+    pub fn new() -> Self {
+        Self::with(false, CAPACITY)
+    }
+
+    /// Shares nothing: every call passes.
+    pub const fn off() -> Self {
+        Self { shared: None }
+    }
+
+    /// Takes all callers for one, also those without authorisation: right where the transport has one caller only (stdio, in
+    /// process), and nowhere else. The layer then shares nothing with the one it was made of.
+    #[must_use]
+    pub fn single_caller(self) -> Self {
+        Self::with(true, self.shared.map_or(CAPACITY, |shared| shared.flights.capacity()))
+    }
+
+    /// At most so many shared calls are under way at once; further ones pass unshared. Default: 4,096. The layer then shares
+    /// nothing with the one it was made of.
+    #[must_use]
+    pub fn capacity(self, calls: usize) -> Self {
+        Self::with(self.shared.is_some_and(|shared| shared.single_caller), calls)
+    }
+
+    fn with(single_caller: bool, capacity: usize) -> Self {
+        let flights = Arc::new(Flights::new(capacity));
+        Self { shared: Some(Arc::new(Shared { single_caller, flights, slot: Slot::new() })) }
+    }
+
+    /// How many shared calls are under way.
+    pub fn under_way(&self) -> usize {
+        self.shared.as_ref().map_or(0, |shared| shared.flights.len())
+    }
+}
+
+impl Shared {
+    /// What makes a call the same as another. `None`: it is not to be shared.
+    pub(super) fn key<P: CallParams>(&self, request: &Request<P>) -> Option<Key> {
+        let head = &request.head;
+        if !may_be_shared(head) {
+            return None;
+        }
+        let identity = Identity::of(&head.caller, self.single_caller)?;
+        Question::of(request)?.scoped(CacheScope::Private, Some(identity))
+    }
+}
+
+/// An idempotent write is safe to repeat, and yet not to share: another write may have come between the two.
+fn may_be_shared(head: &Head) -> bool {
+    let target = &head.target;
+    let reads = target.is_read_only() || target.policy().safe == Some(true);
+    reads && target.is_safe() && head.peer.is_none() && !target.is_exempt()
+}
+
+impl<S> Layer<S> for CoalesceLayer {
+    type Service = Coalesce<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Coalesce::new(inner, self.shared.clone())
+    }
+}

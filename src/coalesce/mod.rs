@@ -1,0 +1,67 @@
+//! Coalescing: calls that ask the same at the same time are one call to the upstream, and share its answer.
+//!
+//! Off until you ask for it. A call is shared only if repeating it is safe and it [only reads](crate::call::Target::is_read_only)
+//! (or the operator's own word is that the tool is safe), and only among callers of one tenant, principal and access token: what
+//! an answer says of its `cacheScope` is known too late. Callers without authorisation share nothing, unless the transport has
+//! one caller only ([`single_caller`](CoalesceLayer::single_caller)). Never shared: calls that continue an earlier one
+//! (`inputResponses`, `requestState`), calls whose arguments cannot be read, and calls whose caller asked for progress, since a
+//! shared call has nobody to tell it to.
+//!
+//! The shared call is polled by those who wait for it, and is not a task of its own: it ends with the last of them, never with
+//! the first. Its deadline is the latest of theirs, as [`Joint`](crate::call::Joint) says; each waiter still leaves at its own.
+//!
+//! * **Error type**: [`BoxError`](crate::BoxError). A failure that several share is the
+//!   [source](std::error::Error::source) of a [`SharedFailure`](crate::error::SharedFailure); [`TimedOut`](crate::error::TimedOut) for a waiter
+//!   whose own deadline comes first; [`Panicked`](crate::error::Panicked) for all if the inner service panics.
+//! * **Order**: outside retry, so that all attempts are shared; inside the cache, so that its misses are one.
+//! * **Answers** to those who joined are [`Served::Shared`](crate::call::Served::Shared), and carry nothing of the request that
+//!   was sent. An answer may be about a state that is older than a joiner's request, by as much as the call had been under way.
+//! * **Handlers** behind rmcp find the peer of whichever session was first in their context. A read that asks a person something
+//!   should not be shared.
+//! * **Clones** share the calls under way, and so do two services from one layer around one type of service.
+//! * **Bounds**: so many calls under way at most ([`capacity`](CoalesceLayer::capacity)); beyond, calls pass unshared. The inner
+//!   service is moved into the shared call, so `Send` is asked of it.
+//! * **Cost**: a call that is shared, or might be, allocates five times; what is not shared, never. Each time the upstream's
+//!   future wakes, all waiters are woken, so that none depends on another being polled.
+//! * **Drop**: leaves; the last to leave drops the call.
+//! * **Metrics**: [`COALESCED`](crate::metrics::COALESCED).
+//!
+//! ```
+//! use std::sync::atomic::{AtomicU32, Ordering};
+//! use buttress::{BoxError, call::{Method, Request, Response, Served}, catalogue::Catalogue, coalesce::CoalesceLayer};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! static CALLS: AtomicU32 = AtomicU32::new(0);
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let mut service = ServiceBuilder::new().layer(CoalesceLayer::new().single_caller()).service(service_fn(async |_: Request<()>| {
+//!     tokio::task::yield_now().await;
+//!     Ok::<_, BoxError>(Response::new(format!("list {}", CALLS.fetch_add(1, Ordering::Relaxed))))
+//! }));
+//! let target = Catalogue::new("words").resolve(&Method::ToolsList, None, None);
+//! let first = service.ready().await?.call(Request::new(target.clone(), ()));
+//! let second = service.ready().await?.call(Request::new(target, ()));
+//! let (first, second) = tokio::try_join!(first, second)?;
+//! assert_eq!((first.result, second.result), (Ok("list 0".to_owned()), Ok("list 0".to_owned())));
+//! assert_eq!((first.served, second.served), (Served::Attempt, Served::Shared));
+//! # Ok(())
+//! # }
+//! ```
+
+mod bell;
+mod flight;
+mod flights;
+mod future;
+mod layer;
+mod service;
+mod work;
+
+pub use future::CoalesceFuture;
+pub use layer::CoalesceLayer;
+pub use service::Coalesce;
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tower::Service;
+
+use super::{CoalesceFuture, layer::Shared, work::Work};
+use crate::{
+    call::{CallParams, CallResult, Deadline, Request, Response},
+    error::BoxError,
+    metrics::{COALESCED, labels_of},
+};
+
+/// Makes one call to the inner service of calls that ask the same at the same time. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct Coalesce<S> {
+    inner: S,
+    shared: Option<Arc<Shared>>,
+}
+
+impl<S> Coalesce<S> {
+    pub(super) const fn new(inner: S, shared: Option<Arc<Shared>>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, P, R> Service<Request<P>> for Coalesce<S>
+where
+    S: Service<Request<P>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    P: CallParams + Send + 'static,
+    R: CallResult + Send + Sync + 'static,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = CoalesceFuture<S, P, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<P>) -> Self::Future {
+        let Some((shared, key)) = self.shared.as_ref().and_then(|shared| Some((shared, shared.key(&request)?))) else {
+            return CoalesceFuture::passed(self.inner.call(request));
+        };
+        let (began, deadline, target) = (request.head.arrived, request.head.deadline, request.head.target.clone());
+        // The service that was found ready goes into the call; who joins one does not keep what it has reserved.
+        let fresh = self.inner.clone();
+        let mut unsent = Some((std::mem::replace(&mut self.inner, fresh), request));
+        // Not taken where there is a call to join.
+        let waiter = shared.flights.join(key, deadline, |seat, joint| {
+            let call = unsent.take().map(|(service, mut request)| {
+                request.head.deadline = Deadline::default();
+                request.head.joint = Some(joint);
+                (service, request)
+            });
+            Work::new(call, seat)
+        });
+        // Made on the first call, so that a scrape shows the zero before the first joins.
+        let joins = target.cell(&shared.slot, || COALESCED.counter(labels_of(&target)));
+        match waiter {
+            Some(waiter) => {
+                if !waiter.has_led() {
+                    joins.increment(1);
+                }
+                CoalesceFuture::waiting(waiter, began, deadline.end(None))
+            }
+            None => match unsent {
+                Some((mut service, request)) => CoalesceFuture::passed(service.call(request)),
+                None => CoalesceFuture::done(),
+            },
+        }
+    }
+}

@@ -1,0 +1,71 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::time::Instant;
+use tower::Service;
+
+use super::{
+    HedgeFuture,
+    layer::Shared,
+    race::{Race, Spare},
+    tool::Tool,
+};
+use crate::{
+    call::{Admission, Head, Request, Response, Turn},
+    error::BoxError,
+};
+
+/// Makes a second attempt at calls to the inner service that take unusually long. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct Hedge<S> {
+    inner: S,
+    /// Where a future finds a service for the second attempt. `None`: off.
+    hedging: Option<(Shared, Arc<S>)>,
+}
+
+impl<S: Clone> Hedge<S> {
+    pub(super) fn new(inner: S, shared: Option<Shared>) -> Self {
+        Self { hedging: shared.map(|shared| (shared, Arc::new(inner.clone()))), inner }
+    }
+}
+
+/// A call that is repeated elsewhere, or that must not wait, is not hedged; nor one that an idempotency key alone makes safe:
+/// two at once under one key are a conflict.
+fn may_be_hedged(head: &Head) -> bool {
+    let elsewhere = head.meta.as_ref().is_some_and(|meta| meta.attempt.is_some());
+    let first = head.admission == Admission::Wait && !head.spare;
+    head.target.is_safe() && !head.target.is_exempt() && !head.is_committed() && first && !elsewhere
+}
+
+impl<S, P, R> Service<Request<P>> for Hedge<S>
+where
+    S: Service<Request<P>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    P: Clone,
+{
+    type Response = Response<R>;
+    type Error = BoxError;
+    type Future = HedgeFuture<S, P, R>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, mut request: Request<P>) -> Self::Future {
+        let Some((shared, pristine)) = self.hedging.as_ref().filter(|_| may_be_hedged(&request.head)) else {
+            return HedgeFuture::passed(self.inner.call(request));
+        };
+        let (head, now) = (&mut request.head, Instant::now());
+        let tool = head.target.cell(&shared.slot, || Tool::new(shared.share, &head.target, now)).clone();
+        let (peer, delay) = (head.peer.clone(), tool.begin());
+        let due = delay.and_then(|delay| now.checked_add(delay)).filter(|due| head.end().is_none_or(|(end, _)| *due < end));
+        let spare = due.map(|at| {
+            let turn = Turn::default();
+            request.head.turn = Some(turn.clone());
+            Spare { at, turn, request: request.clone(), pristine: pristine.clone() }
+        });
+        HedgeFuture::racing(self.inner.call(request), peer, Race::new(tool, now, spare))
+    }
+}

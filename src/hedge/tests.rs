@@ -1,0 +1,300 @@
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::{Instant, advance, sleep};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+use super::HedgeLayer;
+use crate::{
+    breaker::BreakerLayer,
+    call::{Admission, Notify, Peer, Progress, Request, Response, Target, Verdict},
+    concurrency::ConcurrencyLayer,
+    error::{BoxError, Reason, Rejected, Transport},
+    retry::{FullJitter, RetryLayer},
+    testing::{safe_tool, tool},
+};
+
+type Outcome = Result<Response<&'static str>, BoxError>;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// After how long the handler answers, and what.
+type Step = (Duration, fn() -> Outcome);
+
+/// What the handler does: as told, else "done" after 10 ms.
+#[derive(Clone, Default)]
+struct Handler {
+    steps: Arc<Mutex<VecDeque<Step>>>,
+    heads: Arc<Mutex<Vec<(u32, Admission, bool)>>>,
+    alive: Arc<()>,
+}
+
+impl Handler {
+    fn then(&self, after: Duration, outcome: fn() -> Outcome) {
+        self.steps.lock().unwrap().push_back((after, outcome));
+    }
+
+    fn calls(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    fn running(&self) -> usize {
+        Arc::strong_count(&self.alive) - 1
+    }
+
+    fn service(
+        &self,
+    ) -> impl Service<Request<()>, Response = Response<&'static str>, Error = BoxError, Future: Send> + Clone + use<> {
+        let Self { steps, heads, alive } = self.clone();
+        let alive = Arc::downgrade(&alive);
+        service_fn(move |request: Request<()>| {
+            heads.lock().unwrap().push((request.head.attempt, request.head.admission, request.head.spare));
+            let (after, outcome) = steps.lock().unwrap().pop_front().unwrap_or((10 * MS, done));
+            let running = alive.upgrade();
+            async move {
+                sleep(after).await;
+                drop(running);
+                let _request = request;
+                outcome()
+            }
+        })
+    }
+}
+
+fn done() -> Outcome {
+    Ok(Response::new("done"))
+}
+
+fn second() -> Outcome {
+    Ok(Response::new("second"))
+}
+
+fn reset() -> Outcome {
+    Err(Transport::unknown("reset").into())
+}
+
+async fn call<S>(service: &S, target: &Arc<Target>) -> Outcome
+where
+    S: Service<Request<()>, Response = Response<&'static str>, Error = BoxError> + Clone,
+{
+    service.clone().oneshot(Request::new(target.clone(), ())).await
+}
+
+/// 400 calls of 10 ms: the percentile is known, and the budget is full.
+async fn warm<S>(service: &S, target: &Arc<Target>, handler: &Handler)
+where
+    S: Service<Request<()>, Response = Response<&'static str>, Error = BoxError> + Clone,
+{
+    for _ in 0..400 {
+        call(service, target).await.unwrap();
+    }
+    handler.heads.lock().unwrap().clear();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_stalls_is_answered_by_the_second_attempt() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let layer = HedgeLayer::new();
+    let service = layer.layer(handler.service());
+    warm(&service, &target, &handler).await;
+    handler.then(60_000 * MS, done);
+    handler.then(10 * MS, second);
+    let began = Instant::now();
+    assert!(layer.delay(&target).is_some_and(|delay| (10 * MS..12 * MS).contains(&delay)));
+    let response = call(&service, &target).await.unwrap();
+    assert_eq!((response.result, response.attempts), (Ok("second"), 2));
+    assert!(began.elapsed() < 25 * MS, "{:?}", began.elapsed());
+    assert_eq!(handler.running(), 0, "the loser goes on");
+    assert_eq!(*handler.heads.lock().unwrap(), [(0, Admission::Wait, false), (1, Admission::NoWait, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_may_still_win_and_the_second_is_dropped() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = HedgeLayer::new().layer(handler.service());
+    warm(&service, &target, &handler).await;
+    handler.then(15 * MS, done);
+    handler.then(60_000 * MS, second);
+    let response = call(&service, &target).await.unwrap();
+    assert_eq!((response.result, response.attempts, handler.calls(), handler.running()), (Ok("done"), 1, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_waits_for_the_other_and_two_failures_are_the_first_ones() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = HedgeLayer::new().layer(handler.service());
+    warm(&service, &target, &handler).await;
+    // The first fails while the second is under way; the second, while the first is.
+    handler.then(15 * MS, reset);
+    handler.then(50 * MS, second);
+    assert_eq!(call(&service, &target).await.unwrap().result, Ok("second"));
+    handler.then(50 * MS, done);
+    handler.then(10 * MS, reset);
+    assert_eq!(call(&service, &target).await.unwrap().result, Ok("done"));
+    handler.then(15 * MS, || Err(Transport::not_sent("refused").into()));
+    handler.then(10 * MS, reset);
+    let error = call(&service, &target).await.unwrap_err();
+    assert_eq!(Verdict::of_error(&*error), Verdict::NotSent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_safe_or_not_known_is_not_hedged() {
+    for target in [tool("t"), crate::catalogue::Catalogue::new("up").resolve(&crate::call::Method::Ping, None, None)] {
+        let handler = Handler::default();
+        let service = HedgeLayer::new().layer(handler.service());
+        warm(&service, &target, &handler).await;
+        handler.then(1_000 * MS, done);
+        call(&service, &target).await.unwrap();
+        assert_eq!(handler.calls(), 1, "{target}");
+    }
+    // Too few calls, and no budget.
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = HedgeLayer::new().layer(handler.service());
+    for _ in 0..30 {
+        handler.then(1_000 * MS, done);
+        call(&service, &target).await.unwrap();
+    }
+    assert_eq!(handler.calls(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_bounds_hedges() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = HedgeLayer::try_new(0.1).unwrap().layer(handler.service());
+    warm(&service, &target, &handler).await;
+    // Each of these is worth a hedge, until the percentile knows.
+    for _ in 0..200 {
+        for _ in 0..2 {
+            handler.then(100 * MS, done);
+        }
+        call(&service, &target).await.unwrap();
+    }
+    assert!((200..=240).contains(&handler.calls()), "{}", handler.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_retried_or_hedged_whichever_comes_first() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let retry = RetryLayer::default().backoff(FullJitter::try_new(30 * MS, 30 * MS, 30 * MS).unwrap().seeded(3));
+    let service = HedgeLayer::new().layer(retry.layer(handler.service()));
+    warm(&service, &target, &handler).await;
+    // Fails before the hedge is due: retried, and however long that takes, not hedged.
+    handler.then(MS, reset);
+    handler.then(500 * MS, done);
+    let response = call(&service, &target).await.unwrap();
+    assert_eq!((response.result, response.attempts, handler.calls()), (Ok("done"), 2, 2));
+    // Hedged: what fails then is not retried.
+    handler.heads.lock().unwrap().clear();
+    handler.then(15 * MS, reset);
+    handler.then(10 * MS, reset);
+    call(&service, &target).await.unwrap_err();
+    assert_eq!(handler.calls(), 2);
+}
+
+/// A hedge that finds no room costs nothing, and leaves the call to the retry.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_that_is_refused_leaves_the_turn_to_the_retry() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let retry = RetryLayer::default().backoff(FullJitter::default().seeded(3));
+    let limit = ConcurrencyLayer::new(std::num::NonZeroU32::MIN);
+    let service = HedgeLayer::new().layer(retry.layer(limit.layer(handler.service())));
+    warm(&service, &target, &handler).await;
+    handler.then(50 * MS, reset);
+    let response = call(&service, &target).await.unwrap();
+    assert_eq!((response.result, response.attempts, handler.calls()), (Ok("done"), 2, 2));
+    assert_eq!(handler.heads.lock().unwrap()[1], (1, Admission::NoWait, false), "the second is the retry's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_refused_hedge_cost_is_given_back() {
+    let (handler, target, layer) = (Handler::default(), safe_tool("t"), HedgeLayer::new());
+    let service = layer.layer(handler.service());
+    let limited = layer.layer(ConcurrencyLayer::new(std::num::NonZeroU32::MIN).layer(handler.service()));
+    warm(&service, &target, &handler).await;
+    warm(&service, &target, &handler).await;
+    // As many as there can be tokens, and then one that is let through.
+    for _ in 0..22 {
+        handler.then(50 * MS, done);
+        assert_eq!(call(&limited, &target).await.unwrap().attempts, 1);
+    }
+    handler.then(60_000 * MS, done);
+    assert_eq!(call(&service, &target).await.unwrap().attempts, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_is_not_closed_does_not_probe_with_a_hedge() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = BreakerLayer::default().seeded(1).layer(handler.service());
+    for _ in 0..6 {
+        handler.then(MS, reset);
+        call(&service, &target).await.unwrap_err();
+    }
+    advance(600_000 * MS).await;
+    let mut hedge = Request::new(target.clone(), ());
+    hedge.head.spare = true;
+    let error = service.clone().oneshot(hedge).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Rejected>().map(Rejected::reason), Some(Reason::BreakerOpen));
+    assert!(call(&service, &target).await.is_ok(), "the probe is left to a call that somebody waits for");
+}
+
+struct Deaf;
+
+impl Notify for Deaf {
+    fn progress(&self, _progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_settles_the_race() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = HedgeLayer::new().layer(handler.service());
+    warm(&service, &target, &handler).await;
+    let begin = |peer: &Peer| {
+        let mut request = Request::new(target.clone(), ());
+        request.head.peer = Some(peer.clone());
+        tokio::spawn(service.clone().oneshot(request))
+    };
+    // Heard of before the hedge is due.
+    let peer = Peer::new(Deaf);
+    handler.then(50 * MS, done);
+    let answered = begin(&peer);
+    sleep(5 * MS).await;
+    peer.progress(Progress { progress: 1.0, total: None, message: None }).await.unwrap();
+    assert_eq!((answered.await.unwrap().unwrap().result, handler.calls()), (Ok("done"), 1));
+    // Heard of while both are under way.
+    let peer = Peer::new(Deaf);
+    handler.then(50 * MS, done);
+    handler.then(30 * MS, second);
+    let answered = begin(&peer);
+    sleep(20 * MS).await;
+    assert_eq!(handler.calls(), 3);
+    peer.progress(Progress { progress: 1.0, total: None, message: None }).await.unwrap();
+    assert_eq!(answered.await.unwrap().unwrap().result, Ok("done"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_takes_both_attempts_along() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = HedgeLayer::new().layer(handler.service());
+    warm(&service, &target, &handler).await;
+    handler.then(1_000 * MS, done);
+    handler.then(1_000 * MS, second);
+    let call = tokio::time::timeout(50 * MS, call(&service, &target)).await;
+    assert!(call.is_err());
+    assert_eq!((handler.calls(), handler.running()), (2, 0));
+}
+
+#[test]
+fn a_share_that_cannot_be_is_refused_and_named() {
+    for share in [0.0, -1.0, 0.51, f64::NAN] {
+        let error = HedgeLayer::try_new(share).unwrap_err();
+        assert!(error.to_string().contains(&share.to_string()) && error.to_string().contains("0.5"), "{error}");
+    }
+    assert!(HedgeLayer::try_new(0.5).is_ok());
+}

@@ -1,0 +1,282 @@
+//! The store in memory.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{Claim, End, Kept, Keyed, Lease, Reply, Settings, SettingsError, Store, Wait};
+use crate::call::Digest;
+
+/// Keeps what is known of keys in this process, within bounds. Clones are the same store.
+#[derive(Clone)]
+pub struct InMemory(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    keys: HashMap<u128, Key>,
+    /// When keys are forgotten, the next one first. Those of calls under way are not in here.
+    ends: BTreeSet<(Instant, u128)>,
+    tenants: HashMap<Digest, Share>,
+    bytes: usize,
+}
+
+/// What is known of one key.
+struct Key {
+    tenant: Digest,
+    arguments: Option<Digest>,
+    known: Known,
+}
+
+enum Known {
+    Running {
+        before: Before,
+        /// Dropped when the call ends, which wakes those who wait. Made for the first of them.
+        ended: Option<watch::Sender<()>>,
+    },
+    Resting {
+        what: Resting,
+        until: Instant,
+    },
+}
+
+/// What is known of a key without a call under way.
+enum Resting {
+    Paused,
+    Done(Kept),
+    Unknown,
+}
+
+/// What was known of a key when its call began.
+#[derive(Clone, Copy)]
+enum Before {
+    Nothing,
+    Paused,
+    Unknown,
+}
+
+/// What one tenant has of the store.
+#[derive(Default)]
+struct Share {
+    keys: usize,
+    bytes: usize,
+}
+
+/// There is no room for another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store of idempotency keys is full")]
+pub struct Full;
+
+impl Default for InMemory {
+    fn default() -> Self {
+        Self::with(Settings::default())
+    }
+}
+
+impl InMemory {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// The first setting that contradicts its range or another setting, with the values of both.
+    pub fn try_new(settings: Settings) -> Result<Self, SettingsError> {
+        settings.checked().map(Self::with)
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self(Arc::new(Shared { settings, state: Mutex::default() }))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// How many keys are known, calls under way included.
+    pub fn keys(&self) -> usize {
+        self.0.lock().keys.len()
+    }
+
+    /// How many of them have a call under way.
+    pub fn running(&self) -> usize {
+        let state = self.0.lock();
+        state.keys.len() - state.ends.len()
+    }
+
+    /// How many bytes the kept answers take.
+    pub fn bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+}
+
+impl Store for InMemory {
+    fn claim(&self, call: &Keyed<'_>) -> Reply<Claim> {
+        let scope = call.scope().bits();
+        let claim = self.0.lock().claim(scope, call, &self.0.settings);
+        Reply::now(match claim {
+            Some(Taken::Mine) => Ok(Claim::Run(Box::new(Held { shared: self.0.clone(), scope, ended: false }))),
+            Some(Taken::Known(claim)) => Ok(claim),
+            None => Err(Full.into()),
+        })
+    }
+}
+
+/// What a claim has come to.
+enum Taken {
+    Mine,
+    Known(Claim),
+}
+
+impl State {
+    /// `None`: there is no room.
+    fn claim(&mut self, scope: u128, call: &Keyed<'_>, settings: &Settings) -> Option<Taken> {
+        self.forget_until(call.now);
+        let Some(key) = self.keys.get_mut(&scope) else {
+            let tenant = call.head.caller.tenant_digest();
+            let share = self.tenants.get(&tenant).map_or(0, |share| share.keys);
+            if self.keys.len() >= settings.keys || share >= settings.keys / 2 {
+                return None;
+            }
+            self.tenants.entry(tenant).or_default().keys += 1;
+            let known = Known::Running { before: Before::Nothing, ended: None };
+            self.keys.insert(scope, Key { tenant, arguments: call.arguments, known });
+            return Some(Taken::Mine);
+        };
+        if key.arguments.zip(call.arguments).is_some_and(|(first, this)| first != this) {
+            return Some(Taken::Known(Claim::Conflict));
+        }
+        let (before, until) = match &mut key.known {
+            Known::Running { ended, .. } => return Some(Taken::Known(Claim::Running(wait(ended, settings.waiting)))),
+            Known::Resting { what: Resting::Done(kept), .. } => return Some(Taken::Known(Claim::Done(kept.clone()))),
+            Known::Resting { what: Resting::Unknown, .. } if !call.repeatable => return Some(Taken::Known(Claim::Unknown)),
+            Known::Resting { what: Resting::Unknown, until } => (Before::Unknown, *until),
+            Known::Resting { what: Resting::Paused, until } => (Before::Paused, *until),
+        };
+        key.known = Known::Running { before, ended: None };
+        self.ends.remove(&(until, scope));
+        Some(Taken::Mine)
+    }
+
+    fn end(&mut self, scope: u128, end: End, settings: &Settings, now: Instant) {
+        let Some(key) = self.keys.get_mut(&scope) else { return };
+        let Known::Running { before, .. } = key.known else { return };
+        let what = match (end, before) {
+            (End::Nothing, Before::Nothing) => {
+                self.remove(scope);
+                return;
+            }
+            (End::Nothing, Before::Paused) | (End::Paused, _) => Resting::Paused,
+            (End::Nothing, Before::Unknown) | (End::Unknown, _) => Resting::Unknown,
+            (End::Done(kept), _) => {
+                let share = self.tenants.entry(key.tenant).or_default();
+                let [all, own] = [self.bytes, share.bytes].map(|bytes| bytes.saturating_add(kept.weight()));
+                if all > settings.bytes || own > settings.bytes / 2 {
+                    // It has happened, and must not happen again, although nobody will be able to say how it ended.
+                    Resting::Unknown
+                } else {
+                    (self.bytes, share.bytes) = (all, own);
+                    Resting::Done(kept)
+                }
+            }
+        };
+        // A time that no clock will show is one that never comes.
+        let until = now.checked_add(settings.keep_for).unwrap_or(now);
+        key.known = Known::Resting { what, until };
+        self.ends.insert((until, scope));
+    }
+
+    fn forget_until(&mut self, now: Instant) {
+        while let Some(&(until, scope)) = self.ends.first()
+            && until <= now
+        {
+            self.ends.pop_first();
+            self.remove(scope);
+        }
+    }
+
+    fn remove(&mut self, scope: u128) {
+        let Some(key) = self.keys.remove(&scope) else { return };
+        let bytes = match &key.known {
+            Known::Resting { what: Resting::Done(kept), .. } => kept.weight(),
+            _ => 0,
+        };
+        self.bytes -= bytes;
+        if let Some(share) = self.tenants.get_mut(&key.tenant) {
+            (share.keys, share.bytes) = (share.keys - 1, share.bytes - bytes);
+            if share.keys == 0 {
+                self.tenants.remove(&key.tenant);
+            }
+        }
+    }
+}
+
+/// Until the call under way has ended, unless as many wait as may.
+fn wait(ended: &mut Option<watch::Sender<()>>, most: usize) -> Option<Wait> {
+    if ended.as_ref().map_or(0, watch::Sender::receiver_count) >= most {
+        return None;
+    }
+    let mut ended = ended.get_or_insert_with(|| watch::Sender::new(())).subscribe();
+    Some(Wait::until(async move {
+        // An error: the sender is gone, as it is once the call has ended.
+        let _ = ended.changed().await;
+    }))
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The key of a call under way.
+struct Held {
+    shared: Arc<Shared>,
+    scope: u128,
+    ended: bool,
+}
+
+impl Held {
+    fn tell(&mut self, end: End, now: Instant) {
+        self.ended = true;
+        self.shared.lock().end(self.scope, end, &self.shared.settings, now);
+    }
+}
+
+impl Lease for Held {
+    fn end(mut self: Box<Self>, end: End, now: Instant) -> Reply<()> {
+        self.tell(end, now);
+        Reply::now(Ok(()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell(End::Unknown, Instant::now());
+        }
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for InMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemory").field("settings", &self.0.settings).field("keys", &self.keys()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -1,0 +1,276 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    call::{Caller, Head, Response},
+    error::BoxError,
+    testing::tool,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn head(tenant: u8) -> Head {
+    let mut head = Head::new(tool("t"));
+    head.caller = Caller::of_tenant(tenant.to_string());
+    head
+}
+
+fn claim(store: &InMemory, head: &Head, key: u8, arguments: u8, repeatable: bool, now: Instant) -> Result<Claim, BoxError> {
+    let (key, arguments) = (key.to_string(), Some(Digest::of(&[arguments])));
+    let keyed = Keyed { head, key: &key, arguments, repeatable, now };
+    store.claim(&keyed).now_or_never().expect("at once")
+}
+
+fn kept(bytes: usize) -> Kept {
+    Kept::of(&Response::new("x".repeat(bytes)))
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_by_their_values() {
+    let told = |settings| InMemory::try_new(settings).unwrap_err().to_string();
+    let sane = Settings::default();
+    assert!(InMemory::try_new(sane).is_ok());
+    assert_eq!(told(Settings { keys: 1, ..sane }), "keys is 1, but must be at least 2");
+    assert_eq!(told(Settings { bytes: 7, ..sane }), "bytes is 7, but must be at least keys, which is 65536");
+    assert_eq!(told(Settings { keep_for: Duration::ZERO, ..sane }), "keep_for is 0ns, but must be above 0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_tenant_cannot_take_it_all() {
+    let store = InMemory::try_new(Settings { keys: 8, ..Settings::default() }).unwrap();
+    let [greedy, modest, third] = [1, 2, 3].map(head);
+    let now = Instant::now();
+    let mut leases: Vec<Claim> = (0..4).map(|key| claim(&store, &greedy, key, 0, false, now).unwrap()).collect();
+    assert!(claim(&store, &greedy, 4, 0, false, now).unwrap_err().is::<Full>());
+    leases.extend((0..4).map(|key| claim(&store, &modest, key, 0, false, now).unwrap()));
+    assert!(claim(&store, &third, 0, 0, false, now).unwrap_err().is::<Full>());
+    assert_eq!((store.keys(), store.running()), (8, 8));
+    // Lost calls are known as long as any, and then make room.
+    drop(leases);
+    assert_eq!((store.keys(), store.running()), (8, 0));
+    assert!(claim(&store, &third, 0, 0, false, now).is_err());
+    assert!(claim(&store, &third, 0, 0, false, now + 24 * HOUR).is_ok());
+    assert_eq!((store.keys(), store.bytes()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_finds_no_room_is_unknown_from_then_on() {
+    let store = InMemory::try_new(Settings { keys: 8, bytes: 10_000, ..Settings::default() }).unwrap();
+    let (head, now) = (head(1), Instant::now());
+    let answered = |key, bytes| {
+        let Ok(Claim::Run(lease)) = claim(&store, &head, key, 0, false, now) else { panic!("no lease") };
+        lease.end(End::Done(kept(bytes)), now).now_or_never().unwrap().unwrap();
+        claim(&store, &head, key, 0, false, now).unwrap()
+    };
+    assert!(matches!(answered(1, 3000), Claim::Done(_)));
+    // Half of it is a tenant's.
+    assert!(matches!(answered(2, 3000), Claim::Unknown));
+    assert!((3000..4000).contains(&store.bytes()));
+    assert_eq!(store.keys(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_two_keys_are_one() {
+    let target = tool("t");
+    let of = |caller: Caller, key: &str| {
+        let mut head = Head::new(target.clone());
+        head.caller = caller;
+        Keyed { head: &head, key, arguments: None, repeatable: false, now: Instant::now() }.scope()
+    };
+    let acme = || Caller::of_tenant("acme");
+    let scopes = [
+        of(acme(), "k"),
+        of(acme(), "kk"),
+        of(Caller::of_tenant("other"), "k"),
+        of(acme().principal("k"), ""),
+        of(acme().principal("p"), "k"),
+        of(acme().principal("pk"), ""),
+        of(acme().access_token(b"p"), "k"),
+    ];
+    for (n, one) in scopes.iter().enumerate() {
+        assert!(scopes[..n].iter().all(|other| other != one), "{n}");
+    }
+    // A principal stays the same when its token is renewed.
+    assert_eq!(of(acme().principal("p").access_token(b"1"), "k"), of(acme().principal("p").access_token(b"2"), "k"));
+    assert_ne!(
+        Keyed { head: &Head::new(tool("t")), key: "k", arguments: None, repeatable: false, now: Instant::now() }.scope(),
+        of(Caller::default(), "k")
+    );
+}
+
+/// What is known of a key, as the table in the documentation says it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Plain {
+    Running(Rest, usize),
+    Rest(Rest, Instant),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Rest {
+    Fresh,
+    Paused,
+    Done(usize),
+    Unknown,
+}
+
+const KEYS: usize = 6;
+const BYTES: usize = 2000;
+const WAITING: usize = 2;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Claim {
+        tenant: u8,
+        key: u8,
+        arguments: u8,
+        repeatable: bool,
+    },
+    /// Nothing, paused, done, unknown, dropped.
+    End(prop::sample::Index, u8),
+    StopWaiting,
+    Pass(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let claim = (0..3_u8, 0..4_u8, prop_oneof![6 => Just(0_u8), 1 => Just(1)], any::<bool>());
+    prop_oneof![
+        6 => claim.prop_map(|(tenant, key, arguments, repeatable)| Step::Claim { tenant, key, arguments, repeatable }),
+        5 => (any::<prop::sample::Index>(), 0..5_u8).prop_map(|(which, how)| Step::End(which, how)),
+        1 => Just(Step::StopWaiting),
+        1 => prop_oneof![Just(1_u32), Just(23), Just(24)].prop_map(Step::Pass),
+    ]
+}
+
+type Name = (u8, u8);
+
+#[derive(Default)]
+struct Reference(BTreeMap<Name, (u8, Plain)>);
+
+impl Reference {
+    fn forget(&mut self, now: Instant) {
+        self.0.retain(|_, (_, plain)| !matches!(plain, Plain::Rest(_, until) if *until <= now));
+    }
+
+    fn bytes(&self, tenant: Option<u8>) -> usize {
+        let of = |(name, (_, plain)): (&Name, &(u8, Plain))| match plain {
+            Plain::Rest(Rest::Done(weight), _) if tenant.is_none_or(|tenant| tenant == name.0) => *weight,
+            _ => 0,
+        };
+        self.0.iter().map(of).sum()
+    }
+
+    fn keys(&self, tenant: u8) -> usize {
+        self.0.keys().filter(|name| name.0 == tenant).count()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_does_what_the_documentation_says(steps in prop::collection::vec(step(), 1..120)) {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+            let settings = Settings { keys: KEYS, bytes: BYTES, waiting: WAITING, ..Settings::default() };
+            let store = InMemory::try_new(settings).unwrap();
+            let heads = [0, 1, 2].map(head);
+            let mut reference = Reference::default();
+            let mut leases: Vec<(Name, Box<dyn Lease>)> = Vec::new();
+            let mut waiting: Vec<(Name, Wait)> = Vec::new();
+            for step in steps {
+                let now = Instant::now();
+                match step {
+                    Step::Pass(hours) => tokio::time::advance(hours * HOUR).await,
+                    Step::StopWaiting => {
+                        for (name, _) in waiting.drain(..) {
+                            if let Some((_, Plain::Running(_, waiting))) = reference.0.get_mut(&name) {
+                                *waiting -= 1;
+                            }
+                        }
+                    }
+                    Step::Claim { tenant, key, arguments, repeatable } => {
+                        reference.forget(now);
+                        let name = (tenant, key);
+                        let claimed = claim(&store, &heads[usize::from(tenant)], key, arguments, repeatable, now);
+                        match (claimed, reference.0.get_mut(&name)) {
+                            (Err(full), None) => {
+                                prop_assert!(full.is::<Full>());
+                                prop_assert!(reference.0.len() == KEYS || reference.keys(tenant) == KEYS / 2);
+                            }
+                            (Ok(Claim::Run(lease)), None) => {
+                                prop_assert!(reference.0.len() < KEYS && reference.keys(tenant) < KEYS / 2);
+                                reference.0.insert(name, (arguments, Plain::Running(Rest::Fresh, 0)));
+                                leases.push((name, lease));
+                            }
+                            (Ok(Claim::Conflict), Some((first, _))) => prop_assert_ne!(*first, arguments),
+                            (_, Some((first, _))) if *first != arguments => prop_assert!(false, "no conflict"),
+                            (Ok(Claim::Running(Some(wait))), Some((_, Plain::Running(_, waiters)))) => {
+                                prop_assert!(*waiters < WAITING);
+                                *waiters += 1;
+                                waiting.push((name, wait));
+                            }
+                            (Ok(Claim::Running(None)), Some((_, Plain::Running(_, waiters)))) => prop_assert_eq!(*waiters, WAITING),
+                            (Ok(Claim::Done(kept)), Some((_, Plain::Rest(Rest::Done(weight), _)))) => {
+                                prop_assert_eq!(kept.weight(), *weight);
+                            }
+                            (Ok(Claim::Unknown), Some((_, Plain::Rest(Rest::Unknown, _)))) => prop_assert!(!repeatable),
+                            (Ok(Claim::Run(lease)), Some((_, plain))) => {
+                                let Plain::Rest(before, _) = *plain else {
+                                    prop_assert!(false, "two at once");
+                                    return Ok(());
+                                };
+                                prop_assert!(before == Rest::Paused || (before == Rest::Unknown && repeatable), "{:?}", before);
+                                *plain = Plain::Running(before, 0);
+                                leases.push((name, lease));
+                            }
+                            (claimed, known) => prop_assert!(false, "{:?} of {:?}", claimed, known),
+                        }
+                    }
+                    Step::End(..) if leases.is_empty() => {}
+                    Step::End(which, how) => {
+                        let (name, lease) = leases.swap_remove(which.index(leases.len()));
+                        let weight = kept(300).weight();
+                        let fits = reference.bytes(None) + weight <= BYTES && reference.bytes(Some(name.0)) + weight <= BYTES / 2;
+                        let Some((_, Plain::Running(before, waiters))) = reference.0.get(&name).copied() else {
+                            prop_assert!(false, "a lease of no call");
+                            return Ok(());
+                        };
+                        let (end, rest) = match how {
+                            0 => (Some(End::Nothing), before),
+                            1 => (Some(End::Paused), Rest::Paused),
+                            2 if fits => (Some(End::Done(kept(300))), Rest::Done(weight)),
+                            2 => (Some(End::Done(kept(300))), Rest::Unknown),
+                            3 => (Some(End::Unknown), Rest::Unknown),
+                            _ => (None, Rest::Unknown),
+                        };
+                        match end {
+                            Some(end) => prop_assert!(lease.end(end, now).now_or_never().is_some()),
+                            None => drop(lease),
+                        }
+                        match rest {
+                            Rest::Fresh => drop(reference.0.remove(&name)),
+                            rest => reference.0.get_mut(&name).unwrap().1 = Plain::Rest(rest, now + 24 * HOUR),
+                        }
+                        // All who waited hear of it, and nobody else does.
+                        let mut heard = 0;
+                        waiting.retain_mut(|(of, wait)| {
+                            let ended = wait.now_or_never().is_some();
+                            heard += usize::from(ended);
+                            assert_eq!(ended, *of == name);
+                            !ended
+                        });
+                        prop_assert_eq!(heard, waiters);
+                    }
+                }
+                let now = Instant::now();
+                let lasting = |plain: &Plain| !matches!(plain, Plain::Rest(_, until) if *until <= now);
+                prop_assert!(reference.0.values().filter(|(_, plain)| lasting(plain)).count() <= store.keys());
+                prop_assert_eq!(store.running(), leases.len());
+                prop_assert!(store.keys() <= KEYS && store.bytes() <= BYTES);
+            }
+            Ok(())
+        })?;
+    }
+}
