@@ -1,8 +1,9 @@
 use std::{num::NonZeroU32, sync::Arc};
 
+use tokio::time::Instant;
 use tower::Layer;
 
-use super::{AdaptiveLimit, Concurrency, ConcurrencyHandle, limit::Limit, shared::Shared};
+use super::{AdaptiveLimit, Bounds, Concurrency, ConcurrencyHandle, adaptive::Adaptive, limit::Limit, shared::Shared};
 use crate::{Mode, call::Target};
 
 /// How many attempts run at once, and wait, unless told otherwise.
@@ -28,9 +29,34 @@ impl ConcurrencyLayer {
         Self::of(Limit::Static(limit), limit.get(), Mode::default())
     }
 
-    /// As many attempts per target at once as `limit` finds right for it, where the operator has not set a number, and a queue
-    /// of 64. `limit` is asked once per target.
-    pub fn adaptive<A>(limit: impl Fn(&Target) -> A + Send + Sync + 'static) -> Self
+    /// **Experimental.** As many attempts per target at once as the target turns out to serve, within `bounds`, where the operator has
+    /// not set a number; and a queue of 64. Each target learns for itself.
+    ///
+    /// It asks whether throughput follows concurrency, and never how slow the calls are: a target that has become ten times slower
+    /// because something behind it waits gets ten times as many slots, and one that is full gets no more. While nobody waits, the
+    /// limit comes down to two and a half times what is used. What it holds and what it misses is measured by T1 and T2 of the torture
+    /// suite, and told in its README. In short: it finds a step overload and a delay that grows tenfold at a time; it needs tens
+    /// of seconds to find a delay that grows a hundredfold at once, and it takes many calls, so a tool that is called a few times a
+    /// minute is better off with a number. Where limits are only [observed](Mode::Observe), nobody waits, and so the limit only comes
+    /// down.
+    ///
+    /// Where the limit has grown, those who wait are let in one by one rather than all at once.
+    ///
+    /// ```
+    /// use buttress::concurrency::{Bounds, ConcurrencyLayer};
+    ///
+    /// let layer = ConcurrencyLayer::adaptive(Bounds::try_new(4, 64, 1024)?);
+    /// let refused = Bounds::try_new(4, 2048, 1024).unwrap_err();
+    /// assert_eq!(refused.to_string(), "the limit begins at 2048, which is above its ceiling, 1024");
+    /// # Ok::<_, buttress::concurrency::BoundsError>(())
+    /// ```
+    pub fn adaptive(bounds: Bounds) -> Self {
+        Self::adaptive_with(move |_| Adaptive::new(bounds, Instant::now()))
+    }
+
+    /// As many attempts per target at once as a limit of your own finds right for it, where the operator has not set a number, and a
+    /// queue of 64. `limit` is asked for one once per target.
+    pub fn adaptive_with<A>(limit: impl Fn(&Target) -> A + Send + Sync + 'static) -> Self
     where
         A: AdaptiveLimit + 'static,
     {

@@ -4,15 +4,33 @@ use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use super::adaptive::{Adaptive, Crowd, Outcome};
 use crate::call::{Target, Verdict};
 
-/// A limit that follows what becomes of attempts. One is made per target; it is asked under the target's lock, so it should be
-/// quick, and it cannot block.
+/// A limit that follows what becomes of attempts. One is made per target; all of it is called under the target's lock, so it should
+/// be quick, and must not block.
 pub trait AdaptiveLimit: Send + fmt::Debug {
     /// How many attempts may run at once, as things stand.
     fn limit(&self) -> NonZeroU32;
 
-    /// An attempt has ended.
+    /// A call has come, whatever becomes of it.
+    fn arrived(&mut self, crowd: Crowd, now: Instant) {
+        let _ = (crowd, now);
+    }
+
+    /// An attempt has got its slot.
+    fn started(&mut self, crowd: Crowd, now: Instant) {
+        let _ = (crowd, now);
+    }
+
+    /// Whether one of those who wait may have a slot that is free. Asked again whenever a call comes or an attempt ends; not
+    /// asked, so that nobody waits for ever, where no slot is held.
+    fn may_start(&self, now: Instant) -> bool {
+        let _ = now;
+        true
+    }
+
+    /// An attempt has ended, and its slot is about to be free.
     fn sample(&mut self, sample: &Sample);
 }
 
@@ -28,11 +46,39 @@ pub struct Sample {
     pub waited: Duration,
     /// How many slots were held when it had got its own, that one included.
     pub in_flight: u32,
-    /// How many attempts wait for a slot now that it has ended.
-    pub waiting: u32,
+    /// The crowd that it leaves behind, without it.
+    pub crowd: Crowd,
     /// What became of it. [`Cancelled`](Verdict::Cancelled): its time is only the least that it would have taken. Whatever a
     /// layer of this stack refused is not told.
     pub verdict: Verdict,
+}
+
+impl AdaptiveLimit for Adaptive {
+    fn limit(&self) -> NonZeroU32 {
+        self.limit()
+    }
+
+    fn arrived(&mut self, crowd: Crowd, now: Instant) {
+        self.arrived(crowd, now);
+    }
+
+    fn started(&mut self, crowd: Crowd, now: Instant) {
+        self.started(crowd, now);
+    }
+
+    fn may_start(&self, now: Instant) -> bool {
+        self.may_start(now)
+    }
+
+    fn sample(&mut self, sample: &Sample) {
+        let outcome = match sample.verdict {
+            Verdict::Ok | Verdict::ToolError => Outcome::Answered,
+            Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { overload: true, .. } => Outcome::Overload,
+            Verdict::Cancelled => Outcome::Cut,
+            _ => Outcome::Nothing,
+        };
+        self.ended(sample.started, outcome, sample.crowd, sample.ended);
+    }
 }
 
 /// Makes a target's limit.

@@ -19,6 +19,8 @@
 //! * An attempt that must not wait ([`Admission::NoWait`](crate::call::Admission::NoWait), a retry) is refused when no slot is free
 //!   or somebody waits.
 //!
+//! The limit is a number, or [adapts](ConcurrencyLayer::adaptive) to what the target turns out to serve.
+//!
 //! A slot may outlive its attempt: see [`KeptSlot`](crate::call::KeptSlot). Then more may be held than the limit says, and nobody
 //! is let in until there are fewer again.
 //!
@@ -61,6 +63,7 @@
 //! # }
 //! ```
 
+mod adaptive;
 mod future;
 mod handle;
 mod latency;
@@ -73,6 +76,7 @@ mod shared;
 mod slots;
 mod turnstile;
 
+pub use adaptive::{Bounds, BoundsError, Crowd};
 pub use future::ConcurrencyFuture;
 pub use handle::{ConcurrencyHandle, Status};
 pub use layer::ConcurrencyLayer;

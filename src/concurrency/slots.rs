@@ -1,5 +1,7 @@
 //! The slots of one target: a turnstile for whoever finds one free, and a desk for all others.
 
+mod adapting;
+
 use std::{
     num::NonZeroU32,
     sync::{
@@ -18,7 +20,7 @@ use tokio::{
 use super::{
     handle::Status,
     latency::Latency,
-    limit::{AdaptiveLimit, Limit, Sample},
+    limit::{AdaptiveLimit, Limit},
     permit::{Account, Kept, Permit, Place},
     queue::{Arrival, Key, Queue},
     turnstile::{Barred, MOST, Turnstile},
@@ -39,7 +41,7 @@ pub(super) struct Slots {
     turnstile: Turnstile,
     desk: Mutex<Desk>,
     latency: Latency,
-    /// Whether the desk has to hear of every attempt that ends.
+    /// Whether the desk has to hear of every attempt.
     adapts: AtomicBool,
     observes: Arc<AtomicBool>,
     observed: Observed,
@@ -102,8 +104,12 @@ impl Slots {
         let gauges = Gauges::new(target);
         gauges.limit.set(f64::from(limit));
         let queue = Queue::new(usize::try_from(places).unwrap_or(usize::MAX), Instant::now());
+        let turnstile = Turnstile::new(limit);
+        if adaptive.is_some() {
+            turnstile.nobody_passes_by();
+        }
         Self {
-            turnstile: Turnstile::new(limit),
+            turnstile,
             adapts: AtomicBool::new(adaptive.is_some()),
             desk: Mutex::new(Desk { queue, adaptive }),
             latency: Latency::default(),
@@ -124,8 +130,15 @@ impl Slots {
             Ok(in_flight) => return Entry::Slot(self.permit(head, in_flight)),
             Err(barred) => barred,
         };
+        if barred == Barred::Busy
+            && self.adapts()
+            && let Some(entry) = self.enter_adapting(head)
+        {
+            return entry;
+        }
         if self.observes() {
-            if let Some(reason) = self.would_refuse(head, barred) {
+            let places = self.desk().queue.places();
+            if let Some(reason) = self.would_refuse(head, barred, places) {
                 self.observed.count(&head.target, reason);
             }
             return Entry::Slot(self.permit(head, self.turnstile.enter_anyway()));
@@ -139,15 +152,19 @@ impl Slots {
 
     fn enter_queue(self: &Arc<Self>, head: &Head) -> Entry {
         let now = Instant::now();
+        let desk = self.desk();
+        match self.turnstile.enter_or_wait() {
+            Some(in_flight) => Entry::Slot(self.permit(head, in_flight)),
+            None => self.join_queue(desk, head, now),
+        }
+    }
+
+    fn join_queue(self: &Arc<Self>, mut desk: MutexGuard<'_, Desk>, head: &Head, now: Instant) -> Entry {
         let arrival = Arrival {
             tenant: head.caller.tenant_digest(),
             class: head.criticality(),
             deadline: head.deadline.end(None).map(|(end, _)| end),
         };
-        let mut desk = self.desk();
-        if let Some(in_flight) = self.turnstile.enter_or_wait() {
-            return Entry::Slot(self.permit(head, in_flight));
-        }
         let mut receiver = None;
         let sender = || {
             let (sender, outcome) = oneshot::channel();
@@ -155,8 +172,11 @@ impl Slots {
             sender
         };
         let joined = desk.queue.join(arrival, sender, self.latency.typical(), now);
+        // Where the limit adapts there may be room already, and somebody due.
+        let calls = if desk.adaptive.is_some() { self.serve(&mut desk, now) } else { Calls::default() };
         self.settle_down(&desk);
         drop(desk);
+        calls.make();
         match (joined, receiver) {
             (Ok((key, displaced)), Some(outcome)) => {
                 if let Some(displaced) = displaced {
@@ -175,9 +195,9 @@ impl Slots {
     }
 
     /// Why a call that only passes because nothing is refused would have been.
-    fn would_refuse(&self, head: &Head, barred: Barred) -> Option<Reason> {
+    fn would_refuse(&self, head: &Head, barred: Barred, places: usize) -> Option<Reason> {
         let view = self.turnstile.view();
-        let places = u32::try_from(self.desk().queue.places()).unwrap_or(u32::MAX);
+        let places = u32::try_from(places).unwrap_or(u32::MAX);
         match (barred, head.admission) {
             (Barred::Closed, _) => Some(Reason::Draining),
             (Barred::Busy, Admission::NoWait) => Some(Reason::NoSlot),
@@ -222,9 +242,10 @@ impl Slots {
     fn serve(self: &Arc<Self>, desk: &mut Desk, now: Instant) -> Calls {
         let typical = self.latency.typical();
         let (mut calls, mut shed) = (Calls::default(), Vec::new());
-        while desk.queue.len() > 0 && (self.turnstile.has_room() || self.observes()) {
+        while desk.queue.len() > 0 && (self.turnstile.has_room() || self.observes()) && self.is_due(desk, now) {
             let Some(granted) = desk.queue.next(typical, now, &mut shed) else { break };
             let in_flight = self.turnstile.enter_anyway();
+            self.tell_of_start(desk, in_flight, now);
             self.gauges.in_flight.increment(1.0);
             self.gauges.waited.record(granted.waited.as_secs_f64());
             let permit = Permit::queued(self.clone(), granted.charge, now, granted.waited, in_flight);
@@ -239,7 +260,7 @@ impl Slots {
     fn settle_down(&self, desk: &Desk) {
         #[expect(clippy::cast_precision_loss, reason = "no queue is that long")]
         self.gauges.queued.set(desk.queue.len() as f64);
-        if desk.queue.len() == 0 {
+        if desk.queue.len() == 0 && desk.adaptive.is_none() {
             self.turnstile.nobody_waits();
         }
         if self.is_idle(desk) {
@@ -264,21 +285,9 @@ impl Slots {
         if matches!(verdict, Verdict::Ok | Verdict::ToolError) {
             self.latency.record(ended().saturating_duration_since(began));
         }
-        if self.adapts.load(Ordering::Relaxed) && verdict != Verdict::LocalReject {
-            self.adapt(Sample { started: began, ended: ended(), waited, in_flight, waiting: 0, verdict });
+        if self.adapts() && verdict != Verdict::LocalReject {
+            self.adapt(verdict, began, ended(), waited, in_flight);
         }
-    }
-
-    #[cold]
-    fn adapt(self: &Arc<Self>, sample: Sample) {
-        let mut desk = self.desk();
-        let waiting = u32::try_from(desk.queue.len()).unwrap_or(u32::MAX);
-        let Some(adaptive) = &mut desk.adaptive else { return };
-        adaptive.sample(&Sample { waiting, ..sample });
-        let limit = adaptive.limit();
-        let calls = self.change_limit(&mut desk, limit);
-        drop(desk);
-        calls.make();
     }
 
     fn change_limit(self: &Arc<Self>, desk: &mut Desk, limit: NonZeroU32) -> Calls {
@@ -296,6 +305,7 @@ impl Slots {
         desk.adaptive = None;
         self.adapts.store(false, Ordering::Relaxed);
         let calls = self.change_limit(&mut desk, limit);
+        self.settle_down(&desk);
         drop(desk);
         calls.make();
     }
@@ -356,6 +366,10 @@ impl Slots {
             p50: typical.map(|typical| typical.p50),
             p90: typical.map(|typical| typical.p90),
         }
+    }
+
+    fn adapts(&self) -> bool {
+        self.adapts.load(Ordering::Relaxed)
     }
 
     fn observes(&self) -> bool {

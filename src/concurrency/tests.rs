@@ -349,7 +349,7 @@ async fn a_limit_that_adapts_hears_of_every_attempt_and_lets_in_who_waits() {
     let samples = Arc::<std::sync::Mutex<Vec<Sample>>>::default();
     let layer = {
         let samples = samples.clone();
-        ConcurrencyLayer::adaptive(move |_| UpAndDown(1, samples.clone()))
+        ConcurrencyLayer::adaptive_with(move |_| UpAndDown(1, samples.clone()))
     };
     let second = Duration::from_secs(1);
     let (handle, target) = (layer.handle(), tool("t"));
@@ -381,7 +381,7 @@ async fn a_limit_that_adapts_hears_of_every_attempt_and_lets_in_who_waits() {
 #[tokio::test(start_paused = true)]
 async fn the_operators_word_on_a_tool_outranks_the_layers_limit() {
     let serial = Catalogue::new("up").tool("t", TargetPolicy::default().serial()).resolve(&Method::ToolsCall, Some("t"), None);
-    for layer in [ConcurrencyLayer::default(), ConcurrencyLayer::adaptive(|_| UpAndDown(7, Arc::default()))] {
+    for layer in [ConcurrencyLayer::default(), ConcurrencyLayer::adaptive_with(|_| UpAndDown(7, Arc::default()))] {
         assert_eq!(layer.handle().target(&serial).map(|status| (status.limit, status.places)), Some((1, 64)));
     }
     assert_eq!(ConcurrencyLayer::off().handle().target(&serial), None);

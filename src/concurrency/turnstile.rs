@@ -101,6 +101,11 @@ impl Turnstile {
         self.view().has_room()
     }
 
+    /// From now on everybody comes to the desk, as if somebody waited.
+    pub(super) fn nobody_passes_by(&self) {
+        self.0.fetch_or(WAITING, Ordering::AcqRel);
+    }
+
     /// At the desk: nobody waits any more.
     pub(super) fn nobody_waits(&self) {
         self.0.fetch_and(!WAITING, Ordering::AcqRel);

@@ -6,9 +6,12 @@
 #![expect(clippy::expect_used, reason = "what breaks here is the suite itself")]
 
 mod hedging;
+mod limiters;
 mod peers;
 mod report;
 mod t10_loops;
+mod t1_overload;
+mod t2_slow;
 mod t3_metastability;
 mod t4_amplification;
 mod t5_neighbours;

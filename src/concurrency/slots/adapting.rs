@@ -1,0 +1,68 @@
+//! Where the limit adapts: it hears of every call, so that none passes the desk by.
+
+use std::{
+    sync::{Arc, MutexGuard},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{Barred, Desk, Entry, Slots};
+use crate::{
+    call::{Admission, Head, Verdict},
+    concurrency::{adaptive::Crowd, limit::Sample},
+    error::Reason,
+};
+
+impl Slots {
+    /// A slot, a place in the queue, or a refusal. `None`: the limit adapts no more.
+    pub(super) fn enter_adapting(self: &Arc<Self>, head: &Head) -> Option<Entry> {
+        let mut desk: MutexGuard<'_, Desk> = self.desk();
+        let (waiting, places) = (desk.queue.len(), desk.queue.places());
+        let adaptive = desk.adaptive.as_mut()?;
+        let passes = waiting == 0 && self.turnstile.has_room();
+        let in_flight = self.turnstile.view().in_flight;
+        adaptive.arrived(crowd(in_flight, waiting + usize::from(!passes)), head.attempt_at);
+        if passes || self.observes() {
+            if let Some(reason) = self.would_refuse(head, Barred::Busy, places).filter(|_| !passes) {
+                self.observed.count(&head.target, reason);
+            }
+            let in_flight = self.turnstile.enter_anyway();
+            adaptive.started(crowd(in_flight, waiting), head.attempt_at);
+            return Some(Entry::Slot(self.permit(head, in_flight)));
+        }
+        Some(match head.admission {
+            Admission::NoWait => Entry::Refused(Reason::NoSlot),
+            Admission::Wait => self.join_queue(desk, head, Instant::now()),
+        })
+    }
+
+    /// Whether one of those who wait may have a slot that is free. Where none is held, nothing would bring anybody back to ask.
+    pub(super) fn is_due(&self, desk: &Desk, now: Instant) -> bool {
+        desk.adaptive.as_ref().is_none_or(|adaptive| adaptive.may_start(now) || self.turnstile.view().in_flight == 0)
+    }
+
+    pub(super) fn tell_of_start(&self, desk: &mut Desk, in_flight: u32, now: Instant) {
+        let waiting = desk.queue.len();
+        if let Some(adaptive) = &mut desk.adaptive {
+            adaptive.started(crowd(in_flight, waiting), now);
+        }
+    }
+
+    /// An attempt has ended whose slot is still held.
+    #[cold]
+    pub(super) fn adapt(self: &Arc<Self>, verdict: Verdict, started: Instant, ended: Instant, waited: Duration, in_flight: u32) {
+        let mut desk = self.desk();
+        let crowd = crowd(self.turnstile.view().in_flight.saturating_sub(1), desk.queue.len());
+        let Some(adaptive) = &mut desk.adaptive else { return };
+        adaptive.sample(&Sample { started, ended, waited, in_flight, crowd, verdict });
+        let limit = adaptive.limit();
+        let calls = self.change_limit(&mut desk, limit);
+        drop(desk);
+        calls.make();
+    }
+}
+
+fn crowd(in_flight: u32, waiting: usize) -> Crowd {
+    Crowd { in_flight, waiting: u32::try_from(waiting).unwrap_or(u32::MAX) }
+}
