@@ -238,7 +238,10 @@ mod tests {
     fn the_last_line_says_what_was_missed_and_by_how_much() {
         let line = |run, figure| table(run, figure).text().lines().last().unwrap().to_owned();
         assert_eq!(line(Run::Whole, seconds(5.0).at_most(5.0)), "sample: holds");
-        assert_eq!(line(Run::Whole, seconds(6.5).at_most(5.0)), "sample: missed (bounded: time 6.500 s (<= 5.000 s), by 1.500 s)");
+        assert_eq!(
+            line(Run::Whole, seconds(6.5).at_most(5.0)),
+            "sample: missed (bounded: time 6.500 s (<= 5.000 s), by 1.500 s)"
+        );
         assert!(line(Run::Short, share(0.9).at_least(0.95)).starts_with("short T0: missed (bounded: time 90.00 % (>= 95.00 %)"));
         assert!(line(Run::Planted, seconds(f64::INFINITY).at_most(5.0)).starts_with("planted T0: missed (bounded: time never"));
         assert!(line(Run::Whole, ratio(f64::NAN).at_most(1.0)).starts_with("sample: missed"));
