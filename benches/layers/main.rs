@@ -9,6 +9,8 @@ mod ours;
 mod peers;
 mod table;
 
+use std::time::Duration;
+
 use buttress::admin::Metrics;
 use criterion::Criterion;
 
@@ -21,7 +23,12 @@ fn main() {
         let metrics = metrics.clone();
         runtime.spawn(async move { metrics.upkeep().await });
     }
-    let mut criterion = Criterion::default().configure_from_args();
+    // Medians settle soon, and the whole is to be over in minutes.
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(50)
+        .configure_from_args();
     ours::admitted(&mut criterion);
     ours::refused(&mut criterion);
     ours::two_threads(&mut criterion);

@@ -20,9 +20,6 @@ use crate::scrape::Scrape;
 /// How long the server may take until it is ready.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
-/// How long anything else may take that is waited for: more than the server's deadline.
-const HAPPENS_WITHIN: Duration = Duration::from_secs(60);
-
 /// How long to wait before looking again.
 const POLL: Duration = Duration::from_millis(50);
 

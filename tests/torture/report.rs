@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     fn table(run: Run, figure: Figure) -> Table {
-        let mut table = Table::new(run, "T0", "the table itself", &["share", "time"]);
+        let mut table = Table::new(run, "sample", "the table itself", &["share", "time"]);
         table.row("free", [share(0.5)]);
         table.row("bounded", [share(1.0), figure]);
         table
@@ -237,18 +237,21 @@ mod tests {
     #[test]
     fn the_last_line_says_what_was_missed_and_by_how_much() {
         let line = |run, figure| table(run, figure).text().lines().last().unwrap().to_owned();
-        assert_eq!(line(Run::Whole, seconds(5.0).at_most(5.0)), "T0: holds");
-        assert_eq!(line(Run::Whole, seconds(6.5).at_most(5.0)), "T0: missed (bounded: time 6.500 s (<= 5.000 s), by 1.500 s)");
+        assert_eq!(line(Run::Whole, seconds(5.0).at_most(5.0)), "sample: holds");
+        assert_eq!(
+            line(Run::Whole, seconds(6.5).at_most(5.0)),
+            "sample: missed (bounded: time 6.500 s (<= 5.000 s), by 1.500 s)"
+        );
         assert!(line(Run::Short, share(0.9).at_least(0.95)).starts_with("short T0: missed (bounded: time 90.00 % (>= 95.00 %)"));
         assert!(line(Run::Planted, seconds(f64::INFINITY).at_most(5.0)).starts_with("planted T0: missed (bounded: time never"));
-        assert!(line(Run::Whole, ratio(f64::NAN).at_most(1.0)).starts_with("T0: missed"));
-        assert_eq!(line(Run::Whole, count(3)), "T0: missed (nothing was bounded)");
+        assert!(line(Run::Whole, ratio(f64::NAN).at_most(1.0)).starts_with("sample: missed"));
+        assert_eq!(line(Run::Whole, count(3)), "sample: missed (nothing was bounded)");
     }
 
     #[test]
     fn a_known_miss_is_told_and_does_not_fail() {
         let table = table(Run::Whole, count(7).at_most(6.0).known_miss());
-        assert!(table.text().contains("missed (known)") && table.text().lines().last().unwrap().starts_with("T0: missed"));
+        assert!(table.text().contains("missed (known)") && table.text().lines().last().unwrap().starts_with("sample: missed"));
         assert!(table.text().starts_with('\n'));
         table.judge();
     }
