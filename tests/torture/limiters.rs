@@ -196,8 +196,10 @@ pub fn play(seed: u64, sizes: &Sizes, scene: &Scene<'_>, subject: Subject<'_>) -
         let in_time = scene.deadline + Duration::from_millis(2);
         let mut done: Vec<_> = done.into_iter().map(|done| (done.arrived, done.ended - done.arrived, done.value)).collect();
         done.sort_by_key(|(arrived, ..)| *arrived);
+        let ends: u32 = scene.phases.iter().map(|phase| phase.secs).sum();
         for (arrived, took, (answered, admitted)) in done {
-            let mut second = u32::try_from(arrived.as_secs()).expect("minutes");
+            // A call at the very end may be a tick late.
+            let mut second = u32::try_from(arrived.as_secs()).expect("minutes").min(ends - 1);
             let phase = scene.phases.iter().position(|phase| second.checked_sub(phase.secs).map(|left| second = left).is_none());
             let phase = &mut came[phase.expect("none comes after the last")];
             phase.calls.push((second, answered && took <= in_time));

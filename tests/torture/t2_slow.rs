@@ -28,7 +28,7 @@ const LONG: [Phase; 4] =
     [at(60, Duration::ZERO), at(120, Duration::from_millis(450)), at(180, Duration::from_millis(4500)), at(60, Duration::ZERO)];
 const LONG_MIX: [Phase; 1] = [at(180, Duration::ZERO)];
 const BRIEF: [Phase; 4] =
-    [at(10, Duration::ZERO), at(40, Duration::from_millis(450)), at(90, Duration::from_millis(4500)), at(1, Duration::ZERO)];
+    [at(10, Duration::ZERO), at(40, Duration::from_millis(450)), at(160, Duration::from_millis(4500)), at(1, Duration::ZERO)];
 const BRIEF_MIX: [Phase; 1] = [at(60, Duration::ZERO)];
 
 /// The shares that were answered in time: at +450 ms, at +4.5 s, back as it was, and where one call in twenty is of a slow tool.
