@@ -294,7 +294,7 @@ impl Stack {
         R: CallResult + Send + Sync + 'static,
     {
         // A hedge is an attempt to every layer below; one call is hedged or retried, whichever comes first.
-        let service = self.hedge.clone().unwrap_or_else(HedgeLayer::off).layer(service);
+        let service = self.hedge.unwrap_or_else(HedgeLayer::off).layer(service);
         // Outside all that makes attempts, so that those who ask the same share them all.
         let service = self.coalesce.clone().unwrap_or_else(CoalesceLayer::off).layer(service);
         // What is kept needs none of the above; what is not is one call, however many miss it.
