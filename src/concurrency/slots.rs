@@ -291,9 +291,6 @@ impl Slots {
     }
 
     fn change_limit(self: &Arc<Self>, desk: &mut Desk, limit: NonZeroU32) -> Calls {
-        if self.turnstile.view().limit == limit.get() {
-            return Calls::default();
-        }
         self.turnstile.set_limit(limit.get());
         self.gauges.limit.set(f64::from(limit.get()));
         self.serve(desk, Instant::now())

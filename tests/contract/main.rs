@@ -28,7 +28,7 @@ use buttress::{
     breaker::{BreakerLayer, Policy, Settings},
     cache::CacheLayer,
     coalesce::CoalesceLayer,
-    concurrency::ConcurrencyLayer,
+    concurrency::{Bounds, ConcurrencyLayer},
     deadline::DeadlineLayer,
     error::Reason,
     fault::{Fault, FaultLayer, Plan, Trouble},
@@ -195,6 +195,22 @@ fn brittle() -> Policy {
 #[tokio::test(start_paused = true)]
 async fn retry_shares_its_budget_when_layered_twice() -> Checked {
     retries::shares_its_budget().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrency_allocates_nothing_where_its_limit_adapts() -> Checked {
+    allocations::allocates_what_it_states(ConcurrencyLayer::adaptive(Bounds::default()), 0).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrency_keeps_nothing_ready_where_its_limit_adapts() -> Checked {
+    readiness::calls_only_what_is_ready(ConcurrencyLayer::adaptive(one_slot())).await
+}
+
+/// A limit that adapts to nothing.
+#[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and these settings are constants")]
+fn one_slot() -> Bounds {
+    Bounds::try_new(1, 1, 1).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -30,9 +30,11 @@ impl Adaptive {
         let bound = self.group.pressed_share(self.pressed, self.clock) >= 0.8;
         let short = self.group.arrivals > self.group.ends;
         let overloaded = self.group.is_overloaded();
-        self.demand = f64::from(self.group.arrivals.max(1)) / self.group.age(self.clock);
+        let age = self.group.age(self.clock);
+        self.demand = f64::from(self.group.arrivals.max(1)) / age;
         self.best = if self.base.is_some() { seen.latency.min(self.best * 1.05) } else { seen.latency };
-        (self.pace.latency, self.pace.fastest) = (seen.latency, self.demand * SPARE);
+        // Where nobody comes any more, those who still wait go on as before.
+        (self.pace.latency, self.pace.fastest) = (seen.latency, self.demand.max(f64::from(self.group.ends) / age) * SPARE);
 
         if overloaded {
             (self.base, self.way) = (None, Way::Down);

@@ -1,9 +1,6 @@
 //! Where the limit adapts: it hears of every call, so that none passes the desk by.
 
-use std::{
-    sync::{Arc, MutexGuard},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -17,7 +14,7 @@ use crate::{
 impl Slots {
     /// A slot, a place in the queue, or a refusal. `None`: the limit adapts no more.
     pub(super) fn enter_adapting(self: &Arc<Self>, head: &Head) -> Option<Entry> {
-        let mut desk: MutexGuard<'_, Desk> = self.desk();
+        let mut desk = self.desk();
         let (waiting, places) = (desk.queue.len(), desk.queue.places());
         let adaptive = desk.adaptive.as_mut()?;
         let passes = waiting == 0 && self.turnstile.has_room();
@@ -57,6 +54,9 @@ impl Slots {
         let Some(adaptive) = &mut desk.adaptive else { return };
         adaptive.sample(&Sample { started, ended, waited, in_flight, crowd, verdict });
         let limit = adaptive.limit();
+        if self.turnstile.view().limit == limit.get() {
+            return;
+        }
         let calls = self.change_limit(&mut desk, limit);
         drop(desk);
         calls.make();
