@@ -123,14 +123,6 @@ pub fn refused(criterion: &mut Criterion) {
             limiter.check_key(&key).is_ok()
         });
     });
-
-    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(1).reject_when_full().build();
-    with(bulkhead, |layer| {
-        let mut full = layer.layer(Handler(Act::Hangs));
-        let mut held = Box::pin(full.call(request()));
-        let _pending = held.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-        group.bench_function("tower_resilience_bulkhead", |b| b.iter(|| call(&mut full, request())));
-    });
     group.finish();
 }
 
