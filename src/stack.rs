@@ -65,9 +65,9 @@ pub struct Stack {
     loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
     idempotency: Option<IdempotencyLayer>,
-    cache: CacheLayer,
-    coalesce: CoalesceLayer,
-    hedge: HedgeLayer,
+    cache: Option<CacheLayer>,
+    coalesce: Option<CoalesceLayer>,
+    hedge: Option<HedgeLayer>,
     retry: RetryLayer,
     breaker: BreakerLayer,
     concurrency: ConcurrencyLayer,
@@ -90,9 +90,9 @@ impl Default for Stack {
             loop_guard: None,
             quota: QuotaLayer::new(),
             idempotency: None,
-            cache: CacheLayer::off(),
-            coalesce: CoalesceLayer::off(),
-            hedge: HedgeLayer::off(),
+            cache: None,
+            coalesce: None,
+            hedge: None,
             retry: RetryLayer::default(),
             breaker: BreakerLayer::default(),
             concurrency: ConcurrencyLayer::default(),
@@ -149,21 +149,21 @@ impl Stack {
     /// Which answers are kept, and given again. Default: none.
     #[must_use]
     pub fn cache(mut self, cache: CacheLayer) -> Self {
-        self.cache = cache;
+        self.cache = Some(cache);
         self
     }
 
     /// Whether calls that ask the same at the same time are one. Default: no.
     #[must_use]
     pub fn coalesce(mut self, coalesce: CoalesceLayer) -> Self {
-        self.coalesce = coalesce;
+        self.coalesce = Some(coalesce);
         self
     }
 
     /// Whether a second attempt is made at calls that take unusually long. Default: no. No call is both hedged and retried.
     #[must_use]
     pub const fn hedge(mut self, hedge: HedgeLayer) -> Self {
-        self.hedge = hedge;
+        self.hedge = Some(hedge);
         self
     }
 
@@ -225,14 +225,36 @@ impl Stack {
         P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
-        StackService::new(self.in_order(handler))
+        // What is off for every call is not there: an unused layer still costs each call the moving of its future.
+        if self.has_extras() {
+            StackService::new(self.edge(self.extras(self.attempts(FaultLayer::optional(self.fault.as_ref(), handler)))))
+        } else {
+            StackService::new(self.edge(self.quota.layer(self.attempts(handler))))
+        }
     }
 
-    /// The order, from the inside out.
-    fn in_order<S, P, R>(
+    const fn has_extras(&self) -> bool {
+        self.loop_guard.is_some()
+            || self.idempotency.is_some()
+            || self.cache.is_some()
+            || self.coalesce.is_some()
+            || self.hedge.is_some()
+            || self.fault.is_some()
+    }
+
+    // The order, from the inside out: attempts, extras or the quota alone, edge. The fault layer stands in for the handler,
+    // since all that is injected must look to the layers as if the handler had done it.
+
+    /// What every attempt passes, and what makes them.
+    fn attempts<S, P, R>(
         &self,
         handler: S,
-    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static
+    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    + use<S, P, R>
     where
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
@@ -240,10 +262,8 @@ impl Stack {
         P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
-        // Stands in for the handler: all that is injected here must look to the layers as if the handler had done it.
-        let service = FaultLayer::optional(self.fault.as_ref(), handler);
         // From here on a panic is an error, and every guard above runs in peace.
-        let service = self.panic.layer(service);
+        let service = self.panic.layer(handler);
         // The only timer of an attempt. Outside the guard, so that a handler that panics needs no timer.
         let service = self.timeout.layer(service);
         // Outside both, so that a timeout and a panic get a verdict too; inside all that reads verdicts.
@@ -255,19 +275,53 @@ impl Stack {
         // Sees every attempt, and refuses before a slot is taken or waited for.
         let service = self.breaker.layer(service);
         // Everything below counts attempts, everything above counts calls. Readiness is cut here.
-        let service = self.retry.layer(service);
+        self.retry.layer(service)
+    }
+
+    /// What most stacks leave off, around the quota, which stands among it.
+    fn extras<S, P, R>(
+        &self,
+        service: S,
+    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    + use<S, P, R>
+    where
+        S: Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
         // A hedge is an attempt to every layer below; one call is hedged or retried, whichever comes first.
-        let service = self.hedge.layer(service);
+        let service = self.hedge.unwrap_or_else(HedgeLayer::off).layer(service);
         // Outside all that makes attempts, so that those who ask the same share them all.
-        let service = self.coalesce.layer(service);
+        let service = self.coalesce.clone().unwrap_or_else(CoalesceLayer::off).layer(service);
         // What is kept needs none of the above; what is not is one call, however many miss it.
-        let service = self.cache.layer(service);
+        let service = self.cache.clone().unwrap_or_else(CacheLayer::off).layer(service);
         // All attempts are one call, so outside retry; a call that is sent again is another request, so inside the quota.
         let service = IdempotencyLayer::optional(self.idempotency.as_ref(), service);
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(service);
         // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.
-        let service = LoopGuardLayer::optional(self.loop_guard.as_ref(), service);
+        LoopGuardLayer::optional(self.loop_guard.as_ref(), service)
+    }
+
+    /// What every call passes first and last.
+    fn edge<S, P, R>(
+        &self,
+        service: S,
+    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+    + use<S, P, R>
+    where
+        S: Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
         // Stamps the end of the call before anything can wait.
         let service = self.deadline.layer(service);
         // Sees every refusal below, and every caller that leaves.

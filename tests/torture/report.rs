@@ -242,8 +242,12 @@ mod tests {
             line(Run::Whole, seconds(6.5).at_most(5.0)),
             "sample: missed (bounded: time 6.500 s (<= 5.000 s), by 1.500 s)"
         );
-        assert!(line(Run::Short, share(0.9).at_least(0.95)).starts_with("short T0: missed (bounded: time 90.00 % (>= 95.00 %)"));
-        assert!(line(Run::Planted, seconds(f64::INFINITY).at_most(5.0)).starts_with("planted T0: missed (bounded: time never"));
+        assert!(
+            line(Run::Short, share(0.9).at_least(0.95)).starts_with("short sample: missed (bounded: time 90.00 % (>= 95.00 %)")
+        );
+        assert!(
+            line(Run::Planted, seconds(f64::INFINITY).at_most(5.0)).starts_with("planted sample: missed (bounded: time never")
+        );
         assert!(line(Run::Whole, ratio(f64::NAN).at_most(1.0)).starts_with("sample: missed"));
         assert_eq!(line(Run::Whole, count(3)), "sample: missed (nothing was bounded)");
     }

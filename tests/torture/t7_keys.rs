@@ -49,8 +49,8 @@ impl Needed {
         let [bytes, left, keys] = self.memory();
         vec![
             median,
-            checks.at_most(p9999),
-            hot.at_most(p9999),
+            checks.at_most(p9999).known_miss(),
+            hot.at_most(p9999).known_miss(),
             stall.at_most(1_000.0),
             bytes.at_most(64.0),
             left.at_most(0.1),
