@@ -83,6 +83,8 @@ fn whole() {
         }
     }
     let sizes = Sizes::exponential(SIZE);
+    let came = seeds(4, |at| seed(at, &sizes, [&LONG, &LONG_MIX], true, &ours(ConcurrencyLayer::off)));
+    row(&mut table, "no limit, late before it", false, &came);
     let mut beside = |name: &str, subject: Subject<'_>| {
         row(&mut table, name, false, &seeds(4, |at| seed(at, &sizes, [&LONG, &LONG_MIX], false, subject)));
     };
