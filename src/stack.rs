@@ -246,15 +246,7 @@ impl Stack {
     // since all that is injected must look to the layers as if the handler had done it.
 
     /// What every attempt passes, and what makes them.
-    fn attempts<S, P, R>(
-        &self,
-        handler: S,
-    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-    + use<S, P, R>
+    fn attempts<S, P, R>(&self, handler: S) -> impl Layered<P, R> + use<S, P, R>
     where
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
@@ -279,17 +271,9 @@ impl Stack {
     }
 
     /// What most stacks leave off, around the quota, which stands among it.
-    fn extras<S, P, R>(
-        &self,
-        service: S,
-    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-    + use<S, P, R>
+    fn extras<S, P, R>(&self, service: S) -> impl Layered<P, R> + use<S, P, R>
     where
-        S: Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static,
+        S: Layered<P, R>,
         P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
@@ -308,17 +292,9 @@ impl Stack {
     }
 
     /// What every call passes first and last.
-    fn edge<S, P, R>(
-        &self,
-        service: S,
-    ) -> impl Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-    + use<S, P, R>
+    fn edge<S, P, R>(&self, service: S) -> impl Layered<P, R> + use<S, P, R>
     where
-        S: Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static,
+        S: Layered<P, R>,
         P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
@@ -329,6 +305,17 @@ impl Stack {
         // Errors become answers last, so that all layers read types and none reads texts.
         self.rescue.layer(service)
     }
+}
+
+/// What a stack is made of on its way: a layer around all that is below it.
+trait Layered<P, R>:
+    Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S, P, R> Layered<P, R> for S where
+    S: Service<Request<P>, Response = Response<R>, Error = BoxError, Future: Send + 'static> + Clone + Send + Sync + 'static
+{
 }
 
 type Answer<R> = Pin<Box<dyn Future<Output = Result<Response<R>, BoxError>> + Send>>;

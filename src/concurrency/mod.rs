@@ -89,4 +89,6 @@ mod atomic {
 }
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
