@@ -10,6 +10,7 @@ pub mod adapters;
 pub mod admin;
 pub mod attempt;
 pub mod breaker;
+#[cfg(feature = "cache")]
 pub mod cache;
 pub mod call;
 pub mod catalogue;

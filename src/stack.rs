@@ -11,10 +11,11 @@ use std::{
 
 use tower::{Layer, Service, util::Oneshot};
 
+#[cfg(feature = "cache")]
+use crate::cache::CacheLayer;
 use crate::{
     attempt::AttemptLayer,
     breaker::BreakerLayer,
-    cache::CacheLayer,
     call::{CallParams, CallResult, Request, Response},
     coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
@@ -65,6 +66,7 @@ pub struct Stack {
     loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
     idempotency: Option<IdempotencyLayer>,
+    #[cfg(feature = "cache")]
     cache: Option<CacheLayer>,
     coalesce: Option<CoalesceLayer>,
     hedge: Option<HedgeLayer>,
@@ -90,6 +92,7 @@ impl Default for Stack {
             loop_guard: None,
             quota: QuotaLayer::new(),
             idempotency: None,
+            #[cfg(feature = "cache")]
             cache: None,
             coalesce: None,
             hedge: None,
@@ -146,7 +149,8 @@ impl Stack {
         self
     }
 
-    /// Which answers are kept, and given again. Default: none.
+    /// Which answers are kept, and given again. Default: none. With the feature `cache`.
+    #[cfg(feature = "cache")]
     #[must_use]
     pub fn cache(mut self, cache: CacheLayer) -> Self {
         self.cache = Some(cache);
@@ -234,9 +238,12 @@ impl Stack {
     }
 
     const fn has_extras(&self) -> bool {
+        #[cfg(feature = "cache")]
+        if self.cache.is_some() {
+            return true;
+        }
         self.loop_guard.is_some()
             || self.idempotency.is_some()
-            || self.cache.is_some()
             || self.coalesce.is_some()
             || self.hedge.is_some()
             || self.fault.is_some()
@@ -282,6 +289,7 @@ impl Stack {
         // Outside all that makes attempts, so that those who ask the same share them all.
         let service = self.coalesce.clone().unwrap_or_else(CoalesceLayer::off).layer(service);
         // What is kept needs none of the above; what is not is one call, however many miss it.
+        #[cfg(feature = "cache")]
         let service = self.cache.clone().unwrap_or_else(CacheLayer::off).layer(service);
         // All attempts are one call, so outside retry; a call that is sent again is another request, so inside the quota.
         let service = IdempotencyLayer::optional(self.idempotency.as_ref(), service);

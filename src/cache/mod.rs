@@ -1,6 +1,6 @@
 //! The cache: answers that the server allows to be kept are given again, to whom it allows.
 //!
-//! Off until you ask for it. Kept are the answers of `tools/list`, `prompts/list`, `resources/list`,
+//! Off until you ask for it, and behind the feature `cache`. Kept are the answers of `tools/list`, `prompts/list`, `resources/list`,
 //! `resources/templates/list` and `resources/read`, for as long as their `ttlMs` says (specification, Caching); and those of
 //! tools that only read where the operator says for how long
 //! ([`cache_for`](crate::call::TargetPolicy::cache_for)). `server/discover` is not, since calls that keep the connection alive

@@ -71,7 +71,7 @@ pub struct TargetPolicy {
     /// How much its calls matter. `None`: as much as their callers.
     pub criticality: Option<Criticality>,
     /// How long a tool's results may be served again, where the specification has nothing to say of it. `None`: not at all.
-    /// Counts only for tools that only read.
+    /// Counts only for tools that only read, and only where there is a cache (feature `cache`).
     pub cache_for: Option<Duration>,
     /// What a text of the tool's own with `isError: true` means. `None`: the server is alive and has spoken.
     pub judge_errors: Option<Arc<dyn JudgeErrors>>,
