@@ -10,6 +10,9 @@
 //! * **Whose**: a `public` answer is everybody's. A `private` one, and one that does not say, is for callers of the same
 //!   tenant, principal and access token; without a token nobody knows whose it is, and it is not kept, unless the transport has
 //!   one caller only ([`single_caller`](CacheLayer::single_caller)). Answers of tools are private.
+//! * **In which shape**: an answer in one revision of the protocol is not given to a caller of another. Up to 2025-11-25 a private
+//!   answer is one [session](crate::call::Session)'s too, since a server may answer by what was asked in it before; what is public
+//!   is every session's.
 //! * **How long**: fresh while `now < received + ttlMs`, never longer. Past it, an answer may be served while a new one is
 //!   fetched ([`stale_while_revalidate`](CacheLayer::stale_while_revalidate)) or where none can be had
 //!   ([`stale_if_error`](CacheLayer::stale_if_error)): when the call was refused by this stack, not sent, throttled, or its

@@ -116,7 +116,7 @@ impl Store {
         let target = &request.head.target;
         let source = Source::of(target)?;
         let question = Question::of(request)?;
-        let identity = Identity::of(&request.head.caller, self.single_caller);
+        let identity = Identity::of(&request.head, self.single_caller);
         let generation = self.cell(target).generation.load(Ordering::Acquire);
         Some(Ask { target: target.clone(), source, question, identity, generation })
     }

@@ -2,41 +2,50 @@
 
 use std::sync::Arc;
 
-use super::{CacheScope, CallParams, Caller, Digest, Method, Request};
+use super::{CacheScope, CallParams, Digest, Head, Method, Request, Revision, Session};
 
 /// What an answer is an answer to, and who may have it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    target: u64,
-    arguments: Digest,
+    question: Question,
     /// `None`: everybody.
     audience: Option<Identity>,
 }
 
 /// One authorisation, as one principal, of one tenant. A different access token is a different identity.
+///
+/// So is another session, in the revisions that have some: a server may list other tools once a tool was called, or other ones to
+/// a client that cannot be asked anything. It does not have to say so, as it does of what is public. From 2026-07-28 on the
+/// answers to one authorisation are the same, whatever was asked before (specification, Caching).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     tenant: Digest,
     principal: Option<Arc<str>>,
     authorisation: Option<Digest>,
+    session: Option<Session>,
 }
 
 impl Identity {
     /// Who calls. `None`: a caller without authorisation, who cannot be told from any other, unless there is only one.
-    pub(crate) fn of(caller: &Caller, single_caller: bool) -> Option<Self> {
+    pub(crate) fn of(head: &Head, single_caller: bool) -> Option<Self> {
+        let caller = &head.caller;
         let authorisation = caller.authorisation();
         (single_caller || authorisation.is_some()).then(|| Self {
             tenant: caller.tenant_digest(),
             principal: caller.principal_arc(),
             authorisation,
+            session: head.session.filter(|_| head.revision.is_none_or(Revision::has_sessions)),
         })
     }
 }
 
 /// A call that is the same as another if the other asks the same; so far without a word on who may have the answer.
-#[derive(Debug, Clone, Copy)]
+///
+/// The revision is part of what is asked: each has its own shape of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Question {
     target: u64,
+    revision: Option<Revision>,
     arguments: Digest,
 }
 
@@ -49,17 +58,17 @@ impl Question {
         if matches!(target.method(), Method::Custom(_)) || request.params.continuation().is_some() {
             return None;
         }
-        Some(Self { target: target.id(), arguments: request.params.arguments()? })
+        Some(Self { target: target.id(), revision: request.head.revision, arguments: request.params.arguments()? })
     }
 
     /// The key of an answer that `identity` may have.
     pub(crate) const fn of_one(self, identity: Identity) -> Key {
-        Key { target: self.target, arguments: self.arguments, audience: Some(identity) }
+        Key { question: self, audience: Some(identity) }
     }
 
     /// The key of an answer that everybody may have.
     pub(crate) const fn of_all(self) -> Key {
-        Key { target: self.target, arguments: self.arguments, audience: None }
+        Key { question: self, audience: None }
     }
 
     /// The key of an answer of this scope. `None`: it is private, and nobody knows whose.
@@ -74,13 +83,21 @@ impl Question {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::tool;
+    use crate::{call::Caller, testing::tool};
 
-    fn key(caller: Caller, params: &'static str) -> Option<Key> {
-        let identity = Identity::of(&caller, false);
+    fn key_in(caller: Caller, params: &'static str, (revision, session): (&str, &str)) -> Option<Key> {
         let mut request = Request::new(tool("t"), params);
         request.head.caller = caller;
-        Question::of(&request)?.scoped(CacheScope::Private, identity).map(|key| Key { target: 0, ..key })
+        request.head.revision = Revision::from_wire(revision);
+        request.head.session = Some(Session::of(session.as_bytes()));
+        let identity = Identity::of(&request.head, false);
+        let key = Question::of(&request)?.scoped(CacheScope::Private, identity);
+        // Each request has a target of its own here.
+        key.map(|key| Key { question: Question { target: 0, ..key.question }, ..key })
+    }
+
+    fn key(caller: Caller, params: &'static str) -> Option<Key> {
+        key_in(caller, params, ("", ""))
     }
 
     #[test]
@@ -101,6 +118,23 @@ mod tests {
             assert_ne!(one, other);
         }
         assert_eq!(key(Caller::of_tenant("a").principal("b"), "x"), None, "whose it is is not known");
+    }
+
+    #[test]
+    fn each_revision_has_answers_of_its_own_and_older_ones_each_session() {
+        let key = |said| key_in(Caller::default().access_token(b"t"), "x", said);
+        let (old, new) = ("2025-11-25", "2026-07-28");
+        assert_ne!(key((old, "s")), key((new, "s")));
+        assert_ne!(key((old, "s")), key(("2025-06-18", "s")));
+        assert_ne!(key((old, "s")), key((old, "r")));
+        assert_ne!(key(("", "s")), key(("", "r")), "it may have sessions");
+        assert_eq!(key((new, "s")), key((new, "r")));
+        let mut asked = Request::new(tool("t"), "x");
+        let unsaid = Question::of(&asked).map(Question::of_all);
+        asked.head.session = Some(Session::new());
+        assert_eq!(Question::of(&asked).map(Question::of_all), unsaid, "what is everybody's is every session's");
+        asked.head.revision = Revision::from_wire(new);
+        assert_ne!(Question::of(&asked).map(Question::of_all), unsaid);
     }
 
     #[test]

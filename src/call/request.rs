@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{Admission, Caller, Criticality, Deadline, Joint, Meta, Method, Peer, SlotPool, Target, Turn};
+use super::{Admission, Caller, Criticality, Deadline, Joint, Meta, Method, Peer, Revision, Session, SlotPool, Target, Turn};
 use crate::error::Clock;
 
 /// One MCP call on its way to a handler: to MCP what `http::Request` is to HTTP.
@@ -39,6 +39,10 @@ pub struct Head {
     pub target: Arc<Target>,
     /// Who calls.
     pub caller: Caller,
+    /// The revision of the protocol that the call is made in. `None`: not known, or one for all calls.
+    pub revision: Option<Revision>,
+    /// The session that the call is made in. `None`: there are none, or all calls are of one.
+    pub session: Option<Session>,
     /// The one clock read at entry.
     pub arrived: Instant,
     /// When the call has to end.
@@ -79,6 +83,8 @@ impl Head {
         Self {
             target,
             caller: Caller::default(),
+            revision: None,
+            session: None,
             arrived,
             deadline: Deadline::default(),
             joint: None,

@@ -73,7 +73,7 @@ impl Shared {
         if !may_be_shared(head) {
             return None;
         }
-        let identity = Identity::of(&head.caller, self.single_caller)?;
+        let identity = Identity::of(head, self.single_caller)?;
         Question::of(request)?.scoped(CacheScope::Private, Some(identity))
     }
 }

@@ -7,6 +7,8 @@
 mod asking;
 mod cancel;
 mod http;
+#[cfg(feature = "cache")]
+mod kept;
 mod onward;
 mod progress;
 mod rig;

@@ -9,7 +9,7 @@ use super::{
     answer::{Body, RawAnswer, made},
 };
 use crate::{
-    call::{Caller, ErrorObject, Meta, Method, Request, Response},
+    call::{Caller, ErrorObject, Meta, Method, Request, Response, Revision},
     catalogue::Catalogue,
     classify::code,
 };
@@ -22,6 +22,7 @@ pub struct RawCall {
     id: Bytes,
     method: Method,
     name: Option<String>,
+    revision: Option<Revision>,
     meta: Option<Arc<Meta>>,
 }
 
@@ -48,6 +49,8 @@ struct ParamsView<'a> {
 /// What is there in another type is as if it were not there: hence the raw values.
 #[derive(Deserialize)]
 struct MetaView<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    revision: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/idempotencyKey")]
     idempotency_key: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/attempt")]
@@ -57,14 +60,17 @@ struct MetaView<'a> {
 }
 
 impl MetaView<'_> {
-    fn read(meta: &RawValue) -> Option<Arc<Meta>> {
-        let view: MetaView<'_> = serde_json::from_str(meta.get()).ok()?;
+    fn revision(&self) -> Option<Revision> {
+        Revision::from_wire(&serde_json::from_str::<String>(self.revision?.get()).ok()?)
+    }
+
+    fn meta(&self) -> Option<Arc<Meta>> {
         let number = |value: Option<&RawValue>| serde_json::from_str::<u64>(value?.get()).ok();
         let mut meta = Meta::default();
-        let key = view.idempotency_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
+        let key = self.idempotency_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
         meta.idempotency_key = key.map(Arc::from);
-        meta.attempt = number(view.attempt).map(|attempt| u32::try_from(attempt).unwrap_or(u32::MAX));
-        meta.timeout = number(view.timeout).map(Duration::from_millis);
+        meta.attempt = number(self.attempt).map(|attempt| u32::try_from(attempt).unwrap_or(u32::MAX));
+        meta.timeout = number(self.timeout).map(Duration::from_millis);
         (!meta.is_empty()).then(|| Arc::new(meta))
     }
 }
@@ -108,15 +114,21 @@ impl RawCall {
             None => None,
         };
         let (name, meta) = params.map_or((None, None), |params| (params.name.filter(|_| named), params.meta));
-        let (name, meta) = (name.map(Cow::into_owned), meta.and_then(MetaView::read));
-        Ok(Self { id: message.slice_ref(id.as_bytes()), method, name, meta, message })
+        let said = meta.and_then(|meta| serde_json::from_str::<MetaView<'_>>(meta.get()).ok());
+        let (revision, meta) = said.map_or((None, None), |said| (said.revision(), said.meta()));
+        let name = name.map(Cow::into_owned);
+        Ok(Self { id: message.slice_ref(id.as_bytes()), method, name, revision, meta, message })
     }
 
     /// The request as the stack sees it; its parameters are the whole message.
+    ///
+    /// The revision is known where the request says it, as it must since 2026-07-28. Of older ones it stands in the handshake, and
+    /// the session in a header: who keeps or shares answers sets both in the head (`revision`, `session`).
     pub fn request(&self, catalogue: &Catalogue, caller: Caller) -> Request<RawMessage> {
         let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.authorisation());
         let mut request = Request::new(target, RawMessage::new(self.message.clone()));
         request.head.caller = caller;
+        request.head.revision = self.revision;
         request.head.meta = self.meta.clone();
         request
     }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{RawAnswer, RawCall};
 use crate::{
     call::{
-        CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, OUTCOME_KEY, Response, ResultKind,
+        CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, OUTCOME_KEY, Response, ResultKind, Revision,
         TargetPolicy,
     },
     catalogue::Catalogue,
@@ -148,6 +148,17 @@ fn a_request_may_say_who_repeats_it_and_how_long_it_waits() {
     assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/timeoutMs":1500}"#), Some((Some(2), timeout)));
     assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1}"#), None);
     assert_eq!(read("7"), None);
+}
+
+#[test]
+fn a_request_may_say_its_revision() {
+    let read = |version: &str| {
+        let meta = format!(r#"{{"io.modelcontextprotocol/protocolVersion":{version}}}"#);
+        let message = format!(r#"{{"id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
+        RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default()).head.revision
+    };
+    assert_eq!(read(r#""2026-07-28""#), Revision::from_wire("2026-07-28"));
+    assert_eq!([read("2026"), read(r#""tomorrow""#), read(r#""2026-07-28x""#), read(r#""2026/07/28""#)], [None; 4]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ use super::{
     model::{addressed, annotations, error_data, learn},
 };
 use crate::{
-    call::{Arrival, Caller, Identify, Meta, Method, OneTenant, Peer, Request, Target, Verdict},
+    call::{Arrival, Caller, Identify, Meta, Method, OneTenant, Peer, Request, Revision, Session, Target, Verdict},
     catalogue::{Catalogue, Scope},
     stack::{Stack, StackService},
 };
@@ -107,7 +107,7 @@ impl<H: ServerHandler> Layer<H> for ServerLayer<H> {
     type Service = Server<H>;
 
     fn layer(&self, handler: H) -> Server<H> {
-        Server { handler: Arc::new(handler), shared: self.shared.clone() }
+        Server { handler: Arc::new(handler), shared: self.shared.clone(), session: Session::new() }
     }
 }
 
@@ -127,11 +127,13 @@ impl<H> fmt::Debug for ServerLayer<H> {
 pub struct Server<H> {
     handler: Arc<H>,
     shared: Arc<Shared<H>>,
+    /// The session, where the transport names none: then there is a wrapper for each connection.
+    session: Session,
 }
 
 impl<H> Clone for Server<H> {
     fn clone(&self) -> Self {
-        Self { handler: self.handler.clone(), shared: self.shared.clone() }
+        Self { handler: self.handler.clone(), shared: self.shared.clone(), session: self.session }
     }
 }
 
@@ -195,11 +197,20 @@ impl<H: ServerHandler> Server<H> {
         let target = self.target(&request, &caller);
         let peer = peer(&context);
         let meta = meta(&context);
+        let (revision, session) = (revision(&context), self.session(&context));
         let mut call = Request::new(target, Call::new(self.handler.clone(), request, context));
         call.head.caller = caller;
+        (call.head.revision, call.head.session) = (revision, session);
         call.head.meta = meta;
         call.head.peer = peer;
         call
+    }
+
+    fn session(&self, context: &RequestContext<RoleServer>) -> Option<Session> {
+        match context.extensions.get::<Parts>() {
+            Some(parts) => parts.headers.get("mcp-session-id").map(|id| Session::of(id.as_bytes())),
+            None => Some(self.session),
+        }
     }
 
     fn target(&self, request: &ClientRequest, caller: &Caller) -> Arc<Target> {
@@ -222,6 +233,16 @@ fn peer(context: &RequestContext<RoleServer>) -> Option<Peer> {
     }
     let can = context.client_capabilities()?;
     (can.elicitation.is_some() || can.sampling.is_some()).then(Peer::unheard)
+}
+
+/// The revision that a request is made in: its own word, that of the handshake, or that of the header where neither is known
+/// (an HTTP server without sessions).
+fn revision(context: &RequestContext<RoleServer>) -> Option<Revision> {
+    if let Some(version) = context.protocol_version() {
+        return Revision::from_wire(version.as_str());
+    }
+    let parts = context.extensions.get::<Parts>()?;
+    Revision::from_wire(parts.headers.get("mcp-protocol-version")?.to_str().ok()?)
 }
 
 /// What a request says about itself. A header names the logical call where `_meta` does not (IETF draft

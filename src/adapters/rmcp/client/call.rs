@@ -21,7 +21,7 @@ use super::{
     transport_error::{Meaning, ReadError, leaf, read},
 };
 use crate::{
-    call::{CallParams, Digest, Head, Meta, Request, Response, Verdict},
+    call::{CallParams, Digest, Head, Meta, Request, Response, Revision, Session, Verdict},
     error::BoxError,
 };
 
@@ -42,9 +42,27 @@ struct Parts {
 #[derive(Clone)]
 pub(super) enum Link {
     /// As a request of rmcp's own.
-    Peer(::rmcp::Peer<RoleClient>),
+    Peer(::rmcp::Peer<RoleClient>, Session),
     /// Past rmcp, over the transport that we wrap; rmcp knows the call by this id.
     Line(Arc<Line>, RequestId),
+}
+
+impl Link {
+    /// The revision that is spoken on it.
+    fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::Peer(peer, _) => Revision::from_wire(peer.peer_info()?.protocol_version.as_str()),
+            Self::Line(line, _) => line.revision(),
+        }
+    }
+
+    /// Where the revision has sessions, a connection is one.
+    fn session(&self) -> Session {
+        match self {
+            Self::Peer(_, session) => *session,
+            Self::Line(line, _) => line.session,
+        }
+    }
 }
 
 /// How requests go out, whatever the connection.
@@ -61,6 +79,16 @@ impl Call {
 
     pub(super) fn request(&self) -> &ClientRequest {
         &self.0.request
+    }
+
+    /// The revision that the request is made in: its own word, or that of the handshake.
+    pub(super) fn revision(&self) -> Option<Revision> {
+        let said = self.0.request.get_meta().protocol_version();
+        said.map_or_else(|| self.0.link.revision(), |version| Revision::from_wire(version.as_str()))
+    }
+
+    pub(super) fn session(&self) -> Session {
+        self.0.link.session()
     }
 
     /// How long a slot is kept for a request that was taken back.
@@ -129,7 +157,7 @@ impl Service<Request<Call>> for Outlet {
 
     fn call(&mut self, call: Request<Call>) -> Self::Future {
         match call.params.0.link.clone() {
-            Link::Peer(peer) => Box::pin(peer::send(peer, call)),
+            Link::Peer(peer, _) => Box::pin(peer::send(peer, call)),
             Link::Line(line, id) => Box::pin(line.send(id, call)),
         }
     }

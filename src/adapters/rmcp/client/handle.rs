@@ -25,7 +25,7 @@ use super::{
     layer::{ClientLayer, Shared},
 };
 use crate::{
-    call::{Caller, Notify, Peer, Progress},
+    call::{Caller, Notify, Peer, Progress, Session},
     error::BoxError,
     stack::Stack,
 };
@@ -44,6 +44,7 @@ use crate::{
 pub struct Client {
     shared: Arc<Shared>,
     peer: ::rmcp::Peer<RoleClient>,
+    session: Session,
     caller: Option<Caller>,
 }
 
@@ -116,8 +117,8 @@ impl Client {
         tower::Layer::layer(&ClientLayer::new(upstream, &Stack::new()), peer)
     }
 
-    pub(super) const fn of(shared: Arc<Shared>, peer: ::rmcp::Peer<RoleClient>) -> Self {
-        Self { shared, peer, caller: None }
+    pub(super) fn of(shared: Arc<Shared>, peer: ::rmcp::Peer<RoleClient>) -> Self {
+        Self { shared, peer, session: Session::new(), caller: None }
     }
 
     /// The same connection, on behalf of another caller.
@@ -137,7 +138,7 @@ impl Client {
     ///
     /// As said of the [handle](Self).
     pub async fn request(&self, request: ClientRequest) -> Result<ServerResult, ServiceError> {
-        let call = self.shared.call(request, Link::Peer(self.peer.clone()));
+        let call = self.shared.call(request, Link::Peer(self.peer.clone(), self.session));
         let answered = self.shared.clone().answer(call, self.caller.clone(), Peer::new(Noted)).await;
         match answered.denied.map(|error| error.downcast()) {
             Some(Ok(error)) => Err(ServiceError::TransportSend(*error)),

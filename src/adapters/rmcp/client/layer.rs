@@ -122,6 +122,7 @@ impl Shared {
         let target = self.catalogue.resolve(&method, name, authorisation);
         let mut request = Request::new(target, call.clone());
         request.head.caller = caller;
+        (request.head.revision, request.head.session) = (call.revision(), Some(call.session()));
         request.head.meta = said(call.request());
         request.head.peer = Some(peer);
         let response = match self.service.answer(request).await {

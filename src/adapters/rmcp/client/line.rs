@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     adapters::rmcp::model::error_object,
-    call::{self, Progress, Request, Response, SlotPool},
+    call::{self, Progress, Request, Response, Revision, Session, SlotPool},
     error::{BoxError, Transport},
 };
 
@@ -45,6 +45,9 @@ const OURS: &str = "buttress-";
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) wire: Wire,
+    pub(super) session: Session,
+    /// As the handshake said. Where there is none, each request says it.
+    revision: OnceLock<Option<Revision>>,
     attempts: AtomicU64,
     outward: Mutex<VecDeque<Outward>>,
     inward: Mutex<VecDeque<Inward>>,
@@ -111,6 +114,10 @@ impl Line {
         }
     }
 
+    pub(super) fn revision(&self) -> Option<Revision> {
+        self.revision.get().copied().flatten()
+    }
+
     /// Takes what the server says to us. What is not for us is given back.
     pub(super) fn hear(&self, message: Inward) -> Option<Inward> {
         self.wire.heard(&message);
@@ -136,7 +143,13 @@ impl Line {
                 }
                 return Some(JsonRpcMessage::Request(asked));
             }
-            other => return Some(other),
+            JsonRpcMessage::Response(answer) => {
+                if let ServerResult::InitializeResult(agreed) = &answer.result {
+                    self.revision.get_or_init(|| Revision::from_wire(agreed.protocol_version.as_str()));
+                }
+                return Some(JsonRpcMessage::Response(answer));
+            }
+            other @ JsonRpcMessage::Error(_) => return Some(other),
         }
         None
     }
