@@ -17,6 +17,7 @@ use crate::{
     attempt::AttemptLayer,
     breaker::BreakerLayer,
     call::{CallParams, CallResult, Request, Response},
+    catalogue::Catalogue,
     coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
@@ -218,6 +219,17 @@ impl Stack {
     pub fn fault(mut self, fault: FaultLayer) -> Self {
         self.fault = Some(fault);
         self
+    }
+
+    /// Tells the [cache](crate::cache), if there is one, what a notification of the upstream's declares changed. rmcp's client
+    /// adapter does it; who owns the wire does it for what passes by.
+    pub fn notified(&self, catalogue: &Catalogue, notification: &str) {
+        #[cfg(feature = "cache")]
+        if let Some(cache) = &self.cache {
+            cache.notified(catalogue, notification);
+        }
+        #[cfg(not(feature = "cache"))]
+        let _nobody_keeps_anything = (catalogue, notification);
     }
 
     /// Puts the layers in front of `handler`, and erases the type once.

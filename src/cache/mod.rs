@@ -19,8 +19,9 @@
 //!   outcome is in doubt. A list whose server gives it no time is kept for that case alone, so that the tools of a sick server
 //!   do not vanish. Nothing is fetched that nobody asked for.
 //! * **Changes**: a notification that a list has changed ([`notified`](CacheLayer::notified)) makes its answers stale at once,
-//!   and discards those that are under way. An answer that is not there any more, or not for this caller, is forgotten; a list's
-//!   cursor that has become invalid makes all its pages stale.
+//!   and discards those that are under way. rmcp's client adapter passes on those that the server sends; a handler in this process
+//!   that sends one tells the layer too, since rmcp's own peer cannot be watched. An answer that is not there any more, or not for
+//!   this caller, is forgotten; a list's cursor that has become invalid makes all its pages stale.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); it adds no error of its own.
 //! * **Answers** that were kept are [`Served::Cache`](crate::call::Served::Cache), and carry nothing of the request that they

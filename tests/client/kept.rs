@@ -80,13 +80,13 @@ async fn a_list_that_the_server_says_has_changed_is_asked_for_again() {
         list(&one).await;
         list(&other).await;
         assert_eq!(asked(), 1, "{seam:?}: what is public is kept for every connection");
-        // Asked past the stack: a notification comes along.
+        // This time a notification comes along.
         let past = ClientRequest::ListToolsRequest(ListToolsRequest::default());
         match seam {
-            Seam::Peer => drop(other.connection.peer().send_request(past).await.unwrap()),
+            Seam::Peer => drop(one.connection.peer().send_request(past).await.unwrap()),
             Seam::Transport => {
                 tokio::time::advance(Duration::from_secs(60)).await;
-                list(&other).await;
+                list(&one).await;
             }
         }
         assert_eq!(asked(), 2);

@@ -16,6 +16,7 @@ use ::rmcp::{
 use tower::Service;
 
 use super::{
+    changes::Changes,
     line::Line,
     peer,
     transport_error::{Meaning, ReadError, leaf, read},
@@ -70,6 +71,7 @@ impl Link {
 pub(super) struct Ways {
     pub(super) errors: Arc<dyn ReadError>,
     pub(super) lease: Duration,
+    pub(super) changes: Arc<Changes>,
 }
 
 impl Call {
@@ -94,6 +96,11 @@ impl Call {
     /// How long a slot is kept for a request that was taken back.
     pub(super) fn lease(&self) -> Duration {
         self.0.ways.lease
+    }
+
+    /// Who is to hear what the server says has changed.
+    pub(super) fn changes(&self) -> &Arc<Changes> {
+        &self.0.ways.changes
     }
 
     /// Remembers the error by which the server refused this caller: it carries a challenge that no wording of ours does.

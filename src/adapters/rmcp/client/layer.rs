@@ -13,6 +13,7 @@ use tower::Layer;
 use super::{
     Client,
     call::{Call, Link, Outlet, Ways},
+    changes::Changes,
     transport::LayeredTransport,
     transport_error::{Plain, ReadError},
 };
@@ -57,7 +58,8 @@ impl ClientLayer {
     /// The same with a catalogue that the operator has prepared: with a word on some tools, or with
     /// [trust](Catalogue::trust_annotations) in what they say.
     pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
-        let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE });
+        let changes = Arc::new(Changes::new(stack, &catalogue));
+        let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE, changes });
         Self { shared: Arc::new(Shared { catalogue, caller: Caller::default(), ways, service: stack.service(Outlet) }) }
     }
 
@@ -110,6 +112,10 @@ impl fmt::Debug for ClientLayer {
 }
 
 impl Shared {
+    pub(super) fn changes(&self) -> &Arc<Changes> {
+        &self.ways.changes
+    }
+
     pub(super) fn call(&self, request: ClientRequest, link: Link) -> Call {
         Call::new(request, link, self.ways.clone())
     }

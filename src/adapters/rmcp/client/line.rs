@@ -223,8 +223,11 @@ mod tests {
     use crate::{
         adapters::rmcp::client::{
             call::{Link, Ways},
+            changes::Changes,
             transport_error::Plain,
         },
+        catalogue::Catalogue,
+        stack::Stack,
         testing::tool,
     };
 
@@ -232,7 +235,8 @@ mod tests {
 
     fn attempt(line: &Arc<Line>) -> Pin<Box<dyn Future<Output = Result<Response<ServerResult>, BoxError>>>> {
         let request = ClientRequest::ListToolsRequest(ListToolsRequest::default());
-        let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: Duration::ZERO });
+        let changes = Arc::new(Changes::new(&Stack::new(), &Arc::new(Catalogue::new("up"))));
+        let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: Duration::ZERO, changes });
         let call = Call::new(request, Link::Line(line.clone(), CALL), ways);
         Box::pin(line.clone().send(CALL, Request::new(tool("t"), call)))
     }

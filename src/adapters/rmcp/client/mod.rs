@@ -61,11 +61,14 @@
 //! * **While the server asks** a person or a model (elicitation, sampling), all clocks but the hard one stand still, and the call is
 //!   committed: that call where the transport tells within which it was asked (HTTP), else each that is under way on the
 //!   connection. Over the peer only where the transport is [`watched`].
+//! * **What the server says has changed** (`list_changed`, `resources/updated`) is not served from the [cache](crate::cache) any more,
+//!   before rmcp's own handler hears of it. Over the peer only where the transport is [`watched`], and from the first call on.
 //!
 //! rmcp's HTTP client carries 16 requests at once unless told otherwise (`max_concurrent_requests`); those beyond wait in a queue
 //! that no layer sees, while their clocks run. Give it as many as the concurrency limits admit.
 
 mod call;
+mod changes;
 mod handle;
 mod layer;
 mod line;

@@ -24,7 +24,7 @@ pub(super) const TAKEN_BACK: &str = "nobody waits for the answer any more";
 
 pub(super) async fn send(peer: Peer, call: Request<Call>) -> Result<Response<ServerResult>, BoxError> {
     let Request { head, params } = call;
-    let ear = Ear::new(head.peer.clone());
+    let ear = Ear::new(head.peer.clone(), params.changes().clone());
     let mut request = params.onward(&head);
     request.extensions_mut().insert(ear.clone());
     // Dropped while it waits for room in rmcp's queue, it was never sent; once it is in the queue, this returns at once.

@@ -48,14 +48,9 @@ struct Ended<E> {
 
 impl<T: Transport<RoleClient>> LayeredTransport<T> {
     pub(super) fn new(inner: T, shared: Arc<Shared>) -> Self {
-        Self {
-            inner,
-            shared,
-            line: Arc::default(),
-            calls: FuturesUnordered::new(),
-            under_way: HashMap::new(),
-            sends: FuturesUnordered::new(),
-        }
+        let line = Arc::new(Line::default());
+        line.wire.tell(shared.changes());
+        Self { inner, shared, line, calls: FuturesUnordered::new(), under_way: HashMap::new(), sends: FuturesUnordered::new() }
     }
 
     /// Whether a request goes through the stack. What keeps the connection itself alive does not, and a stream is no call.

@@ -15,7 +15,10 @@ use ::rmcp::{
     transport::{IntoTransport, Transport},
 };
 
-use super::wire::{Attempt, Wire};
+use super::{
+    changes::Changes,
+    wire::{Attempt, Wire},
+};
 use crate::call::{Peer, SlotPool};
 
 /// Watches a client's transport, so that [`Client`](super::Client)s over it see what rmcp keeps to itself: progress, which keeps a
@@ -95,15 +98,15 @@ pub(super) struct Ear(Arc<Mutex<Hearing>>);
 #[derive(Debug)]
 enum Hearing {
     /// The request is on its way to the transport.
-    NotYet(Option<Peer>),
+    NotYet(Option<Peer>, Arc<Changes>),
     On(Arc<Wire>, RequestId),
     /// The attempt is over. So it is not entered if its request comes by only now.
     Over,
 }
 
 impl Ear {
-    pub(super) fn new(peer: Option<Peer>) -> Self {
-        Self(Arc::new(Mutex::new(Hearing::NotYet(peer))))
+    pub(super) fn new(peer: Option<Peer>, changes: Arc<Changes>) -> Self {
+        Self(Arc::new(Mutex::new(Hearing::NotYet(peer, changes))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Hearing> {
@@ -113,7 +116,8 @@ impl Ear {
     fn listen(&self, wire: &Arc<Wire>, id: &RequestId, token: Option<ProgressToken>) {
         let mut hearing = self.lock();
         // Of a watch around a watch, the outer one hears enough.
-        if let Hearing::NotYet(peer) = &mut *hearing {
+        if let Hearing::NotYet(peer, changes) = &mut *hearing {
+            wire.tell(changes);
             wire.enter(id.clone(), Attempt { peer: peer.take(), token, ..Attempt::default() });
             *hearing = Hearing::On(wire.clone(), id.clone());
         }
@@ -137,16 +141,18 @@ impl Ear {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{catalogue::Catalogue, stack::Stack};
 
     /// A request may come by when its attempt is over already: it waited in rmcp's queue.
     #[test]
     fn an_attempt_that_is_over_is_not_entered() {
         let (wire, id, token) = (Arc::new(Wire::default()), RequestId::Number(1), || Some(ProgressToken(RequestId::Number(2))));
-        let ear = Ear::new(None);
+        let changes = Arc::new(Changes::new(&Stack::new(), &Arc::new(Catalogue::new("up"))));
+        let ear = Ear::new(None, changes.clone());
         ear.abandon(None, Duration::ZERO);
         ear.listen(&wire, &id, token());
         assert!(wire.take(&id).is_none());
-        let ear = Ear::new(None);
+        let ear = Ear::new(None, changes.clone());
         ear.listen(&wire, &id, token());
         ear.close();
         assert!(wire.take(&id).is_none());

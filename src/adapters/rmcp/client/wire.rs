@@ -21,6 +21,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::changes::{Changes, method_of};
 use crate::{
     call::{Asking, KeptSlot, Peer, Progress, SlotPool},
     error::BoxError,
@@ -49,6 +50,8 @@ struct Attempts {
     by_token: HashMap<ProgressToken, RequestId>,
     /// What the server asks and has no answer to, by its own ids. Each stops the clocks of the calls that wait for it.
     questions: HashMap<RequestId, Vec<Asking>>,
+    /// Who hears of changes: the stacks that calls on this connection come from. Nearly always one.
+    audience: Vec<Arc<Changes>>,
     closed: bool,
 }
 
@@ -119,6 +122,14 @@ impl Wire {
         attempts.by_id.insert(id, Entry::Awaited(attempt));
     }
 
+    /// From now on tells `changes` what the server says has changed.
+    pub(super) fn tell(&self, changes: &Arc<Changes>) {
+        let mut attempts = self.lock();
+        if !attempts.audience.iter().any(|told| Arc::ptr_eq(told, changes)) {
+            attempts.audience.push(changes.clone());
+        }
+    }
+
     /// Takes an attempt out: it was answered, or nothing more is expected of it. If it kept a slot, that is free again.
     pub(super) fn take(&self, id: &RequestId) -> Option<Attempt> {
         let entry = self.lock().remove(id);
@@ -144,7 +155,12 @@ impl Wire {
                         self.replied(id);
                     }
                 }
-                _ => {}
+                other => {
+                    if let Some(method) = method_of(other) {
+                        let audience = self.lock().audience.clone();
+                        audience.iter().for_each(|changes| changes.heard(method));
+                    }
+                }
             },
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
         }
