@@ -23,13 +23,15 @@ pub(crate) fn digest_of_value(value: &Value) -> Digest {
 
 /// The digest of a JSON text. `None` where it is not one value with one of each member: what a server would make of it is then
 /// not known here.
-pub(crate) fn digest_of_text(json: &str) -> Option<Digest> {
+#[cfg(test)]
+fn digest_of_text(json: &str) -> Option<Digest> {
     let mut text = Vec::with_capacity(json.len());
     write_text(json.trim_ascii(), &mut text, DEPTH)?;
     Some(Digest::of(&text))
 }
 
-/// The digest of those members of an object whose name passes. `None` as for [`digest_of_text`].
+/// The digest of those members of an object whose name passes. `None` where it is not one object with one of each member, all the
+/// way down: what a server would make of it is then not known here.
 pub(crate) fn digest_of_members(json: &str, mut passes: impl FnMut(&str) -> bool) -> Option<Digest> {
     let Members(members) = serde_json::from_str(json).ok()?;
     let mut text = Vec::with_capacity(json.len());

@@ -205,7 +205,8 @@ pub trait CallResult: Sized + Clone {
         size_of::<Self>()
     }
 
-    /// A digest of what the result says, equal for two results only if a caller cannot tell them apart. `None`: unknown.
+    /// A digest of what the result says, equal for two results only if a caller cannot tell them apart but by what a server stamps
+    /// on each of them (`_meta`). `None`: unknown.
     fn digest(&self) -> Option<Digest> {
         None
     }

@@ -174,6 +174,14 @@ fn a_detached_answer_answers_another_request() {
 }
 
 #[test]
+fn a_server_that_stamps_the_time_says_the_same_all_the_same() {
+    let digest = |result: &str| RawAnswer::parse(format!(r#"{{"id":1,"result":{result}}}"#).into()).unwrap().digest();
+    assert_eq!(digest(r#"{"content":[],"_meta":{"now":1}}"#), digest(r#"{"_meta":{"now":2},"content": []}"#));
+    assert_ne!(digest(r#"{"content":[]}"#), digest(r#"{"content":[1]}"#));
+    assert_ne!(digest(r#"{"content":[]}"#), None);
+}
+
+#[test]
 fn what_an_answer_says_is_read() {
     let answer = |message: &'static str| RawAnswer::parse(Bytes::from_static(message.as_bytes())).unwrap();
     let one = answer(r#"{"id":1,"result":{"isError":true,"content":[{"type":"text","text":"a\"b"}]}}"#);

@@ -71,7 +71,11 @@ impl CallResult for ServerResult {
     }
 
     fn digest(&self) -> Option<Digest> {
-        serde_json::to_value(self).ok().as_ref().map(canonical::digest_of_value)
+        let mut result = serde_json::to_value(self).ok()?;
+        if let Some(members) = result.as_object_mut() {
+            members.remove("_meta");
+        }
+        Some(canonical::digest_of_value(&result))
     }
 
     fn add_notice(&mut self, text: &str, facts: &Facts) {
@@ -165,4 +169,22 @@ fn digests(request: &ClientRequest) -> (Option<Digest>, Option<Digest>) {
     }
     let brought = (!continuation.is_empty()).then(|| canonical::digest_of_value(&Value::Object(continuation)));
     (Some(canonical::digest_of_value(&Value::Object(request))), brought)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_stamps_the_time_says_the_same_all_the_same() {
+        let digest = |text: &str, now: u32| {
+            let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
+            result.meta.get_or_insert_default().0.insert("example.com/now".to_owned(), json!(now));
+            ServerResult::CallToolResult(result).digest()
+        };
+        assert!(digest("no", 1).is_some() && digest("no", 1) == digest("no", 2));
+        assert_ne!(digest("no", 1), digest("never", 1));
+    }
 }
