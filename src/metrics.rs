@@ -4,6 +4,12 @@
 //! Labels come from closed sets and from the upstream's own lists only ([`Catalogue`](crate::catalogue::Catalogue)), never
 //! from a caller; tenants are never labels. A layer makes its handles when it first meets a target, so install the recorder
 //! before the first call.
+//!
+//! The two durations mean the same wherever the stack stands: [`SERVER_DURATION`] is a call, as whoever makes it sees it, and
+//! [`CLIENT_DURATION`] an attempt, as whoever sends it does. In front of a client too: what the conventions call a client's operation
+//! is one request and its answer, and that is an attempt. A call that may be several of them has no name of its own there, and a
+//! second meaning under the client's name could not be told from the first. A process that has a stack on either side tells them
+//! apart by `upstream`: give the two different names.
 
 use std::{fmt, sync::OnceLock, time::Duration};
 

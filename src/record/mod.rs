@@ -1,6 +1,7 @@
 //! The call's record: what its caller sees of it, measured.
 //!
 //! Outermost in the stack, so that refusals of every other layer are seen too. It measures and never decides.
+//! The name of its histogram is the same in front of a client: see [`metrics`](crate::metrics).
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); it adds no error of its own.
 //! * **Order**: outside everything but [`rescue`](crate::rescue), which turns errors into answers.

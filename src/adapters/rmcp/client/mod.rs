@@ -63,6 +63,8 @@
 //!   connection. Over the peer only where the transport is [`watched`].
 //! * **What the server says has changed** (`list_changed`, `resources/updated`) is not served from the [cache](crate::cache) any more,
 //!   before rmcp's own handler hears of it. Over the peer only where the transport is [`watched`], and from the first call on.
+//! * **Metrics**: as anywhere else, `mcp_server_operation_duration_seconds` is the call, as your code sees it, and
+//!   `mcp_client_operation_duration_seconds` each request that went out for it (see [`metrics`](crate::metrics)).
 //!
 //! rmcp's HTTP client carries 16 requests at once unless told otherwise (`max_concurrent_requests`); those beyond wait in a queue
 //! that no layer sees, while their clocks run. Give it as many as the concurrency limits admit.
