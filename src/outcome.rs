@@ -67,6 +67,7 @@ fn say(word: Word) {
 }
 
 /// Runs `poll` with `word` as the slot that the functions of this module write to.
+#[inline]
 pub(crate) fn listen<T>(word: &mut Option<Word>, poll: impl FnOnce() -> T) -> T {
     /// Puts the outer attempt's slot back even if `poll` panics.
     struct Restore<'a> {

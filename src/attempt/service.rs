@@ -39,6 +39,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let target = &request.head.target;
         let durations = target.cell(&self.slot, || Arc::new(Durations::new(Side::Client, target))).clone();

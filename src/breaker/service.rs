@@ -40,6 +40,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let (head, now) = (&request.head, request.head.attempt_at);
         let Some(shared) = self.shared.as_deref().filter(|_| !head.target.is_exempt()) else {

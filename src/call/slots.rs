@@ -10,7 +10,8 @@ use std::{
     },
 };
 
-/// How many layers find their cell without a pointer hop. The default stack holds fewer.
+/// How many layers find their cell without a pointer hop. The layers of one stack are fewer, and their claims follow one another,
+/// so that each finds its cell at the first look.
 const CHUNK: usize = 16;
 
 /// A layer's claim on one cell of type `T` in every [`Target`](super::Target).
@@ -55,9 +56,9 @@ struct Entry {
     cell: Box<dyn Any + Send + Sync>,
 }
 
-/// The cells of one target, in the order in which layers first touched them.
+/// The cells of one target, each in the first place that was free from the one on that its claim's number points to.
 ///
-/// Cells are only ever added, so a reader needs no lock: it walks the few that are there.
+/// Cells are only ever added, so a reader needs no lock: a free place on its way says that there is no such cell.
 #[derive(Default)]
 pub(super) struct Slots {
     entries: [OnceLock<Entry>; CHUNK],
@@ -66,14 +67,19 @@ pub(super) struct Slots {
 
 impl Slots {
     pub(super) fn get_or_init<T: Send + Sync + 'static>(&self, slot: &Slot<T>, init: impl FnOnce() -> T) -> &T {
-        if let Some(cell) = self.get(slot) {
-            return cell;
+        match self.get(slot) {
+            Some(cell) => cell,
+            None => self.add(slot, init),
         }
+    }
+
+    #[cold]
+    fn add<T: Send + Sync + 'static>(&self, slot: &Slot<T>, init: impl FnOnce() -> T) -> &T {
         // Made before a place is taken, so that `init` may look for cells itself.
         let mut made = Some(Entry { key: slot.key, cell: Box::new(init()) });
         let mut slots = self;
         loop {
-            for place in &slots.entries {
+            for place in slots.places(slot) {
                 if let Some(entry) = made.take() {
                     made = place.set(entry).err();
                 }
@@ -88,13 +94,19 @@ impl Slots {
     pub(super) fn get<T: 'static>(&self, slot: &Slot<T>) -> Option<&T> {
         let mut slots = self;
         loop {
-            for place in &slots.entries {
+            for place in slots.places(slot) {
                 if let Some(cell) = place.get()?.of(slot) {
                     return Some(cell);
                 }
             }
             slots = slots.rest.get()?;
         }
+    }
+
+    /// The places in the order in which this claim looks at them.
+    fn places<T>(&self, slot: &Slot<T>) -> impl Iterator<Item = &OnceLock<Entry>> {
+        let first = slot.key;
+        (0..CHUNK).map(move |n| &self.entries[first.wrapping_add(n) % CHUNK])
     }
 }
 

@@ -65,8 +65,8 @@ impl Latency {
 
 fn moved(estimate: f32, quantile: f32, step: f32, sample: f32) -> f32 {
     let factor = match sample.total_cmp(&estimate) {
-        std::cmp::Ordering::Greater => step.mul_add(quantile, 1.0),
-        std::cmp::Ordering::Less => step.mul_add(quantile - 1.0, 1.0),
+        std::cmp::Ordering::Greater => 1.0 + step * quantile,
+        std::cmp::Ordering::Less => 1.0 + step * (quantile - 1.0),
         std::cmp::Ordering::Equal => return estimate,
     };
     (estimate * factor).max(LEAST)

@@ -37,6 +37,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let Some(slots) = self.shared.slots(&request.head.target) else {
             return ConcurrencyFuture::running(self.inner.call(request), None);

@@ -35,9 +35,13 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
-        head.deadline = head.deadline.tightened(self.limits.from(head.arrived)).tightened(callers_own(head));
+        head.deadline = head.deadline.tightened(self.limits.from(head.arrived));
+        if let Some(own) = callers_own(head) {
+            head.deadline = head.deadline.tightened(own);
+        }
         let late = head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived);
         if late && !head.target.is_exempt() {
             return Gate::refused(Rejected::new("deadline", Reason::Deadline));
@@ -47,9 +51,8 @@ where
 }
 
 /// How long the sender of the request will wait, by its own word.
-fn callers_own(head: &Head) -> Deadline {
-    let timeout = head.meta.as_ref().and_then(|meta| meta.timeout);
-    let end = timeout.and_then(|timeout| head.arrived.checked_add(timeout));
+fn callers_own(head: &Head) -> Option<Deadline> {
+    let end = head.arrived.checked_add(head.meta.as_ref()?.timeout?)?;
     // Progress moves it, here as there: it passes through to the sender.
-    Deadline { soft: end, idle: None, hard: None }
+    Some(Deadline { soft: Some(end), idle: None, hard: None })
 }

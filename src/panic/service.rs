@@ -38,6 +38,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let witness = Witness { target: request.head.target.clone(), slot: self.slot };
         // A service that panicked halfway may be in a state of its own making, but not in an unsound one, and the next call

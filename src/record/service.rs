@@ -37,6 +37,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let target = &request.head.target;
         let handles = target.cell(&self.slot, || Arc::new(Handles::new(target))).clone();

@@ -35,6 +35,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
         let scene = Scene { target: head.target.clone(), peer: head.peer.clone(), safe: head.is_safe(), deliver: self.deliver };

@@ -73,10 +73,14 @@ fn text(words: Arguments<'_>) -> String {
 }
 
 impl Scene {
+    #[inline]
     pub(super) fn answer<R: CallResult>(&self, outcome: Result<Response<R>, BoxError>) -> Response<R> {
         let verdict = Verdict::of(&outcome);
         match outcome {
-            Ok(response) => self.annotated(response, verdict),
+            Ok(mut response) => {
+                self.annotate(&mut response, verdict);
+                response
+            }
             Err(error) => self.told(&error, verdict),
         }
     }
@@ -98,15 +102,16 @@ impl Scene {
         Facts { retry_after, attempts, ..Facts::new(class, retryable) }
     }
 
-    /// A handler's own answer, with what it cannot know added where it matters.
-    fn annotated<R: CallResult>(&self, mut response: Response<R>, verdict: Verdict) -> Response<R> {
+    /// Adds what its handler cannot know to an answer, where it matters.
+    fn annotate<R: CallResult>(&self, response: &mut Response<R>, verdict: Verdict) {
         if let Served::Cache { age, stale: true } = response.served {
-            return self.dated(response, age);
+            self.date(response, age);
+            return;
         }
         let worth_a_word = matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. });
         // A handshake that failed is simply made again.
         if !worth_a_word || self.target.is_exempt() {
-            return response;
+            return;
         }
         let notice = if self.is_unknown(verdict) { self.unknown(format_args!("failed")) } else { String::new() };
         let facts = self.facts(verdict, verdict.retry_after(), response.attempts);
@@ -116,18 +121,16 @@ impl Scene {
             Err(error) if !notice.is_empty() => error.message = Cow::Owned(format!("{}. {notice}", error.message)),
             Err(_) => {}
         }
-        response
     }
 
     /// An answer that is past its time. A tool's says so to the model; of any other, the facts are for the adapter.
-    fn dated<R: CallResult>(&self, mut response: Response<R>, age: Duration) -> Response<R> {
+    fn date<R: CallResult>(&self, response: &mut Response<R>, age: Duration) {
         let facts = Facts { age: Some(age), ..self.facts(Verdict::Ok, None, response.attempts) };
         response.facts = Some(Box::new(facts));
         if let (Ok(result), Method::ToolsCall) = (&mut response.result, self.target.method()) {
             let notice = format!("Not of now: this answer of {} is {} old.", self.target, Seconds(age));
             result.add_notice(&notice, &facts);
         }
-        response
     }
 
     /// The answer to a call that no handler answered.

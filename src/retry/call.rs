@@ -7,8 +7,9 @@ use tokio::time::Instant;
 use super::{
     Backoff,
     budget::Withdrawal,
-    layer::{Handles, Repeated, Shared},
+    layer::{Handles, Repeated},
     policy::{Failure, Repeat, Skip, is_mendable, judge},
+    service::Origin,
 };
 use crate::{
     call::{Admission, Peer, Request, Response, Target, Verdict},
@@ -40,8 +41,7 @@ pub(super) struct Call<S, P, R> {
     attempts: u32,
     /// Boxed: a call that goes well at once, as most do, carries a pointer.
     trouble: Option<Box<Trouble<R>>>,
-    shared: Arc<Shared>,
-    pristine: Arc<S>,
+    origin: Arc<Origin<S>>,
 }
 
 /// What is remembered once an attempt has failed.
@@ -68,32 +68,39 @@ impl<R> Default for Trouble<R> {
 }
 
 impl<S, P, R> Call<S, P, R> {
-    pub(super) const fn new(kept: Kept<P>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
-        Self { kept, attempts: 1, trouble: None, shared, pristine }
+    pub(super) const fn new(kept: Kept<P>, origin: Arc<Origin<S>>) -> Self {
+        Self { kept, attempts: 1, trouble: None, origin }
     }
 
     pub(super) const fn attempts(&self) -> u32 {
         self.attempts
     }
 
-    /// What follows an attempt's outcome.
+    /// Whether the call ends with this outcome of its attempt and there is nothing to settle: so it goes with most calls.
+    pub(super) fn ends_with(&self, outcome: &Outcome<R>) -> bool {
+        let verdict = Verdict::of(outcome);
+        match &self.kept {
+            Kept::Copy(copy) if self.trouble.is_none() && verdict == Verdict::Ok => {
+                // What a layer further in had to repeat is no sign of a backend that is well: it must not pay for more repetitions.
+                if outcome.as_ref().is_ok_and(|response| response.attempts <= 1) {
+                    self.earn(copy);
+                }
+                true
+            }
+            Kept::Copy(_) => false,
+            Kept::Marked(_) => {
+                if is_mendable(verdict) {
+                    self.skipped(Skip::Marked);
+                }
+                true
+            }
+            Kept::Nothing => true,
+        }
+    }
+
+    /// What follows an attempt's outcome that the call does not simply end with.
     pub(super) fn settle(&mut self, outcome: Outcome<R>) -> Next<R> {
         let verdict = Verdict::of(&outcome);
-        let copy = match &self.kept {
-            Kept::Copy(copy) => copy,
-            Kept::Marked(_) if is_mendable(verdict) => {
-                self.skipped(Skip::Marked);
-                return Next::End(outcome);
-            }
-            Kept::Marked(_) | Kept::Nothing => return Next::End(outcome),
-        };
-        if self.trouble.is_none() && verdict == Verdict::Ok {
-            // What a layer further in had to repeat is no sign of a backend that is well: it must not pay for more repetitions.
-            if outcome.as_ref().is_ok_and(|response| response.attempts <= 1) {
-                self.earn(copy);
-            }
-            return Next::End(outcome);
-        }
         if let Some(last) = self.account(verdict) {
             return Next::End(self.counted(last));
         }
@@ -115,9 +122,9 @@ impl<S, P, R> Call<S, P, R> {
 
     /// What a call earns that succeeded at once.
     fn earn(&self, copy: &Request<P>) {
-        let earned = self.shared.budget.earn(copy.head.caller.tenant_digest());
+        let earned = self.origin.shared.budget.earn(copy.head.caller.tenant_digest());
         if let Some(handles) = self.handles().filter(|_| earned) {
-            handles.tokens(&self.shared.budget);
+            handles.tokens(&self.origin.shared.budget);
         }
     }
 
@@ -133,8 +140,8 @@ impl<S, P, R> Call<S, P, R> {
         let handles = self.handles()?;
         handles.repeated(repeated);
         if repeated != Repeated::Failure {
-            self.shared.budget.refund(paid);
-            handles.tokens(&self.shared.budget);
+            self.origin.shared.budget.refund(paid);
+            handles.tokens(&self.origin.shared.budget);
         }
         if repeated != Repeated::Refused {
             return None;
@@ -151,7 +158,7 @@ impl<S, P, R> Call<S, P, R> {
     /// When to repeat, and what it was paid with; `None` if there is nothing to repeat.
     fn pay_for_another(&mut self, verdict: Verdict) -> Result<Option<(Instant, Withdrawal)>, Skip> {
         let Kept::Copy(copy) = &self.kept else { return Ok(None) };
-        let (head, shared) = (&copy.head, &self.shared);
+        let (head, shared) = (&copy.head, &*self.origin.shared);
         if let Some(peer) = &head.peer {
             // Whether the call is committed is settled here: what this attempt says from now on goes nowhere.
             peer.silence();
@@ -173,7 +180,7 @@ impl<S, P, R> Call<S, P, R> {
         let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
         self.trouble.get_or_insert_default().backoff = series;
         if let Some(handles) = self.handles() {
-            handles.tokens(&self.shared.budget);
+            handles.tokens(&self.origin.shared.budget);
         }
         Ok(Some((at, paid)))
     }
@@ -210,7 +217,7 @@ impl<S, P, R> Call<S, P, R> {
             Kept::Marked(target) => target,
             Kept::Nothing => return None,
         };
-        Some(target.cell(&self.shared.slot, || Handles::new(target, &self.shared.budget)))
+        Some(target.cell(&self.origin.shared.slot, || Handles::new(target, &self.origin.shared.budget)))
     }
 }
 
@@ -218,9 +225,9 @@ impl<S, P, R> Drop for Call<S, P, R> {
     /// A call that is dropped in its backoff has paid for an attempt that is not made.
     fn drop(&mut self) {
         if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment) {
-            self.shared.budget.refund(unused);
+            self.origin.shared.budget.refund(unused);
             if let Some(handles) = self.handles() {
-                handles.tokens(&self.shared.budget);
+                handles.tokens(&self.origin.shared.budget);
             }
         }
     }
@@ -237,7 +244,7 @@ where
         let head = &mut copy.head;
         head.attempt = self.attempts;
         head.admission = Admission::NoWait;
-        head.repeatable = self.attempts + 1 < self.shared.attempts() && head.is_safe();
+        head.repeatable = self.attempts + 1 < self.origin.shared.attempts() && head.is_safe();
         head.peer = head.peer.as_ref().map(Peer::next_attempt);
         self.attempts += 1;
         if let Some(payment) = self.trouble.as_mut().and_then(|trouble| trouble.payment.as_mut())
@@ -245,6 +252,6 @@ where
         {
             *payment = Payment::Spent(paid);
         }
-        Some((S::clone(&self.pristine), copy.clone()))
+        Some((S::clone(&self.origin.pristine), copy.clone()))
     }
 }

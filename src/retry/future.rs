@@ -12,7 +12,7 @@ use tower::Service;
 
 use super::{
     call::{Call, Kept, Next, Outcome},
-    layer::Shared,
+    service::Origin,
 };
 use crate::{
     call::{Admission, Request, Response},
@@ -54,14 +54,14 @@ impl<S, P, R> RetryFuture<S, P, R>
 where
     S: Service<Request<P>>,
 {
-    pub(super) fn calling(future: S::Future, kept: Kept<P>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
-        Self { state: State::Calling { future }, call: Call::new(kept, shared, pristine) }
+    pub(super) fn calling(future: S::Future, kept: Kept<P>, origin: Arc<Origin<S>>) -> Self {
+        Self { state: State::Calling { future }, call: Call::new(kept, origin) }
     }
 
-    pub(super) fn readying(service: S, request: Request<P>, kept: Kept<P>, shared: Arc<Shared>, pristine: Arc<S>) -> Self {
+    pub(super) fn readying(service: S, request: Request<P>, kept: Kept<P>, origin: Arc<Origin<S>>) -> Self {
         Self {
             state: State::Readying { readying: Box::new(Readying::new(service, request)) },
-            call: Call::new(kept, shared, pristine),
+            call: Call::new(kept, origin),
         }
     }
 }
@@ -112,6 +112,7 @@ where
 {
     type Output = Outcome<R>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
@@ -133,6 +134,10 @@ where
                 // Polled after it was done, as a future must not be.
                 StateProj::Done => return Poll::Pending,
             };
+            if this.call.ends_with(&outcome) {
+                this.state.set(State::Done);
+                return Poll::Ready(outcome);
+            }
             match this.call.settle(outcome) {
                 // The failed attempt's future is dropped here, before the wait.
                 Next::RepeatAt(at) => this.state.set(State::Backoff { sleep: sleep_until(at) }),

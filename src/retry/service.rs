@@ -21,21 +21,27 @@ pub struct Retry<S> {
     inner: S,
     /// Whether `inner` was found ready, and has not been called since.
     ready: bool,
-    /// Where a future finds a service for a further attempt: cloned only when there is one.
-    pristine: Arc<S>,
-    shared: Arc<Shared>,
+    origin: Arc<Origin<S>>,
+}
+
+/// What the futures of one service take along, behind one pointer.
+#[derive(Debug)]
+pub(super) struct Origin<S> {
+    /// A service for a further attempt: cloned only when there is one.
+    pub(super) pristine: S,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl<S: Clone> Retry<S> {
     pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { pristine: Arc::new(inner.clone()), inner, ready: false, shared }
+        Self { origin: Arc::new(Origin { pristine: inner.clone(), shared }), inner, ready: false }
     }
 }
 
 /// A clone has made nothing ready yet.
 impl<S: Clone> Clone for Retry<S> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), ready: false, pristine: self.pristine.clone(), shared: self.shared.clone() }
+        Self { inner: self.inner.clone(), ready: false, origin: self.origin.clone() }
     }
 }
 
@@ -62,30 +68,31 @@ where
         Poll::Ready(Ok(()))
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
-        let head = &mut request.head;
-        let could = self.shared.attempts() > 1 && !head.target.is_exempt();
+        let (head, shared) = (&mut request.head, &self.origin.shared);
+        let could = shared.attempts() > 1 && !head.target.is_exempt();
         let marked = head.meta.as_ref().is_some_and(|meta| meta.attempt.is_some());
         let repeats = could && !marked;
         head.repeats = repeats;
         head.repeatable = repeats && head.is_safe();
         if could {
             // Made on the first call, so that a scrape shows the zeros before the first failure.
-            head.target.cell(&self.shared.slot, || Handles::new(&head.target, &self.shared.budget));
+            head.target.cell(&shared.slot, || Handles::new(&head.target, &shared.budget));
         }
         let kept = match could {
             true if marked => Kept::Marked(head.target.clone()),
             true => Kept::Copy(request.clone()),
             false => Kept::Nothing,
         };
-        let (shared, pristine) = (self.shared.clone(), self.pristine.clone());
+        let origin = self.origin.clone();
         if std::mem::take(&mut self.ready) {
-            RetryFuture::calling(self.inner.call(request), kept, shared, pristine)
+            RetryFuture::calling(self.inner.call(request), kept, origin)
         } else {
             // The service that was polled goes along: it may hold a place in somebody's queue.
             let fresh = self.inner.clone();
             let polled = std::mem::replace(&mut self.inner, fresh);
-            RetryFuture::readying(polled, request, kept, shared, pristine)
+            RetryFuture::readying(polled, request, kept, origin)
         }
     }
 }

@@ -39,6 +39,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
         let attempt = match self.limit {
