@@ -33,6 +33,7 @@ pub mod record;
 pub mod rescue;
 pub mod retry;
 pub mod stack;
+mod sync;
 #[cfg(test)]
 mod testing;
 pub mod timeout;

@@ -67,6 +67,7 @@ mod service;
 mod shared;
 mod ticket;
 mod upstream;
+mod watched;
 mod window;
 
 pub use future::BreakerFuture;

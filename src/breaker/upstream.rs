@@ -1,12 +1,8 @@
-//! The breaker of an upstream, as its targets' breakers find it: the machine behind its lock, and one word beside the lock that
-//! spares most calls both.
+//! The breaker of an upstream, as its targets' breakers find it.
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use fastrand::Rng;
@@ -21,6 +17,7 @@ use super::{
     sample::{Contact, Sample},
     series::Series,
     ticket::{Admit, Force, State, Ticket, Transition},
+    watched::{Watch, Watched},
 };
 use crate::error::{Reason, Rejected};
 
@@ -28,9 +25,7 @@ use crate::error::{Reason, Rejected};
 #[derive(Debug)]
 pub(super) struct Upstream {
     name: Arc<str>,
-    /// The generation, and in the last bit whether there is something to decide or to count. Written under the lock only.
-    word: AtomicU64,
-    parent: Mutex<(Parent, Rng)>,
+    machine: Watched<Machine>,
     /// The breakers of its targets.
     members: Mutex<Vec<Weak<Cell>>>,
     series: Series,
@@ -49,15 +44,29 @@ impl Passage {
     }
 }
 
-const BUSY: u64 = 1;
+#[derive(Debug)]
+struct Machine {
+    parent: Parent,
+    rng: Rng,
+}
+
+impl Watch for Machine {
+    fn generation(&self) -> u64 {
+        self.parent.generation()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.parent.is_quiet()
+    }
+}
 
 impl Upstream {
     pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, now: Instant) -> Self {
         let none = SharedString::const_str("");
+        let rng = seed.map_or_else(Rng::new, Rng::with_seed);
         Self {
             name: name.into(),
-            word: AtomicU64::new(0),
-            parent: Mutex::new((Parent::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
+            machine: Watched::new(Machine { parent: Parent::new(policy, now), rng }),
             members: Mutex::default(),
             series: Series::new([SharedString::from_shared(name.into()), none.clone(), none.clone(), none]),
         }
@@ -69,11 +78,10 @@ impl Upstream {
 
     /// Lets a call of `name` through, or refuses it. `safe` is asked only where it matters.
     pub(super) fn admit(&self, name: Name, safe: impl FnOnce() -> bool, now: Instant) -> Result<Passage, Rejected> {
-        let word = self.word.load(Ordering::Relaxed);
-        if word & BUSY == 0 {
-            return Ok(Passage { ticket: Ticket { generation: word >> 1, run: 0 }, probe: false });
+        if let Some(generation) = self.machine.quiet() {
+            return Ok(Passage { ticket: Ticket { generation, run: 0 }, probe: false });
         }
-        let (admit, transition) = self.change(|parent, _| parent.admit(name, safe(), now));
+        let (admit, transition) = self.machine.change(|machine| machine.parent.admit(name, safe(), now));
         self.tell(transition);
         match admit {
             Admit::Pass(ticket) => Ok(Passage { ticket, probe: false }),
@@ -83,10 +91,10 @@ impl Upstream {
     }
 
     pub(super) fn settle(&self, passage: &Passage, name: Name, end: (Sample, Contact), now: Instant) {
-        if end.1 != Contact::Failed && self.word.load(Ordering::Relaxed) & BUSY == 0 {
+        if end.1 != Contact::Failed && self.machine.quiet().is_some() {
             return;
         }
-        let transition = self.change(|parent, rng| parent.settle(&passage.ticket, name, end, now, rng));
+        let transition = self.machine.change(|Machine { parent, rng }| parent.settle(&passage.ticket, name, end, now, rng));
         self.tell(transition);
     }
 
@@ -94,18 +102,18 @@ impl Upstream {
     pub(super) fn heed(&self, name: Name, transition: Transition, now: Instant) {
         // Counted before the lock is taken: whoever holds it waits for no other.
         let active = if transition.to == State::Open { self.active(now) } else { 0 };
-        let transition = self.change(|parent, rng| parent.heed(name, transition, active, now, rng));
+        let transition = self.machine.change(|Machine { parent, rng }| parent.heed(name, transition, active, now, rng));
         self.tell(transition);
     }
 
     pub(super) fn force(&self, force: Force) {
-        let transition = self.change(|parent, _| parent.force(force));
+        let transition = self.machine.change(|machine| machine.parent.force(force));
         self.tell(transition);
     }
 
     /// Goes by another policy from now on, and so do the breakers of its targets.
     pub(super) fn set_policy(&self, policy: Policy) {
-        self.change(|parent, _| parent.set_policy(policy));
+        self.machine.change(|machine| machine.parent.set_policy(policy));
         self.members().iter().for_each(|cell| cell.set_policy(policy));
     }
 
@@ -121,8 +129,7 @@ impl Upstream {
     }
 
     pub(super) fn status(&self, now: Instant) -> Status {
-        let locked = self.lock();
-        let parent = &locked.0;
+        let parent = &self.machine.lock().parent;
         Status {
             upstream: self.name.clone(),
             method: None,
@@ -150,20 +157,6 @@ impl Upstream {
             State::HalfOpen => tracing::info!(upstream, "the circuit breaker of the whole upstream probes"),
             State::Closed => tracing::info!(upstream, "the circuit breaker of the whole upstream closes"),
         }
-    }
-
-    /// Works on the machine, and writes down what calls may know without it.
-    fn change<T>(&self, work: impl FnOnce(&mut Parent, &mut Rng) -> T) -> T {
-        let mut locked = self.lock();
-        let (parent, rng) = &mut *locked;
-        let result = work(parent, rng);
-        let busy = if parent.is_quiet() { 0 } else { BUSY };
-        self.word.store(parent.generation() << 1 | busy, Ordering::Relaxed);
-        result
-    }
-
-    fn lock(&self) -> MutexGuard<'_, (Parent, Rng)> {
-        self.parent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

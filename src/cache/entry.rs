@@ -1,18 +1,14 @@
 //! An answer that is kept.
 
-use std::{
-    any::Any,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use metrics::Gauge;
 use tokio::time::Instant;
 
-use crate::call::{CallResult, Response, Served, Verdict};
+use crate::{
+    call::{CallResult, Response, Served, Verdict},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 /// The answer, and when it came. Its life is counted by tokio's clock.
 #[derive(Debug)]
@@ -78,9 +74,7 @@ pub(super) struct Refresh {
 
 impl Refresh {
     pub(super) fn of(entry: &Arc<Entry>, under_way: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        if entry.refreshing.swap(true, Ordering::Relaxed) {
-            return None;
-        }
+        entry.refreshing.compare_exchange(false, true, Ordering::Relaxed, Ordering::Relaxed).ok()?;
         let refresh = Self { entry: entry.clone(), under_way: under_way.clone() };
         // Counted before it is dropped, which counts down.
         let others = under_way.fetch_add(1, Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! A call that is made for more than one caller.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::Deadline;
+use crate::sync::{Mutex, PoisonError};
 
 /// Marks a call that is made for all who ask the same, and not for the one who asked first; says when the last of them has to
 /// have an answer.
@@ -33,27 +34,5 @@ impl Joint {
     /// The deadline of whoever may wait longest. It may move.
     pub fn deadline(&self) -> Deadline {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_latest_deadline_counts_and_none_is_the_latest() {
-        let at = |seconds| Deadline { hard: Some(Instant::now() + Duration::from_secs(seconds)), ..Deadline::default() };
-        let joint = Joint::new(at(5));
-        joint.join(at(3));
-        assert_eq!(joint.deadline(), at(5));
-        joint.join(at(9));
-        assert_eq!(joint.deadline(), at(9));
-        joint.join(Deadline::default());
-        joint.join(at(20));
-        assert_eq!(joint.deadline(), Deadline::default());
     }
 }

@@ -48,3 +48,12 @@ pub use turn::Turn;
 pub(crate) use upstream::Upstream;
 pub use verdict::Verdict;
 pub use word::Word;
+
+#[cfg(test)]
+mod joint_tests;
+#[cfg(test)]
+mod peer_tests;
+#[cfg(test)]
+mod slots_tests;
+#[cfg(test)]
+mod turn_tests;

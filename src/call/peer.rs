@@ -1,21 +1,16 @@
 //! How to speak to the caller while its call runs.
 
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    task::Waker,
-    time::Duration,
-};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, task::Waker, time::Duration};
 
-use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-use crate::error::BoxError;
+use crate::{
+    error::BoxError,
+    sync::{
+        AtomicWaker, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
 
 /// One step of progress (specification, Progress).
 #[derive(Debug, Clone, PartialEq)]
@@ -223,81 +218,5 @@ impl fmt::Debug for Peer {
             .field("open", &self.is_open())
             .field("committed", &self.is_committed())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Heard(Arc<Mutex<Vec<f64>>>);
-
-    impl Notify for Heard {
-        fn progress(&self, progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
-            self.0.lock().unwrap().push(progress.progress);
-            Box::pin(std::future::ready(Ok(())))
-        }
-    }
-
-    fn step(progress: f64) -> Progress {
-        Progress { progress, total: None, message: None }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_dead_attempt_is_not_heard_and_progress_only_grows() {
-        let heard = Heard::default();
-        let first = Peer::new(heard.clone());
-        assert_eq!((first.is_committed(), first.last_progress()), (false, None));
-
-        tokio::time::advance(Duration::from_secs(3)).await;
-        first.progress(step(2.0)).await.unwrap();
-        assert!(first.is_committed());
-        assert_eq!(first.last_progress(), Some(Instant::now()));
-
-        let second = first.next_attempt();
-        first.progress(step(9.0)).await.unwrap();
-        second.progress(step(1.0)).await.unwrap();
-        second.progress(step(f64::NAN)).await.unwrap();
-        second.progress(step(3.0)).await.unwrap();
-        second.silence();
-        second.progress(step(4.0)).await.unwrap();
-        assert_eq!(*heard.0.lock().unwrap(), [2.0, 3.0]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_clocks_stand_still_while_anything_is_asked() {
-        let s = Duration::from_secs;
-        let peer = Peer::unheard();
-        let one = peer.ask();
-        assert!(peer.is_committed());
-        tokio::time::advance(s(1)).await;
-        let other = peer.ask();
-        tokio::time::advance(s(2)).await;
-        drop(one);
-        tokio::time::advance(s(4)).await;
-        assert!(peer.is_asking(Waker::noop()));
-        assert_eq!(peer.stood_still().0, s(7));
-        drop(other);
-        tokio::time::advance(s(8)).await;
-        assert!(!peer.is_asking(Waker::noop()));
-        assert_eq!(peer.stood_still().0, s(7));
-        drop(peer.ask());
-        assert_eq!(peer.stood_still().0, s(7));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_last_progress_moves_with_clocks_that_stood_still_since() {
-        let peer = Peer::new(Heard::default());
-        drop_after(peer.ask(), 3).await;
-        peer.progress(step(1.0)).await.unwrap();
-        let heard = Instant::now();
-        drop_after(peer.ask(), 5).await;
-        assert_eq!(peer.stood_still().1, Some(heard + Duration::from_secs(5)));
-    }
-
-    async fn drop_after(asking: Asking, seconds: u64) {
-        tokio::time::advance(Duration::from_secs(seconds)).await;
-        drop(asking);
     }
 }

@@ -4,15 +4,14 @@ use std::{
     any::Any,
     fmt,
     marker::PhantomData,
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
 };
+
+use crate::sync::OnceLock;
 
 /// How many layers find their cell without a pointer hop. The layers of one stack are fewer, and their claims follow one another,
 /// so that each finds its cell at the first look.
-const CHUNK: usize = 16;
+pub(super) const CHUNK: usize = 16;
 
 /// A layer's claim on one cell of type `T` in every [`Target`](super::Target).
 ///
@@ -121,40 +120,5 @@ impl fmt::Debug for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let taken = self.entries.iter().filter(|entry| entry.get().is_some()).count();
         f.debug_struct("Slots").field("taken", &taken).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_claim_has_a_cell_of_its_own_and_keeps_it() {
-        let slots = Slots::default();
-        let claims: Vec<Slot<usize>> = (0..3 * CHUNK).map(|_| Slot::new()).collect();
-        for (n, claim) in claims.iter().enumerate() {
-            assert_eq!(*slots.get_or_init(claim, || n), n);
-        }
-        for (n, claim) in claims.iter().enumerate() {
-            assert_eq!(*slots.get_or_init(claim, || usize::MAX), n);
-        }
-    }
-
-    #[test]
-    fn a_cell_may_be_made_of_another() {
-        let (slots, one, other) = (Slots::default(), Slot::<u32>::new(), Slot::<u32>::new());
-        assert_eq!(*slots.get_or_init(&one, || slots.get_or_init(&other, || 20) + 1), 21);
-    }
-
-    #[test]
-    fn threads_that_meet_at_a_cell_see_one_value() {
-        let slots = Slots::default();
-        let claim = Slot::<std::thread::ThreadId>::new();
-        let seen: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..4).map(|_| scope.spawn(|| *slots.get_or_init(&claim, || std::thread::current().id()))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(seen.iter().all(|id| *id == seen[0]));
     }
 }

@@ -1,9 +1,8 @@
 //! Who repeats a call.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
-};
+use std::sync::Arc;
+
+use crate::sync::atomic::{AtomicU8, Ordering};
 
 /// The turn to repeat a call, where both a retry and a hedge could: whoever takes it first has it, so that one call is never
 /// both retried and hedged. Two layers that repeat multiply.
@@ -32,20 +31,5 @@ impl Turn {
 
     fn take(&self, by: u8) -> bool {
         self.0.compare_exchange(NOBODY, by, Ordering::AcqRel, Ordering::Acquire).map_or_else(|holder| holder == by, |_| true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_is_first_has_it() {
-        let turn = Turn::default();
-        assert!(turn.hedge() && !turn.retry());
-        turn.give_back();
-        assert!(turn.retry() && turn.retry() && !turn.hedge());
-        turn.give_back();
-        assert!(!turn.hedge(), "it was not the hedge's to give back");
     }
 }

@@ -1,11 +1,13 @@
 //! Who is to be woken when a shared call can get on.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Wake, Waker},
+};
+
+use crate::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 /// The waker of a shared call: rung by the call, heard by all who wait.
@@ -28,7 +30,7 @@ struct Waiting {
 
 impl Bell {
     /// A call that nobody has polled yet can get on.
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { rung: AtomicBool::new(true), waiting: Mutex::new(Waiting { places: Vec::new(), free: Vec::new() }) }
     }
 
@@ -63,11 +65,13 @@ impl Bell {
 
     /// Whether the call can get on; from now on not any more.
     pub(super) fn answer(&self) -> bool {
-        self.rung.swap(false, Ordering::SeqCst)
+        self.rung.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether the call can get on. For who has just let go of it: no load, which might miss a ring whose hearers find the call
+    /// still in hand; but a write, so that who rings after it knows that the call is free, and so do they.
     pub(super) fn is_rung(&self) -> bool {
-        self.rung.load(Ordering::SeqCst)
+        self.rung.fetch_or(false, Ordering::AcqRel)
     }
 
     pub(super) fn wake_all(&self) {
@@ -96,7 +100,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::SeqCst);
+        self.rung.swap(true, Ordering::AcqRel);
         self.wake_all();
     }
 }

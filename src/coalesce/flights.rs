@@ -4,11 +4,14 @@ use std::{
     any::Any,
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 use super::flight::{Flight, Waiter};
-use crate::call::{Deadline, Joint, Key};
+use crate::{
+    call::{Deadline, Joint, Key},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// At most so many calls that others may join.
 #[derive(Debug)]

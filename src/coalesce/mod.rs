@@ -63,6 +63,8 @@ pub use layer::CoalesceLayer;
 pub use service::Coalesce;
 
 #[cfg(test)]
+mod flight_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;

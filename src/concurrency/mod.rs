@@ -83,11 +83,8 @@ pub use layer::ConcurrencyLayer;
 pub use limit::{AdaptiveLimit, Sample};
 pub use service::Concurrency;
 
-/// What the turnstile counts with; its test under loom has loom's.
-mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
-}
-
+#[cfg(test)]
+mod latency_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

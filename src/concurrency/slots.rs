@@ -160,6 +160,10 @@ impl Slots {
     }
 
     fn join_queue(self: &Arc<Self>, mut desk: MutexGuard<'_, Desk>, head: &Head, now: Instant) -> Entry {
+        if self.turnstile.view().closed {
+            self.settle_down(&desk);
+            return Entry::Refused(Reason::Draining);
+        }
         let arrival = Arrival {
             tenant: head.caller.tenant_digest(),
             class: head.criticality(),
@@ -320,7 +324,10 @@ impl Slots {
     }
 
     pub(super) fn close(&self, closed: bool) {
+        // Whoever could not pass by before may be on its way to the desk: it finds out there.
+        let desk = self.desk();
         self.turnstile.close(closed);
+        drop(desk);
         if !closed {
             self.idle.notify_waiters();
         }

@@ -1,6 +1,6 @@
 //! How many slots are held, how many there are, and whether anybody waits: one number, so that no change falls between two.
 
-use super::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const BITS: u32 = 31;
 /// Nobody passes by: whoever gives a slot back comes to the desk, and whoever wants one does too.
@@ -72,12 +72,13 @@ impl Turnstile {
     }
 
     /// At the desk: takes a slot as [`enter`](Self::enter) does, or else says that somebody waits from now on. Both in one step: a
-    /// slot that comes back before it is taken here, and one that comes back after it is brought to the desk.
+    /// slot that comes back before it is taken here, and one that comes back after it is brought to the desk. It may have been
+    /// closed since its caller could not pass by.
     pub(super) fn enter_or_wait(&self) -> Option<u32> {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             let view = View::of(word);
-            let enters = !view.waiting && view.has_room();
+            let enters = !view.closed && !view.waiting && view.has_room();
             let next = if enters { word + 1 } else { word | WAITING };
             match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return enters.then_some(view.in_flight + 1),
@@ -101,6 +102,12 @@ impl Turnstile {
         self.view().has_room()
     }
 
+    /// At the desk: whether who comes may have a slot.
+    pub(super) fn admits(&self) -> bool {
+        let view = self.view();
+        !view.closed && view.has_room()
+    }
+
     /// From now on everybody comes to the desk, as if somebody waited.
     pub(super) fn nobody_passes_by(&self) {
         self.0.fetch_or(WAITING, Ordering::AcqRel);
@@ -122,7 +129,7 @@ impl Turnstile {
         }
     }
 
-    /// Lets no new calls in, or lets them in again.
+    /// At the desk: lets no new calls in, or lets them in again.
     pub(super) fn close(&self, closed: bool) {
         if closed {
             self.0.fetch_or(CLOSED, Ordering::AcqRel);

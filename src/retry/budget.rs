@@ -1,15 +1,14 @@
 //! What retries may cost.
 
-use std::{
-    collections::HashMap,
-    fmt,
+use std::{collections::HashMap, fmt};
+
+use crate::{
+    call::{Caller, Digest},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
-
-use crate::call::{Caller, Digest};
 
 /// A bucket of tokens that pays for retries; at most half of it is at one tenant's disposal.
 ///
@@ -125,101 +124,5 @@ impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Budget").field("capacity", &state.capacity).field("tokens", &state.tokens).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn one_tenant_has_at_most_half() {
-        let budget = Budget::new(100);
-        let (greedy, other) = (Caller::of_tenant("greedy"), Caller::of_tenant("other"));
-        let taken = std::iter::from_fn(|| budget.withdraw(&greedy, 5)).count();
-        assert_eq!((taken, budget.tokens()), (10, 50));
-        assert!(budget.withdraw(&other, 14).is_some());
-    }
-
-    #[test]
-    fn a_success_earns_for_the_bucket_and_for_its_own_tenant() {
-        let budget = Budget::new(20);
-        let (a, b) = (Caller::of_tenant("a"), Caller::of_tenant("b"));
-        budget.withdraw(&a, 5).unwrap();
-        budget.withdraw(&a, 5).unwrap();
-        for _ in 0..100 {
-            budget.earn(b.tenant_digest());
-        }
-        assert_eq!(budget.tokens(), 20);
-        assert!(budget.withdraw(&a, 5).is_none(), "b's successes do not restore a's half");
-        for _ in 0..5 {
-            budget.earn(a.tenant_digest());
-        }
-        assert!(budget.withdraw(&a, 5).is_some());
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Withdraw(usize, u32),
-        Refund,
-        Earn(usize),
-        Resize(u32),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            (0..3_usize, prop_oneof![Just(5_u32), Just(14)]).prop_map(|(tenant, cost)| Step::Withdraw(tenant, cost)),
-            Just(Step::Refund),
-            (0..3_usize).prop_map(Step::Earn),
-            (0..120_u32).prop_map(Step::Resize),
-        ];
-        prop::collection::vec(step, 0..200)
-    }
-
-    proptest! {
-        /// Against plain arithmetic: failed retries never cost more than was there and was earned, and what is refunded or
-        /// earned comes back.
-        #[test]
-        fn follows_the_plain_reference(steps in steps()) {
-            let budget = Budget::new(60);
-            let callers: Vec<Caller> = ["a", "b", "c"].into_iter().map(Caller::of_tenant).collect();
-            let (mut capacity, mut tokens, mut used) = (60_u32, 60_u32, [0_u32; 3]);
-            let mut paid = Vec::new();
-            for step in steps {
-                match step {
-                    Step::Withdraw(tenant, cost) => {
-                        let affordable = tokens >= cost && used[tenant] + cost <= capacity / 2;
-                        let withdrawal = budget.withdraw(&callers[tenant], cost);
-                        prop_assert_eq!(withdrawal.is_some(), affordable);
-                        if let Some(withdrawal) = withdrawal {
-                            tokens -= cost;
-                            used[tenant] += cost;
-                            paid.push((tenant, withdrawal));
-                        }
-                    }
-                    Step::Refund => {
-                        if let Some((tenant, withdrawal)) = paid.pop() {
-                            budget.refund(withdrawal);
-                            tokens = (tokens + withdrawal.cost).min(capacity);
-                            used[tenant] = used[tenant].saturating_sub(withdrawal.cost);
-                        }
-                    }
-                    Step::Earn(tenant) => {
-                        budget.earn(callers[tenant].tenant_digest());
-                        tokens = (tokens + 1).min(capacity);
-                        used[tenant] = used[tenant].saturating_sub(1);
-                    }
-                    Step::Resize(to) => {
-                        budget.set_capacity(to);
-                        let missing = capacity - tokens;
-                        (capacity, tokens) = (to, to.saturating_sub(missing));
-                        prop_assert_eq!(budget.capacity(), capacity);
-                    }
-                }
-                prop_assert_eq!(budget.tokens(), tokens);
-            }
-        }
     }
 }

@@ -69,4 +69,6 @@ pub use layer::RetryLayer;
 pub use service::Retry;
 
 #[cfg(test)]
+mod budget_tests;
+#[cfg(test)]
 mod tests;

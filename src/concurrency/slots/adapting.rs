@@ -17,7 +17,7 @@ impl Slots {
         let mut desk = self.desk();
         let (waiting, places) = (desk.queue.len(), desk.queue.places());
         let adaptive = desk.adaptive.as_mut()?;
-        let passes = waiting == 0 && self.turnstile.has_room();
+        let passes = waiting == 0 && self.turnstile.admits();
         let in_flight = self.turnstile.view().in_flight;
         adaptive.arrived(crowd(in_flight, waiting + usize::from(!passes)), head.attempt_at);
         if passes || self.observes() {
