@@ -241,28 +241,15 @@ impl Stack {
         P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
-        // What is off for every call is not there: an unused layer still costs each call the moving of its future.
-        if self.has_extras() {
-            StackService::new(self.edge(self.extras(self.attempts(FaultLayer::optional(self.fault.as_ref(), handler)))))
-        } else {
-            StackService::new(self.edge(self.quota.layer(self.attempts(handler))))
+        // The fault layer stands in for the handler, since all that is injected must look to the layers as if the handler had
+        // done it.
+        match &self.fault {
+            None => self.whole(self.attempts(handler)),
+            Some(fault) => self.whole(self.attempts(fault.layer(handler))),
         }
     }
 
-    const fn has_extras(&self) -> bool {
-        #[cfg(feature = "cache")]
-        if self.cache.is_some() {
-            return true;
-        }
-        self.loop_guard.is_some()
-            || self.idempotency.is_some()
-            || self.coalesce.is_some()
-            || self.hedge.is_some()
-            || self.fault.is_some()
-    }
-
-    // The order, from the inside out: attempts, extras or the quota alone, edge. The fault layer stands in for the handler,
-    // since all that is injected must look to the layers as if the handler had done it.
+    // The order, from the inside out: attempts, extras, quota, loop guard, edge.
 
     /// What every attempt passes, and what makes them.
     fn attempts<S, P, R>(&self, handler: S) -> impl Layered<P, R> + use<S, P, R>
@@ -289,26 +276,59 @@ impl Stack {
         self.retry.layer(service)
     }
 
-    /// What most stacks leave off, around the quota, which stands among it.
-    fn extras<S, P, R>(&self, service: S) -> impl Layered<P, R> + use<S, P, R>
+    /// Everything around what makes the attempts.
+    fn whole<S, P, R>(&self, attempts: S) -> StackService<P, R>
     where
         S: Layered<P, R>,
         P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
+        // The plain stack is of one piece, and a call of it costs one allocation.
+        if !self.has_extras() {
+            return StackService::new(self.edge(self.quota.layer(attempts)));
+        }
+        // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
+        let service = self.quota.layer(self.extras(StackService::new(attempts)));
+        match &self.loop_guard {
+            // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.
+            Some(loop_guard) => StackService::new(self.edge(loop_guard.layer(service))),
+            None => StackService::new(self.edge(service)),
+        }
+    }
+
+    const fn has_extras(&self) -> bool {
+        #[cfg(feature = "cache")]
+        if self.cache.is_some() {
+            return true;
+        }
+        self.loop_guard.is_some() || self.idempotency.is_some() || self.coalesce.is_some() || self.hedge.is_some()
+    }
+
+    /// What most stacks leave off. What is off is not there and costs nothing; what is on is a piece of its own, with its type
+    /// erased, for one allocation a call.
+    fn extras<P, R>(&self, mut service: StackService<P, R>) -> StackService<P, R>
+    where
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
         // A hedge is an attempt to every layer below; one call is hedged or retried, whichever comes first.
-        let service = self.hedge.unwrap_or_else(HedgeLayer::off).layer(service);
+        if let Some(hedge) = &self.hedge {
+            service = StackService::new(hedge.layer(service));
+        }
         // Outside all that makes attempts, so that those who ask the same share them all.
-        let service = self.coalesce.clone().unwrap_or_else(CoalesceLayer::off).layer(service);
+        if let Some(coalesce) = &self.coalesce {
+            service = StackService::new(coalesce.layer(service));
+        }
         // What is kept needs none of the above; what is not is one call, however many miss it.
         #[cfg(feature = "cache")]
-        let service = self.cache.clone().unwrap_or_else(CacheLayer::off).layer(service);
+        if let Some(cache) = &self.cache {
+            service = StackService::new(cache.layer(service));
+        }
         // All attempts are one call, so outside retry; a call that is sent again is another request, so inside the quota.
-        let service = IdempotencyLayer::optional(self.idempotency.as_ref(), service);
-        // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
-        let service = self.quota.layer(service);
-        // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.
-        LoopGuardLayer::optional(self.loop_guard.as_ref(), service)
+        if let Some(idempotency) = &self.idempotency {
+            service = StackService::new(idempotency.layer(service));
+        }
+        service
     }
 
     /// What every call passes first and last.

@@ -16,7 +16,7 @@ use crate::{call::Target, catalogue::Catalogue};
 pub struct CacheLayer {
     settings: Settings,
     /// `None`: off.
-    store: Option<Arc<Store>>,
+    store: Arc<Store>,
 }
 
 impl CacheLayer {
@@ -35,20 +35,15 @@ impl CacheLayer {
         })
     }
 
-    /// Keeps nothing: every call passes.
-    pub fn off() -> Self {
-        Self { store: None, ..Self::new(NonZeroU64::MIN) }
-    }
-
     fn with(settings: Settings) -> Self {
-        Self { settings, store: Some(Arc::new(Store::new(settings))) }
+        Self { settings, store: Arc::new(Store::new(settings)) }
     }
 
     /// The same with other settings: and with a store of its own.
     fn change(self, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = self.settings;
         change(&mut settings);
-        if self.store.is_some() { Self::with(settings) } else { Self { settings, store: None } }
+        Self::with(settings)
     }
 
     /// Takes all callers for one, also those without authorisation: right where the transport has one caller only (stdio, in
@@ -88,9 +83,7 @@ impl CacheLayer {
     /// Says that the answers of `target` have changed: none that is kept is fresh any more, and none that is under way is kept.
     /// They are still better than an error.
     pub fn invalidate(&self, target: &Target) {
-        if let Some(store) = &self.store {
-            store.cell(target).out_of_date();
-        }
+        self.store.cell(target).out_of_date();
     }
 
     /// The same for what a notification of the upstream's declares changed: `notifications/tools/list_changed`,
@@ -106,23 +99,17 @@ impl CacheLayer {
 
     /// Forgets everything.
     pub fn clear(&self) {
-        if let Some(store) = &self.store {
-            store.clear();
-        }
+        self.store.clear();
     }
 
     /// About how many bytes are taken.
     pub fn bytes(&self) -> u64 {
-        self.size().0
+        self.store.size().0
     }
 
     /// How many answers are kept.
     pub fn entries(&self) -> u64 {
-        self.size().1
-    }
-
-    fn size(&self) -> (u64, u64) {
-        self.store.as_ref().map_or((0, 0), |store| store.size())
+        self.store.size().1
     }
 }
 

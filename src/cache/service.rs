@@ -26,14 +26,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Cache<S> {
     inner: S,
-    store: Option<Arc<Store>>,
+    store: Arc<Store>,
 }
 
 /// How long a fetch in the background may take where the call has no deadline.
 const REFRESH_LIMIT: Duration = Duration::from_secs(60);
 
 impl<S> Cache<S> {
-    pub(super) const fn new(inner: S, store: Option<Arc<Store>>) -> Self {
+    pub(super) const fn new(inner: S, store: Arc<Store>) -> Self {
         Self { inner, store }
     }
 }
@@ -55,7 +55,8 @@ where
     }
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        let Some((store, ask)) = self.store.as_ref().and_then(|store| Some((store, store.ask(&request)?))) else {
+        let store = &self.store;
+        let Some(ask) = store.ask(&request) else {
             return CacheFuture::passed(self.inner.call(request));
         };
         let (cell, now) = (store.cell(&ask.target), Instant::now());

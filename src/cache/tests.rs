@@ -445,7 +445,6 @@ async fn two_services_of_one_layer_share_it() {
     let (upstream, target, layer) = (Upstream::new(public("one", 10)), list(), layer());
     text(&upstream.behind(&layer), &target).await;
     assert_eq!(text(&upstream.behind(&layer), &target).await.1, kept(0, false));
-    assert_eq!(text(&upstream.behind(&CacheLayer::off()), &target).await.1, Served::Attempt);
 }
 
 /// What a call costs beyond the bare service: nothing where its answer is not kept, and of an answer from here its own copy.

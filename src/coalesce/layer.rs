@@ -9,8 +9,7 @@ use crate::call::{CacheScope, CallParams, Head, Identity, Key, Question, Request
 /// Makes one call of calls that ask the same at the same time. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct CoalesceLayer {
-    /// `None`: off.
-    shared: Option<Arc<Shared>>,
+    shared: Arc<Shared>,
 }
 
 /// What all services of one layer share.
@@ -36,33 +35,28 @@ impl CoalesceLayer {
         Self::with(false, CAPACITY)
     }
 
-    /// Shares nothing: every call passes.
-    pub const fn off() -> Self {
-        Self { shared: None }
-    }
-
     /// Takes all callers for one, also those without authorisation: right where the transport has one caller only (stdio, in
     /// process), and nowhere else. The layer then shares nothing with the one it was made of.
     #[must_use]
     pub fn single_caller(self) -> Self {
-        Self::with(true, self.shared.map_or(CAPACITY, |shared| shared.flights.capacity()))
+        Self::with(true, self.shared.flights.capacity())
     }
 
     /// At most so many shared calls are under way at once; further ones pass unshared. Default: 4,096. The layer then shares
     /// nothing with the one it was made of.
     #[must_use]
     pub fn capacity(self, calls: usize) -> Self {
-        Self::with(self.shared.is_some_and(|shared| shared.single_caller), calls)
+        Self::with(self.shared.single_caller, calls)
     }
 
     fn with(single_caller: bool, capacity: usize) -> Self {
         let flights = Arc::new(Flights::new(capacity));
-        Self { shared: Some(Arc::new(Shared { single_caller, flights, slot: Slot::new() })) }
+        Self { shared: Arc::new(Shared { single_caller, flights, slot: Slot::new() }) }
     }
 
     /// How many shared calls are under way.
     pub fn under_way(&self) -> usize {
-        self.shared.as_ref().map_or(0, |shared| shared.flights.len())
+        self.shared.flights.len()
     }
 }
 

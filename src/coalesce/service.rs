@@ -16,11 +16,11 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Coalesce<S> {
     inner: S,
-    shared: Option<Arc<Shared>>,
+    shared: Arc<Shared>,
 }
 
 impl<S> Coalesce<S> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared>>) -> Self {
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
         Self { inner, shared }
     }
 }
@@ -42,7 +42,7 @@ where
     }
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        let Some((shared, key)) = self.shared.as_ref().and_then(|shared| Some((shared, shared.key(&request)?))) else {
+        let Some(key) = self.shared.key(&request) else {
             return CoalesceFuture::passed(self.inner.call(request));
         };
         let (began, deadline, target) = (request.head.arrived, request.head.deadline, request.head.target.clone());
@@ -50,7 +50,7 @@ where
         let fresh = self.inner.clone();
         let mut unsent = Some((std::mem::replace(&mut self.inner, fresh), request));
         // Not taken where there is a call to join.
-        let waiter = shared.flights.join(key, deadline, |seat, joint| {
+        let waiter = self.shared.flights.join(key, deadline, |seat, joint| {
             let call = unsent.take().map(|(service, mut request)| {
                 request.head.deadline = Deadline::default();
                 request.head.joint = Some(joint);
@@ -59,7 +59,7 @@ where
             Work::new(call, seat)
         });
         // Made on the first call, so that a scrape shows the zero before the first joins.
-        let joins = target.cell(&shared.slot, || COALESCED.counter(labels_of(&target)));
+        let joins = target.cell(&self.shared.slot, || COALESCED.counter(labels_of(&target)));
         match waiter {
             Some(waiter) => {
                 if !waiter.has_led() {

@@ -193,7 +193,6 @@ async fn what_is_shared_and_what_is_not() {
     let pair = |target: Arc<Target>| [asks(&target), asks(&target)];
     assert_eq!(calls(layer(), pair(safe_tool("t"))).await, 1);
     assert_eq!(calls(layer(), pair(tool("t"))).await, 2, "not safe");
-    assert_eq!(calls(CoalesceLayer::off(), pair(safe_tool("t"))).await, 2);
     assert_eq!(calls(layer().capacity(0), pair(safe_tool("t"))).await, 2, "no room");
     assert_eq!(calls(CoalesceLayer::new(), pair(safe_tool("t"))).await, 2, "nobody knows who calls");
 

@@ -50,11 +50,6 @@ impl FaultLayer {
         Self { shared: Arc::new(Shared { on: AtomicBool::new(false), plan, slot: Slot::new() }) }
     }
 
-    /// Around `inner`, or nothing of it where there is no layer: so that a stack has one type with it and without.
-    pub(crate) fn optional<S>(layer: Option<&Self>, inner: S) -> FaultService<S> {
-        FaultService::new(inner, layer.map(|layer| layer.shared.clone()))
-    }
-
     /// What switches this layer on and off.
     pub fn handle(&self) -> FaultHandle {
         FaultHandle { shared: self.shared.clone() }
@@ -65,7 +60,7 @@ impl<S> Layer<S> for FaultLayer {
     type Service = FaultService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Self::optional(Some(self), inner)
+        FaultService::new(inner, self.shared.clone())
     }
 }
 

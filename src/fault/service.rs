@@ -5,7 +5,7 @@ use std::{
 
 use tower::Service;
 
-use super::{FaultFuture, layer::Shared, plan::Fate};
+use super::{FaultFuture, layer::Shared};
 use crate::{
     call::{Request, Response},
     error::BoxError,
@@ -15,12 +15,11 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct FaultService<S> {
     inner: S,
-    /// `None`: nothing is ever broken here.
-    shared: Option<Arc<Shared>>,
+    shared: Arc<Shared>,
 }
 
 impl<S> FaultService<S> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared>>) -> Self {
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
         Self { inner, shared }
     }
 }
@@ -39,7 +38,7 @@ where
     }
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        let fate = self.shared.as_ref().map_or_else(Fate::default, |shared| shared.draw(&request.head.target));
+        let fate = self.shared.draw(&request.head.target);
         let reaches = fate.fault.is_none_or(|fault| fault.reaches_the_handler());
         FaultFuture::new(reaches.then(|| self.inner.call(request)), fate)
     }

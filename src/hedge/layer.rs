@@ -8,8 +8,7 @@ use crate::call::{Slot, Target};
 /// Makes a second attempt at calls that take unusually long. See the [module](super).
 #[derive(Debug, Clone, Copy)]
 pub struct HedgeLayer {
-    /// `None`: off.
-    shared: Option<Shared>,
+    shared: Shared,
 }
 
 /// What all services of one layer share: the cells on the targets.
@@ -40,7 +39,7 @@ impl Default for HedgeLayer {
 impl HedgeLayer {
     /// Hedges the slowest twentieth of each tool's calls.
     pub fn new() -> Self {
-        Self { shared: Some(Shared { share: DEFAULT, slot: Slot::new() }) }
+        Self { shared: Shared { share: DEFAULT, slot: Slot::new() } }
     }
 
     /// Hedges this share of each tool's calls, the slowest: 0.05 stands for the calls that take longer than the tool's 95th
@@ -51,17 +50,12 @@ impl HedgeLayer {
     /// A share that is no number, not above 0, or above a half.
     pub fn try_new(share: f64) -> Result<Self, HedgeError> {
         let fits = share > 0.0 && share <= MOST;
-        fits.then(|| Self { shared: Some(Shared { share, slot: Slot::new() }) }).ok_or(HedgeError { share })
+        fits.then(|| Self { shared: Shared { share, slot: Slot::new() } }).ok_or(HedgeError { share })
     }
 
-    /// After how long a call of `target` is hedged, as things stand. `None`: not enough is known of it, or hedging is off.
+    /// After how long a call of `target` is hedged, as things stand. `None`: not enough is known of it.
     pub fn delay(&self, target: &Target) -> Option<Duration> {
-        target.get_cell(&self.shared?.slot)?.delay()
-    }
-
-    /// Hedges nothing: every call passes.
-    pub const fn off() -> Self {
-        Self { shared: None }
+        target.get_cell(&self.shared.slot)?.delay()
     }
 }
 

@@ -21,13 +21,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Hedge<S> {
     inner: S,
-    /// Where a future finds a service for the second attempt. `None`: off.
-    hedging: Option<(Shared, Arc<S>)>,
+    shared: Shared,
+    /// Where a future finds a service for the second attempt.
+    pristine: Arc<S>,
 }
 
 impl<S: Clone> Hedge<S> {
-    pub(super) fn new(inner: S, shared: Option<Shared>) -> Self {
-        Self { hedging: shared.map(|shared| (shared, Arc::new(inner.clone()))), inner }
+    pub(super) fn new(inner: S, shared: Shared) -> Self {
+        Self { pristine: Arc::new(inner.clone()), inner, shared }
     }
 }
 
@@ -54,17 +55,17 @@ where
     }
 
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
-        let Some((shared, pristine)) = self.hedging.as_ref().filter(|_| may_be_hedged(&request.head)) else {
+        if !may_be_hedged(&request.head) {
             return HedgeFuture::passed(self.inner.call(request));
-        };
+        }
         let (head, now) = (&mut request.head, Instant::now());
-        let tool = head.target.cell(&shared.slot, || Tool::new(shared.share, &head.target, now)).clone();
+        let tool = head.target.cell(&self.shared.slot, || Tool::new(self.shared.share, &head.target, now)).clone();
         let (peer, delay) = (head.peer.clone(), tool.begin());
         let due = delay.and_then(|delay| now.checked_add(delay)).filter(|due| head.end().is_none_or(|(end, _)| *due < end));
         let spare = due.map(|at| {
             let turn = Turn::default();
             request.head.turn = Some(turn.clone());
-            Spare { at, turn, request: request.clone(), pristine: pristine.clone() }
+            Spare { at, turn, request: request.clone(), pristine: self.pristine.clone() }
         });
         HedgeFuture::racing(self.inner.call(request), peer, Race::new(tool, now, spare))
     }

@@ -27,18 +27,13 @@ impl IdempotencyLayer {
     pub fn new(store: impl Store + 'static) -> Self {
         Self { shared: Arc::new(Shared { store: Box::new(store), slot: Slot::new() }) }
     }
-
-    /// Around `inner`, or nothing of it where there is no layer: so that a stack has one type with it and without.
-    pub(crate) fn optional<S>(layer: Option<&Self>, inner: S) -> Idempotency<S> {
-        Idempotency::new(inner, layer.map(|layer| layer.shared.clone()))
-    }
 }
 
 impl<S> Layer<S> for IdempotencyLayer {
     type Service = Idempotency<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Self::optional(Some(self), inner)
+        Idempotency::new(inner, self.shared.clone())
     }
 }
 

@@ -15,12 +15,11 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Idempotency<S> {
     inner: S,
-    /// `None`: keys are not looked at.
-    shared: Option<Arc<Shared>>,
+    shared: Arc<Shared>,
 }
 
 impl<S> Idempotency<S> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared>>) -> Self {
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
         Self { inner, shared }
     }
 }
@@ -43,11 +42,11 @@ where
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
         let key = head.meta.as_ref().and_then(|meta| meta.idempotency_key.clone());
-        match (&self.shared, key) {
-            (Some(shared), Some(key)) if !head.target.is_exempt() => {
+        match key {
+            Some(key) if !head.target.is_exempt() => {
                 // A clone is not ready: a call that waits for another must not hold what the inner service has reserved.
                 self.inner = self.inner.clone();
-                IdempotencyFuture::asking(Asking::new(shared.clone(), key, request, self.inner.clone()))
+                IdempotencyFuture::asking(Asking::new(self.shared.clone(), key, request, self.inner.clone()))
             }
             _ => IdempotencyFuture::passed(self.inner.call(request)),
         }

@@ -58,11 +58,6 @@ impl LoopGuardLayer {
         Self { shared: Arc::new(Shared { rules, capacity, agents, slot: Slot::new() }) }
     }
 
-    /// Around `inner`, or nothing of it where there is no layer: so that a stack has one type with it and without.
-    pub(crate) fn optional<S>(layer: Option<&Self>, inner: S) -> LoopGuard<S> {
-        LoopGuard::new(inner, layer.map(|layer| layer.shared.clone()))
-    }
-
     /// What reads and steers this layer.
     pub fn handle(&self) -> LoopGuardHandle {
         LoopGuardHandle::new(self.shared.clone())
@@ -73,7 +68,7 @@ impl<S> Layer<S> for LoopGuardLayer {
     type Service = LoopGuard<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Self::optional(Some(self), inner)
+        LoopGuard::new(inner, self.shared.clone())
     }
 }
 

@@ -16,12 +16,11 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct LoopGuard<S> {
     inner: S,
-    /// `None`: every call passes.
-    shared: Option<Arc<Shared>>,
+    shared: Arc<Shared>,
 }
 
 impl<S> LoopGuard<S> {
-    pub(super) const fn new(inner: S, shared: Option<Arc<Shared>>) -> Self {
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
         Self { inner, shared }
     }
 }
@@ -43,10 +42,10 @@ where
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
-        let Some(shared) = self.shared.as_ref().filter(|_| !head.target.is_exempt()) else {
+        if head.target.is_exempt() {
             return LoopGuardFuture::new(Gate::passed(self.inner.call(request)), None);
-        };
-        match shared.admit(head, &request.params) {
+        }
+        match self.shared.admit(head, &request.params) {
             Ok(watch) => LoopGuardFuture::new(Gate::passed(self.inner.call(request)), Some(watch)),
             Err(rejected) => LoopGuardFuture::new(Gate::refused(rejected), None),
         }

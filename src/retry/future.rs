@@ -59,10 +59,7 @@ where
     }
 
     pub(super) fn readying(service: S, request: Request<P>, kept: Kept<P>, origin: Arc<Origin<S>>) -> Self {
-        Self {
-            state: State::Readying { readying: Box::new(Readying::new(service, request)) },
-            call: Call::new(kept, origin),
-        }
+        Self { state: State::Readying { readying: Box::new(Readying::new(service, request)) }, call: Call::new(kept, origin) }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Beside tower's own layers: a layer of this crate is a plain `tower::Layer`.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    sync::Arc,
+    time::Duration,
+};
 
 use buttress::{
     BoxError,
@@ -75,9 +79,9 @@ fn sixteen<S: Served>(handler: S) -> BoxCloneSyncService<Request<Params>, Respon
         .layer(RecordLayer::new())
         .layer(DeadlineLayer::default())
         .layer(QuotaLayer::new().overall(plenty()))
-        .layer(CacheLayer::off())
-        .layer(CoalesceLayer::off())
-        .layer(HedgeLayer::off())
+        .layer(CacheLayer::new(NonZeroU64::MIN))
+        .layer(CoalesceLayer::new())
+        .layer(HedgeLayer::new())
         .layer(RetryLayer::default())
         .layer(BreakerLayer::default().seeded(1))
         .layer(ConcurrencyLayer::default())

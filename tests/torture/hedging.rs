@@ -67,8 +67,9 @@ fn seed(seed: u64, how: How, lasts: u32, slows: bool) -> Came {
                 }
             })
         };
-        let layer = if matches!(how, How::Ours) { HedgeLayer::new() } else { HedgeLayer::off() };
-        let service = Stack::new().hedge(layer).attempt_limit(None).concurrency(ConcurrencyLayer::off()).service(handler);
+        let stack = Stack::new().attempt_limit(None).concurrency(ConcurrencyLayer::off());
+        let stack = if matches!(how, How::Ours) { stack.hedge(HedgeLayer::new()) } else { stack };
+        let service = stack.service(handler);
         let target = tool("tool", true);
         let load = Load::steady(RATE, Duration::from_secs(lasts.into()));
         let call = |_| {
