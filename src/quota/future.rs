@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::Service;
 
-use super::shared::{Answer, Counted, Turn};
+use super::shared::{Counted, Turn};
 use crate::{
     call::{Request, Response, Verdict},
     classify::unsent,
@@ -39,11 +39,11 @@ pin_project! {
 
 /// A request in the line, and then on its way to readiness.
 struct Waiting<S, P> {
-    turn: Option<Turn>,
+    /// Whose turn it is to be; `None` afterwards.
+    call: Option<(Turn, Request<P>)>,
     /// Until the turn comes; then until the call has to end.
     sleep: Option<Pin<Box<Sleep>>>,
     come: bool,
-    request: Option<Request<P>>,
     service: S,
 }
 
@@ -61,7 +61,7 @@ where
 
     pub(super) fn waiting(turn: Turn, request: Request<P>, service: S) -> Self {
         let sleep = Some(Box::pin(sleep_until(turn.at)));
-        let waiting = Waiting { turn: Some(turn), sleep, come: false, request: Some(request), service };
+        let waiting = Waiting { call: Some((turn, request)), sleep, come: false, service };
         Self { state: State::Waiting { waiting: Box::new(waiting) } }
     }
 }
@@ -81,7 +81,7 @@ where
                 ready!(sleep.as_mut().poll(cx));
             }
             self.come = true;
-            let end = self.request.as_ref().and_then(|request| request.head.deadline.end(None));
+            let end = self.call.as_ref().and_then(|(_, request)| request.head.deadline.end(None));
             self.sleep = end.map(|(end, _)| Box::pin(sleep_until(end)));
         }
         let Poll::Ready(ready) = self.service.poll_ready(cx).map_err(unsent) else {
@@ -92,16 +92,11 @@ where
             return Poll::Pending;
         };
         ready?;
-        let (Some(turn), Some(mut request)) = (self.turn.take(), self.request.take()) else { return Poll::Pending };
+        let Some((turn, mut request)) = self.call.take() else { return Poll::Pending };
         let now = Instant::now();
-        Poll::Ready(match turn.take(&request.head, now) {
-            Answer::Refused(rejected) => Err(rejected.into()),
-            answer => {
-                request.head.attempt_at = now;
-                let counted = if let Answer::Counted(counted) = answer { Some(counted) } else { None };
-                Ok((self.service.call(request), counted))
-            }
-        })
+        let counted = turn.take(&request.head, now)?;
+        request.head.attempt_at = now;
+        Poll::Ready(Ok((self.service.call(request), counted)))
     }
 }
 
@@ -118,7 +113,7 @@ where
             match state.as_mut().project() {
                 StateProj::Running { future, counted } => {
                     let mut outcome = ready!(future.poll(cx)).map_err(Into::into);
-                    if let Some(counted) = counted.take() {
+                    if let Some(counted) = counted {
                         if Verdict::of(&outcome) == Verdict::LocalReject {
                             counted.refund();
                         } else if let Ok(response) = &mut outcome {

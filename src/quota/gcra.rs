@@ -94,9 +94,9 @@ impl Gcra {
         self.tolerance_ns
     }
 
-    /// The emission interval and the tolerance, in nanoseconds: what tells one quota from another.
+    /// The emission interval in nanoseconds, and how many of them the burst is: what tells one quota from another.
     pub(crate) const fn parameters(&self) -> (u64, u64) {
-        (self.emission_ns, self.tolerance_ns)
+        (self.emission_ns, self.tolerance_ns / self.emission_ns)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     Per,
     gcra::{Gcra, nanos},
     store::{Check, Former},
-    ticket::MAX_LIMITS,
+    ticket::{MAX_LIMITS, Ticket},
 };
 use crate::{
     call::{Head, Standing},
@@ -48,6 +48,7 @@ pub(super) struct Limit {
     pub(super) per: Per,
     pub(super) quota: Quota,
     gcra: Gcra,
+    pub(super) allowance: Allowance,
     /// The number of this quota among all that were set: its cells have keys of their own.
     generation: u64,
     former: Option<Former>,
@@ -103,7 +104,9 @@ impl Limits {
     /// Sets a limit that there is room for.
     pub(super) fn set(&mut self, per: Per, quota: Quota, now: u64) {
         self.generations += 1;
-        let mut limit = Limit { per, quota, gcra: Gcra::new(quota), generation: self.generations, former: None };
+        let (calls, window) = (quota.burst_size().get(), quota.burst_size_replenished_in());
+        let allowance = Allowance { calls, per: window, scope: per.scope() };
+        let mut limit = Limit { per, quota, gcra: Gcra::new(quota), allowance, generation: self.generations, former: None };
         match self.limits.iter_mut().find(|known| known.per.is_like(per)) {
             Some(known) => {
                 limit.former = Some(known.leave(self.generations, now, self.line.at_most));
@@ -128,21 +131,34 @@ impl Limits {
         Ok(())
     }
 
-    /// What `head` has to pass, but for a limit that it has passed already.
-    pub(super) fn checks(&self, head: &Head, now: u64, passed: Option<Per>) -> [Option<Check<'_>>; MAX_LIMITS] {
-        let mut checks = [None; MAX_LIMITS];
+    /// What `head` has to pass, but for a limit that it has passed already: a place for each limit.
+    pub(super) fn checks<'a, 'c>(
+        &'a self,
+        head: &Head,
+        now: u64,
+        passed: Option<Per>,
+        checks: &'c mut [Option<Check<'a>>; MAX_LIMITS],
+    ) -> &'c [Option<Check<'a>>] {
         for (place, limit) in checks.iter_mut().zip(&self.limits) {
             if passed.is_none_or(|passed| !passed.is_like(limit.per)) {
                 *place = limit.check(head, now);
             }
         }
-        checks
+        checks.get(..self.limits.len()).unwrap_or(checks)
     }
 
-    /// Where the caller stands with the limit that is nearest to refusing it.
-    pub(super) fn standing(&self, checks: &[Option<Check<'_>>], tats: impl Iterator<Item = u64>, now: u64) -> Option<Standing> {
-        let counted = self.limits.iter().zip(checks).filter(|(_, check)| check.is_some()).zip(tats);
-        counted.map(|((limit, _), tat)| limit.standing(tat, now)).min_by_key(|standing| standing.remaining)
+    /// Where the caller stands with the limit that is nearest to refusing it, when it is counted as `ticket` says.
+    pub(super) fn standing(&self, checks: &[Option<Check<'_>>], ticket: &Ticket, now: u64) -> Option<Standing> {
+        let mut nearest: Option<(&Limit, u64, u32)> = None;
+        let mut cells = ticket.cells().iter();
+        for (limit, _) in self.limits.iter().zip(checks).filter(|(_, check)| check.is_some()) {
+            let tat = cells.next()?.after;
+            let remaining = limit.gcra.remaining(tat, now);
+            if nearest.is_none_or(|(.., least)| remaining < least) {
+                nearest = Some((limit, tat, remaining));
+            }
+        }
+        nearest.map(|(limit, tat, _)| limit.standing(tat, now))
     }
 }
 
@@ -165,13 +181,9 @@ impl Limit {
     }
 
     pub(super) fn standing(&self, tat: u64, now: u64) -> Standing {
-        let Allowance { calls, per, scope } = self.allowance();
+        let Allowance { calls, per, scope } = self.allowance;
         let reset = Duration::from_nanos(tat.saturating_sub(now));
         Standing { scope, quota: calls, window: per, remaining: self.gcra.remaining(tat, now), reset }
-    }
-
-    pub(super) const fn allowance(&self) -> Allowance {
-        Allowance { calls: self.quota.burst_size().get(), per: self.quota.burst_size_replenished_in(), scope: self.per.scope() }
     }
 }
 

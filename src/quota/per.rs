@@ -135,13 +135,15 @@ impl Per {
         }
     }
 
-    /// The name of the cell that `head` is counted in. Made from keyed digests, so nobody can aim at a collision; the
-    /// target's number and the parts only have to tell this process's own cells apart.
+    /// The name of the cell that `head` is counted in. Whatever a caller can choose comes in as a keyed digest, so nobody can
+    /// aim at a collision; the target's number and the parts only have to tell this process's own cells apart.
     pub(super) fn cell(self, head: &Head) -> Option<u128> {
-        let mut cell = u128::from(self.parts);
+        let mut cell = u128::from(self.parts).wrapping_mul(SPREAD);
         let mut mix = |part: u128| cell = (cell ^ part).wrapping_mul(SPREAD);
         let caller = &head.caller;
-        mix(if self.has(TENANT) { caller.tenant_digest().bits() } else { Caller::nobody().bits() });
+        if self.has(TENANT) {
+            mix(caller.tenant_digest().bits());
+        }
         for (part, name) in [
             (PRINCIPAL, Caller::principal_name as fn(&Caller) -> Option<&str>),
             (CLIENT, Caller::client_name),

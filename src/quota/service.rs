@@ -7,7 +7,8 @@ use tower::Service;
 
 use super::{
     QuotaFuture,
-    shared::{Answer, Shared},
+    shared::{Answer, Counted, Shared},
+    ticket::Ticket,
 };
 use crate::{
     call::{Request, Response},
@@ -42,10 +43,14 @@ where
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
-        let answer = if head.target.is_exempt() { Answer::Free } else { self.shared.admit(head) };
+        let mut ticket = Ticket::default();
+        let answer = if head.target.is_exempt() { Answer::Free } else { self.shared.admit(head, &mut ticket) };
         match answer {
             Answer::Free => QuotaFuture::running(self.inner.call(request), None),
-            Answer::Counted(counted) => QuotaFuture::running(self.inner.call(request), Some(counted)),
+            Answer::Counted(standing) => {
+                let future = self.inner.call(request);
+                QuotaFuture::running(future, Some(Counted { shared: self.shared.clone(), ticket, standing }))
+            }
             Answer::Later(turn) => {
                 // A clone is not ready: neither the waiting call nor this service, which its owner may keep, must hold what
                 // the inner service has reserved.

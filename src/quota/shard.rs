@@ -99,10 +99,11 @@ impl Key {
         Self { high: (key >> 64) as u64, low: key as u64 }
     }
 
-    /// The cell that a full shard keeps for all other keys of one quota.
-    pub(super) const fn shared(gcra: Gcra) -> Self {
-        let (high, low) = gcra.parameters();
-        Self { high, low }
+    /// The cell that a full shard keeps for all other keys of one quota. Like every key, it names its shard.
+    pub(super) const fn shared(gcra: Gcra, shard: u16) -> Self {
+        // A burst has 32 bits, and is never zero.
+        let (emission, burst) = gcra.parameters();
+        Self { high: burst << u32::BITS | shard as u64, low: emission }
     }
 
     /// The same place under another quota: `flip` is never zero.
@@ -110,9 +111,10 @@ impl Key {
         Self { high: self.high, low: self.low ^ flip }
     }
 
-    /// The half that is not hashed.
-    pub(super) const fn high(self) -> u64 {
-        self.high
+    /// Which of `shards` it belongs to; they are a power of two, and at most as many as this tells apart. The other half
+    /// picks the place in the shard's map: else each map would use few of its buckets.
+    pub(super) const fn shard(self, shards: usize) -> u16 {
+        self.high as u16 & (shards - 1) as u16
     }
 }
 

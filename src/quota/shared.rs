@@ -14,9 +14,10 @@ use metrics::Gauge;
 use tokio::time::Instant;
 
 use super::{
+    gcra::nanos,
     limits::{Limit, Limits},
-    store::{Admitted, Refused, Store},
-    ticket::Ticket,
+    store::{self, Refused, Store},
+    ticket::{MAX_LIMITS, Ticket},
 };
 use crate::{
     call::{Admission, Head, Slot, Standing, Target},
@@ -48,8 +49,8 @@ impl Handles {
 pub(super) enum Answer {
     /// It passes, and no limit counts it.
     Free,
-    /// It passes, and is counted.
-    Counted(Counted),
+    /// It passes, and is counted; its caller stands there.
+    Counted(Option<Standing>),
     /// It has to wait.
     Later(Turn),
     /// It is refused.
@@ -58,8 +59,8 @@ pub(super) enum Answer {
 
 /// A call that was counted. Dropped, it stays so.
 pub(super) struct Counted {
-    shared: Arc<Shared>,
-    ticket: Ticket,
+    pub(super) shared: Arc<Shared>,
+    pub(super) ticket: Ticket,
     pub(super) standing: Option<Standing>,
 }
 
@@ -85,8 +86,8 @@ impl Shared {
         self.waiting.load(Relaxed)
     }
 
-    /// Counts a call under all limits, has it wait for one, or refuses it.
-    pub(super) fn admit(self: &Arc<Self>, head: &Head) -> Answer {
+    /// Counts a call under all limits, has it wait for one, or refuses it. Where it is counted is noted in `ticket`.
+    pub(super) fn admit(self: &Arc<Self>, head: &Head, ticket: &mut Ticket) -> Answer {
         let limits = self.limits.load();
         if limits.is_empty() {
             return Answer::Free;
@@ -96,64 +97,67 @@ impl Shared {
             self.handles(&head.target);
         }
         let now = self.store.since_epoch(head.arrived);
-        let checks = limits.checks(head, now, None);
-        match self.store.admit(head.arrived, &checks, self.patience(&limits, head)) {
-            Ok(Admitted { ticket, turn: None }) => {
-                let standing = limits.standing(&checks, ticket.tats(), now);
-                Answer::Counted(Counted { shared: self.clone(), ticket, standing })
-            }
-            Ok(Admitted { ticket, turn: Some(turn) }) => match limits.iter().nth(turn.index) {
-                Some(limit) => self.queue(head, ticket, *limit, turn.at, limits.line.places),
-                None => Answer::Free,
-            },
-            Err(refused) => self.refuse(&limits, head, refused),
+        let mut room = [None; MAX_LIMITS];
+        let checks = limits.checks(head, now, None, &mut room);
+        match self.store.admit(now, checks, self.patience(&limits, head), ticket) {
+            Ok(None) => Answer::Counted(limits.standing(checks, ticket, now)),
+            Ok(Some(turn)) => self.queue(&limits, head, ticket, turn),
+            Err(refused) => self.refuse(&limits, head, refused).map_or_else(Answer::Refused, |()| Answer::Free),
         }
     }
 
     /// Counts a call whose turn has come under the other limits too.
-    fn admit_waited(self: &Arc<Self>, head: &Head, turn: &mut Turn, now: Instant) -> Answer {
+    fn admit_waited(self: &Arc<Self>, head: &Head, turn: &mut Turn, now: Instant) -> Result<Option<Counted>, Rejected> {
         let limits = self.limits.load();
-        let ns = self.store.since_epoch(now);
-        let checks = limits.checks(head, ns, Some(turn.limit.per));
-        match self.store.admit(now, &checks, None) {
-            Ok(Admitted { ticket, .. }) => {
-                let mut whole = std::mem::take(&mut turn.ticket);
-                let standing = whole.tats().next().map(|tat| turn.limit.standing(tat, ns));
-                whole.join(&ticket);
-                Answer::Counted(Counted { shared: self.clone(), ticket: whole, standing })
+        let now = self.store.since_epoch(now);
+        let (mut room, mut others) = ([None; MAX_LIMITS], Ticket::default());
+        let checks = limits.checks(head, now, Some(turn.limit.per), &mut room);
+        match self.store.admit(now, checks, None, &mut others) {
+            Ok(_) => {
+                let mut ticket = std::mem::take(&mut turn.ticket);
+                let standing = ticket.cells().first().map(|counted| turn.limit.standing(counted.after, now));
+                ticket.join(&others);
+                Ok(Some(Counted { shared: self.clone(), ticket, standing }))
             }
-            Err(refused) => self.refuse(&limits, head, refused),
+            Err(refused) => self.refuse(&limits, head, refused).map(|()| None),
         }
     }
 
-    /// How long a call may wait for its turn. `None`: it may not.
-    fn patience(&self, limits: &Limits, head: &Head) -> Option<Duration> {
+    /// How long a call may wait for its turn, in nanoseconds. `None`: it may not.
+    fn patience(&self, limits: &Limits, head: &Head) -> Option<u64> {
         let line = limits.line;
-        let may = head.admission == Admission::Wait && limits.mode == Mode::Enforce && self.waiting() < line.places;
+        if head.admission != Admission::Wait || limits.mode != Mode::Enforce || self.waiting() >= line.places {
+            return None;
+        }
         let end = head.deadline.end(None).map_or(Duration::MAX, |(end, _)| end.saturating_duration_since(head.arrived));
         // A turn at the very end comes too late.
-        may.then(|| line.at_most.min(end.saturating_sub(Duration::from_nanos(1))))
+        Some(nanos(line.at_most.min(end.saturating_sub(Duration::from_nanos(1)))))
     }
 
-    fn queue(self: &Arc<Self>, head: &Head, ticket: Ticket, limit: Limit, at: Instant, places: u32) -> Answer {
-        let joined = |waiting| (waiting < places).then_some(waiting + 1);
-        if self.waiting.fetch_update(Relaxed, Relaxed, joined).is_err() {
-            // Somebody else was quicker.
-            self.store.refund(&ticket);
-            let delay = at.saturating_duration_since(head.arrived);
-            return Answer::Refused(refusal(Some(&limit), Some(delay)));
+    fn queue(self: &Arc<Self>, limits: &Limits, head: &Head, ticket: &Ticket, turn: store::Turn) -> Answer {
+        let joined = |waiting| (waiting < limits.line.places).then_some(waiting + 1);
+        let limit = limits.iter().nth(turn.index).copied();
+        let at = self.store.instant(turn.at);
+        if let (Some(limit), Some(at)) = (limit, at)
+            && self.waiting.fetch_update(Relaxed, Relaxed, joined).is_ok()
+        {
+            let gauge = self.handles(&head.target).waiting.clone();
+            gauge.increment(1.0);
+            return Answer::Later(Turn { shared: self.clone(), ticket: *ticket, limit, at, gauge });
         }
-        let gauge = self.handles(&head.target).waiting.clone();
-        gauge.increment(1.0);
-        Answer::Later(Turn { shared: self.clone(), ticket, limit, at, gauge })
+        // Somebody else was quicker.
+        self.store.refund(ticket);
+        let delay = at.map(|at| at.saturating_duration_since(head.arrived));
+        Answer::Refused(refusal(limit.as_ref(), delay))
     }
 
-    fn refuse(&self, limits: &Limits, head: &Head, refused: Refused) -> Answer {
+    /// Refuses a call, or only counts that it would have been.
+    fn refuse(&self, limits: &Limits, head: &Head, refused: Refused) -> Result<(), Rejected> {
         match limits.mode {
-            Mode::Enforce => Answer::Refused(refusal(limits.iter().nth(refused.index), refused.retry_after)),
+            Mode::Enforce => Err(refusal(limits.iter().nth(refused.index), refused.retry_after)),
             Mode::Observe => {
                 self.handles(&head.target).observed.count(&head.target, Reason::Quota);
-                Answer::Free
+                Ok(())
             }
         }
     }
@@ -167,7 +171,7 @@ fn refusal(limit: Option<&Limit>, retry_after: Option<Duration>) -> Rejected {
     let rejected = Rejected::new("quota", Reason::Quota).retry_after(retry_after);
     let rejected = if retry_after.is_none() { rejected.never() } else { rejected };
     match limit {
-        Some(limit) => rejected.allowing(limit.allowance()),
+        Some(limit) => rejected.allowing(limit.allowance),
         None => rejected,
     }
 }
@@ -182,8 +186,12 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// The turn has come: counts the call under the other limits, or refuses it.
-    pub(super) fn take(mut self, head: &Head, now: Instant) -> Answer {
+    /// The turn has come: counts the call under the other limits too. `None`: it passes, and no limit counts it.
+    ///
+    /// # Errors
+    ///
+    /// One of the others refuses.
+    pub(super) fn take(mut self, head: &Head, now: Instant) -> Result<Option<Counted>, Rejected> {
         let shared = self.shared.clone();
         shared.admit_waited(head, &mut self, now)
     }

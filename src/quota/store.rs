@@ -50,22 +50,13 @@ pub(crate) struct Former {
     pub(crate) forgotten: u64,
 }
 
-/// What became of a call that was not refused.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Admitted {
-    /// Where it is counted.
-    pub(crate) ticket: Ticket,
-    /// `Some`: it has to wait for its turn, and is counted under the limit that it waits for only.
-    pub(crate) turn: Option<Turn>,
-}
-
 /// A place in the line for one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
     /// The limit's place among the checks given.
     pub(crate) index: usize,
-    /// When the call may go on.
-    pub(crate) at: Instant,
+    /// When the call may go on, in nanoseconds since the epoch.
+    pub(crate) at: u64,
 }
 
 /// The first check that said no.
@@ -109,73 +100,84 @@ impl Store {
         }
     }
 
-    /// Counts a call in every cell named, if every check admits it; `None` is a limit that is off.
+    /// Counts a call in every cell named, if every check admits it; `None` is a limit that is off. `now` is in nanoseconds
+    /// [since the epoch](Self::since_epoch).
     ///
     /// All or nothing, and atomic to other callers. Checks are decided in order, and a cell named
-    /// twice counts both costs. A `now` before the store was made means that moment. Allocates only
-    /// where a new cell makes a shard's map grow. Takes [`MAX_LIMITS`] checks, and reads no further ones.
+    /// twice counts both costs. Allocates only where a new cell makes a shard's map grow. Takes [`MAX_LIMITS`] checks, and
+    /// reads no further ones. Where the call is counted is noted in `ticket`, which holds nothing else afterwards.
     ///
     /// With `patience`, a call that is too early takes its place in the line of the first limit that says so, if its turn
-    /// comes within that time and no other limit is known to refuse it then: the cell moves as if the call were made at its
-    /// turn, so nobody overtakes. It is counted nowhere else yet, since a place ahead of time in a cell that others share
-    /// would hold up all of them; the other limits are asked when the turn has come.
+    /// comes within that many nanoseconds and no other limit is known to refuse it then: the cell moves as if the call were
+    /// made at its turn, so nobody overtakes. It is counted nowhere else yet, since a place ahead of time in a cell that others
+    /// share would hold up all of them; the other limits are asked when the turn has come, which is what this returns then.
     ///
     /// # Errors
     ///
     /// [`Refused`] by the first check that does not admit: nothing is then counted or inserted.
     pub(crate) fn admit(
         &self,
-        now: Instant,
+        now: u64,
         checks: &[Option<Check<'_>>],
-        patience: Option<Duration>,
-    ) -> Result<Admitted, Refused> {
-        let now = self.since_epoch(now);
+        patience: Option<u64>,
+        ticket: &mut Ticket,
+    ) -> Result<Option<Turn>, Refused> {
         self.advance_round(now);
         let checks = checks.get(..MAX_LIMITS).unwrap_or(checks);
         let mut held = [const { None }; MAX_LIMITS];
-        self.hold(now, checks, &mut held);
-        let mut ticket = Ticket::default();
-        let mut turn: Option<(Turn, u64, Counted)> = None;
+        let held = self.hold(now, checks, &mut held);
+        ticket.clear();
+        let turn = self.plan(now, checks, patience, held, ticket).inspect_err(|_| ticket.clear())?;
+        // In the order of the checks: the second for a cell builds on the first.
+        for counted in ticket.cells() {
+            if let Some(held) = self.locked(held, counted.key) {
+                held.map.set(counted.key, counted.after);
+            }
+        }
+        Ok(turn)
+    }
+
+    /// Puts into `ticket` what is to be counted, if no check refuses.
+    fn plan(
+        &self,
+        now: u64,
+        checks: &[Option<Check<'_>>],
+        patience: Option<u64>,
+        held: &mut [Option<Held<'_>>],
+        ticket: &mut Ticket,
+    ) -> Result<Option<Turn>, Refused> {
+        let mut waits: Option<(Turn, Counted)> = None;
         for (index, check) in checks.iter().enumerate() {
             let Some(check) = check else { continue };
-            let shard = self.shard_of(check.key);
-            let Some(held) = held.iter_mut().flatten().find(|held| held.shard == shard) else { continue };
+            let Some(held) = self.locked(held, Key::new(check.key)) else { continue };
             held.carry_over(check);
-            let (key, before) = self.cell(held, &ticket, check);
+            let (key, before) = self.cell(held, ticket, check);
             match check.gcra.decide(before, held.now, check.cost) {
-                Decision::Admit { tat } => ticket.push(Counted { shard, key, before, after: tat }),
+                Decision::Admit { tat } => ticket.push(Counted { key, before, after: tat }),
                 Decision::Wait { tat, retry_after } => {
-                    let refused = Err(Refused { index, retry_after: Some(retry_after) });
-                    let Some(patience) = patience else { return refused };
                     let at = held.now.saturating_add(nanos(retry_after));
-                    match turn {
+                    let hopeless = match (&waits, patience) {
+                        (_, None) => true,
                         // It would still refuse when the turn comes.
-                        Some((_, earlier, _)) if at > earlier => return refused,
-                        Some(_) => {}
-                        None => {
-                            let Some(instant) = self.epoch.checked_add(Duration::from_nanos(at)) else { return refused };
-                            if at > now.saturating_add(nanos(patience)) {
-                                return refused;
-                            }
-                            let before = held.map.get(key).unwrap_or(before);
-                            turn = Some((Turn { index, at: instant }, at, Counted { shard, key, before, after: tat }));
-                        }
+                        (Some((turn, _)), _) => at > turn.at,
+                        (None, Some(patience)) => at > now.saturating_add(patience),
+                    };
+                    if hopeless {
+                        return Err(Refused { index, retry_after: Some(retry_after) });
+                    }
+                    if waits.is_none() {
+                        let before = held.map.get(key).unwrap_or(before);
+                        waits = Some((Turn { index, at }, Counted { key, before, after: tat }));
                     }
                 }
                 Decision::Never => return Err(Refused { index, retry_after: None }),
             }
         }
-        if let Some((.., counted)) = turn {
-            ticket = Ticket::default();
+        Ok(waits.map(|(turn, counted)| {
+            ticket.clear();
             ticket.push(counted);
-        }
-        // In the order of the checks: the second for a cell builds on the first.
-        for counted in ticket.cells() {
-            if let Some(held) = held.iter_mut().flatten().find(|held| held.shard == counted.shard) {
-                held.map.set(counted.key, counted.after);
-            }
-        }
-        Ok(Admitted { ticket, turn: turn.map(|(turn, ..)| turn) })
+            turn
+        }))
     }
 
     /// Takes an admission back wherever nobody was admitted since; elsewhere the call stays counted.
@@ -185,24 +187,26 @@ impl Store {
     pub(crate) fn refund(&self, ticket: &Ticket) {
         // The last one first: a cell that was counted twice goes back in two steps.
         for counted in ticket.cells().iter().rev() {
-            if let Some(shard) = self.shards.get(usize::from(counted.shard)) {
-                lock(shard).restore(counted.key, counted.after, counted.before);
-            }
+            self.shard(counted.key).restore(counted.key, counted.after, counted.before);
         }
     }
 
     /// The TAT that `check` would be decided on now, in nanoseconds since the epoch; changes nothing.
     pub(crate) fn look(&self, check: &Check<'_>) -> u64 {
-        let Some(shard) = self.shards.get(usize::from(self.shard_of(check.key))) else { return 0 };
-        let shard = lock(shard);
         let own = Key::new(check.key);
+        let shard = self.shard(own);
         let former = || check.former.and_then(|former| Some(former.carry(shard.get(own.flipped(former.flip))?, check)));
-        shard.get(own).or_else(former).or_else(|| shard.get(Key::shared(check.gcra))).unwrap_or(0)
+        shard.get(own).or_else(former).or_else(|| shard.get(Key::shared(check.gcra, own.shard(self.shards.len())))).unwrap_or(0)
     }
 
     /// `instant` in nanoseconds since the store was made; zero if it is earlier.
     pub(crate) fn since_epoch(&self, instant: Instant) -> u64 {
         nanos(instant.saturating_duration_since(self.epoch))
+    }
+
+    /// The instant so many nanoseconds after the store was made. `None`: the clock does not go so far.
+    pub(crate) fn instant(&self, since_epoch: u64) -> Option<Instant> {
+        self.epoch.checked_add(Duration::from_nanos(since_epoch))
     }
 
     /// How many cells there is room for.
@@ -221,21 +225,34 @@ impl Store {
     }
 
     /// Locks each shard that `checks` touch, once and in ascending order: no two callers deadlock.
-    fn hold<'a>(&'a self, now: u64, checks: &[Option<Check<'_>>], held: &mut [Option<Held<'a>>; MAX_LIMITS]) {
-        let mut lowest = 0;
-        for held in held {
-            let shards = checks.iter().flatten().map(|check| self.shard_of(check.key));
-            let Some(shard) = shards.filter(|&shard| shard >= lowest).min() else { return };
-            lowest = shard + 1;
+    fn hold<'a, 'h>(
+        &'a self,
+        now: u64,
+        checks: &[Option<Check<'_>>],
+        held: &'h mut [Option<Held<'a>>; MAX_LIMITS],
+    ) -> &'h mut [Option<Held<'a>>] {
+        let (mut lowest, mut len) = (0, 0);
+        // One more shard for each check, at most.
+        for (place, _) in held.iter_mut().zip(checks) {
+            let shards = checks.iter().flatten().map(|check| Key::new(check.key).shard(self.shards.len()));
+            let Some(shard) = shards.filter(|&shard| u32::from(shard) >= lowest).min() else { break };
+            lowest = u32::from(shard) + 1;
             let mut map = lock(&self.shards[usize::from(shard)]);
-            *held = Some(Held { shard, now: map.tidy(now, self.cells_per_shard), map });
+            *place = Some(Held { shard, now: map.tidy(now, self.cells_per_shard), map });
+            len += 1;
         }
+        &mut held[..len]
+    }
+
+    /// The one of the locked shards that `key` belongs to.
+    fn locked<'h, 'a>(&self, held: &'h mut [Option<Held<'a>>], key: Key) -> Option<&'h mut Held<'a>> {
+        let shard = key.shard(self.shards.len());
+        held.iter_mut().flatten().find(|held| held.shard == shard)
     }
 
     /// The cell that decides `check`, with its TAT as this call would leave it so far: its own, or one that it has to share.
     fn cell(&self, held: &Held<'_>, planned: &Ticket, check: &Check<'_>) -> (Key, u64) {
-        let here = || planned.cells().iter().filter(|planned| planned.shard == held.shard);
-        let tat = |key| match here().rfind(|planned| planned.key == key) {
+        let tat = |key| match planned.cells().iter().rfind(|planned| planned.key == key) {
             Some(planned) => Some(planned.after),
             None => held.map.get(key),
         };
@@ -244,20 +261,19 @@ impl Store {
             return (own, tat);
         }
         // A key without a cell may have spent from the shared one: it must not start afresh.
-        let shared = Key::shared(check.gcra);
+        let shared = Key::shared(check.gcra, held.shard);
         let tat = tat(shared).unwrap_or(0);
         // What is planned may be an old cell; to count it as new errs by a few, on the safe side.
-        if held.map.len() + here().count() < self.cells_per_shard {
+        let here = planned.cells().iter().filter(|planned| planned.key.shard(self.shards.len()) == held.shard).count();
+        if held.map.len() + here < self.cells_per_shard {
             return (own, tat);
         }
         self.overflows.fetch_add(1, Relaxed);
         (shared, tat)
     }
 
-    /// One half of a key picks the shard, the other the place in its map: else each map would use few of its buckets.
-    const fn shard_of(&self, key: u128) -> u16 {
-        // There are at most as many as this tells apart, and a power of two of them.
-        Key::new(key).high() as u16 & (self.shards.len() - 1) as u16
+    fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[usize::from(key.shard(self.shards.len()))])
     }
 
     /// Sweeps the next shard of the round, if its time has come, or some where calls were too few for it; holds no other lock

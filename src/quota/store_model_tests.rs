@@ -122,17 +122,24 @@ impl Run {
         Self { store: Store::new(10_000), model: Model::default(), calls: Vec::new(), line: BTreeMap::new() }
     }
 
-    fn ask(&mut self, id: usize, now: u64, checks: &[Option<Check<'_>>], patience: Option<u64>) -> Option<Admitted> {
-        let instant = self.store.epoch + Duration::from_nanos(now);
-        let answer = self.store.admit(instant, checks, patience.map(Duration::from_nanos));
+    fn ask(
+        &mut self,
+        id: usize,
+        now: u64,
+        checks: &[Option<Check<'_>>],
+        patience: Option<u64>,
+    ) -> Option<(Ticket, Option<Turn>)> {
+        let mut ticket = Ticket::default();
+        let answer = self.store.admit(now, checks, patience, &mut ticket);
         let said = match &answer {
-            Ok(Admitted { turn: None, .. }) => Said::Passes,
-            Ok(Admitted { turn: Some(turn), .. }) => Said::Waits { index: turn.index, at: nanos(turn.at - self.store.epoch) },
+            Ok(None) => Said::Passes,
+            Ok(Some(turn)) => Said::Waits { index: turn.index, at: turn.at },
             Err(Refused { index, retry_after: Some(early) }) => Said::Refused { index: *index, early: nanos(*early) },
             Err(Refused { retry_after: None, .. }) => Said::Never,
         };
         assert_eq!(said, self.model.call(id, now, checks, patience), "at {now}");
-        answer.ok()
+        assert!(answer.is_ok() || ticket.cells().is_empty());
+        Some((ticket, answer.ok()?))
     }
 
     /// Those whose turn has come ask the limits that they have not passed.
@@ -142,7 +149,7 @@ impl Run {
             let mut rest = checks(self.calls[id].tenant, self.calls[id].cost);
             rest[index] = None;
             match self.ask(id, at, &rest, None) {
-                Some(admitted) => self.calls[id].ticket.join(&admitted.ticket),
+                Some((ticket, _)) => self.calls[id].ticket.join(&ticket),
                 None => self.leave(id),
             }
         }
@@ -151,8 +158,8 @@ impl Run {
     fn call(&mut self, now: u64, tenant: u64, cost: u32, waits: bool) {
         let id = self.calls.len();
         let patience = waits.then_some(PATIENCE_MS * 1_000_000);
-        if let Some(Admitted { ticket, turn }) = self.ask(id, now, &checks(tenant, cost), patience) {
-            let at = turn.map_or(now, |turn| nanos(turn.at - self.store.epoch));
+        if let Some((ticket, turn)) = self.ask(id, now, &checks(tenant, cost), patience) {
+            let at = turn.map_or(now, |turn| turn.at);
             self.calls.push(Live { tenant, cost, ticket, admitted: Some(at) });
             if let Some(turn) = turn {
                 self.line.insert((at, id), turn.index);

@@ -44,7 +44,7 @@ fn refused<T>(index: usize, retry_after: Duration) -> Result<T, Refused> {
 
 /// Admits without waiting.
 fn admit(store: &Store, now: Instant, checks: &[Option<Check<'static>>]) -> Result<(), Refused> {
-    store.admit(now, checks, None).map(drop)
+    store.admit(store.since_epoch(now), checks, None, &mut Ticket::default()).map(drop)
 }
 
 /// How many calls `checks` admits at `now` before the first refusal.

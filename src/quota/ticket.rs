@@ -7,7 +7,8 @@ pub(crate) const MAX_LIMITS: usize = 6;
 
 /// The cells that one call was counted in, with what they held before and after.
 ///
-/// Dropped, the call stays counted. See [`Store::refund`](super::store::Store::refund).
+/// Dropped, the call stays counted. See [`Store::refund`](super::store::Store::refund). It is filled where it will stay: there
+/// is room for every limit, so to hand it on is dear.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ticket {
     cells: [Counted; MAX_LIMITS],
@@ -17,8 +18,6 @@ pub(crate) struct Ticket {
 /// One cell that a call is, or is to be, counted in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
-    /// The shard's number.
-    pub(super) shard: u16,
     pub(super) key: Key,
     /// The TAT that the decision was made on; zero where there was none.
     pub(super) before: u64,
@@ -33,6 +32,10 @@ impl Ticket {
         }
     }
 
+    pub(super) const fn clear(&mut self) {
+        self.len = 0;
+    }
+
     /// The cells, in the order in which they were counted.
     pub(super) fn cells(&self) -> &[Counted] {
         self.cells.get(..usize::from(self.len)).unwrap_or_default()
@@ -41,10 +44,5 @@ impl Ticket {
     /// Adds what another ticket of the same call counted later.
     pub(crate) fn join(&mut self, later: &Self) {
         later.cells().iter().for_each(|counted| self.push(*counted));
-    }
-
-    /// The TATs written, in the order of the checks.
-    pub(crate) fn tats(&self) -> impl Iterator<Item = u64> {
-        self.cells().iter().map(|counted| counted.after)
     }
 }
