@@ -130,6 +130,7 @@ impl Scope {
 
 /// How much a limit allows, for the sentence that the caller reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Allowance {
     /// Calls.
     pub calls: u32,
@@ -137,6 +138,13 @@ pub struct Allowance {
     pub per: Duration,
     /// Who shares it.
     pub scope: Scope,
+}
+
+impl Allowance {
+    /// So many `calls` `per` this span of time, to be shared by `scope`.
+    pub const fn new(calls: u32, per: Duration, scope: Scope) -> Self {
+        Self { calls, per, scope }
+    }
 }
 
 /// A layer of this stack refused the call: the handler never saw it, so nothing happened.
@@ -242,11 +250,19 @@ impl Clock {
 /// An attempt that was under way ran out of time: whether it had an effect is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("timed out after {} ms ({})", .after.as_millis(), .clock.as_str())]
+#[non_exhaustive]
 pub struct TimedOut {
     /// Which clock ran out.
     pub clock: Clock,
     /// How long the attempt had been under way.
     pub after: Duration,
+}
+
+impl TimedOut {
+    /// `clock` ran out, when the attempt had been under way for as long as `after`.
+    pub const fn new(clock: Clock, after: Duration) -> Self {
+        Self { clock, after }
+    }
 }
 
 /// What is known about a message that a transport lost.
@@ -286,6 +302,7 @@ impl Transport {
 /// The peer answered with an HTTP status instead of an MCP message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("HTTP status {code}")]
+#[non_exhaustive]
 pub struct HttpStatus {
     /// The status code.
     pub code: u16,
@@ -293,6 +310,27 @@ pub struct HttpStatus {
     pub retry_after: Option<Duration>,
     /// Whether the request carried a session id (revisions up to 2025-11-25): a 404 then means that the session is gone.
     pub in_session: bool,
+}
+
+impl HttpStatus {
+    /// This status, outside of any session, and no word on when to come back.
+    pub const fn new(code: u16) -> Self {
+        Self { code, retry_after: None, in_session: false }
+    }
+
+    /// The same with `Retry-After`.
+    #[must_use]
+    pub const fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// The same, to a request that carried a session id.
+    #[must_use]
+    pub const fn in_session(mut self) -> Self {
+        self.in_session = true;
+        self
+    }
 }
 
 /// The handler panicked. The panic's own words go to the log, never to a caller.

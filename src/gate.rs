@@ -20,6 +20,7 @@ use crate::{
 
 /// What a limiting layer does with a call that is over its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Mode {
     /// Refuses it.
     #[default]

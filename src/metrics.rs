@@ -34,6 +34,7 @@ pub enum Kind {
 
 /// One metric of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Metric {
     /// Its full Prometheus name.
     pub name: &'static str,

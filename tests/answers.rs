@@ -64,7 +64,7 @@ impl Server {
         };
         let minute = TargetPolicy::default().cache_for(Duration::from_secs(60));
         let catalogue = Catalogue::new("up").tool("look", minute).trust_annotations();
-        let reads = Annotations { read_only: Some(true), idempotent: None };
+        let reads = Annotations::default().read_only(true);
         catalogue.learn(&Method::ToolsCall, Scope::Public, [("look", reads)]);
         Self { upstream, catalogue, service: stack.service(handler) }
     }

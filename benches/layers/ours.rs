@@ -10,7 +10,7 @@ use std::{
 use buttress::{
     attempt::AttemptLayer,
     breaker::{BreakerLayer, Policy, Settings},
-    call::{Deadline, Request, Response},
+    call::{Request, Response},
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
     panic::PanicLayer,
@@ -101,7 +101,7 @@ pub fn refused(criterion: &mut Criterion) {
     group.bench_function("deadline", |b| {
         b.iter(|| {
             let mut late = request();
-            late.head.deadline = Deadline { hard: Some(late.head.arrived), ..Deadline::default() };
+            late.head.deadline.hard = Some(late.head.arrived);
             call(&mut deadline, late)
         });
     });

@@ -6,6 +6,8 @@ use std::time::Duration;
 const MAX_WINDOW_CALLS: usize = 1_000;
 
 /// The settings of a breaker, not yet checked; [`Policy::try_new`] checks them.
+///
+/// More may come: write them as changes of others, `Settings { .., ..Settings::default() }`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Open after this many failures without a success between them; 0 switches the rule off.

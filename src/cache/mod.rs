@@ -51,7 +51,7 @@
 //!     .service(service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new("sunny"))));
 //! let minute = TargetPolicy::default().cache_for(Duration::from_secs(60));
 //! let catalogue = Catalogue::new("weather").tool("forecast", minute).trust_annotations();
-//! let reads = Annotations { read_only: Some(true), idempotent: None };
+//! let reads = Annotations::default().read_only(true);
 //! catalogue.learn(&Method::ToolsCall, Scope::Public, [("forecast", reads)]);
 //!
 //! let target = catalogue.resolve(&Method::ToolsCall, Some("forecast"), None);

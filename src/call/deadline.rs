@@ -11,6 +11,7 @@ use crate::error::Clock;
 /// Progress keeps a call alive past its soft end, as long as it keeps coming; nothing moves the hard end
 /// (specification, Cancellation, "Timeouts").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Deadline {
     /// The end where nothing is heard of the call.
     pub soft: Option<Instant>,

@@ -14,6 +14,7 @@ use crate::{
 
 /// One step of progress (specification, Progress).
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Progress {
     /// How far; must grow from one notification to the next.
     pub progress: f64,
@@ -21,6 +22,27 @@ pub struct Progress {
     pub total: Option<f64>,
     /// A word for a person.
     pub message: Option<String>,
+}
+
+impl Progress {
+    /// This far, out of nobody knows how much.
+    pub const fn new(progress: f64) -> Self {
+        Self { progress, total: None, message: None }
+    }
+
+    /// The same, out of so much.
+    #[must_use]
+    pub const fn total(mut self, total: f64) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    /// The same, with a word for a person.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
 }
 
 /// What a [`Peer`] sends its notifications through: an adapter has one per call.

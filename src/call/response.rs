@@ -54,6 +54,7 @@ pub enum Served {
 
 /// What a transport may say about a refused or lost call outside the JSON-RPC message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The HTTP status: 429, 503 or 504.
     pub status: u16,
@@ -139,6 +140,7 @@ impl std::error::Error for ErrorObject {}
 
 /// What kind of answer a result is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResultKind {
     /// A result that does not say whether it is a success: for the handler's own types. Taken for one, unless the handler
     /// says otherwise (see [`outcome`](crate::outcome)).
@@ -157,11 +159,19 @@ pub enum ResultKind {
 
 /// How long a result may be served again, and to whom (specification, Caching).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Freshness {
     /// `ttlMs`: how long after it was received a result is fresh. Zero, also where it is absent or negative: not at all.
     pub ttl: Duration,
     /// `cacheScope`.
     pub scope: CacheScope,
+}
+
+impl Freshness {
+    /// Fresh for `ttl`, for those whom `scope` says.
+    pub const fn new(ttl: Duration, scope: CacheScope) -> Self {
+        Self { ttl, scope }
+    }
 }
 
 /// Who may be served a result that somebody else asked for.

@@ -8,6 +8,7 @@ use crate::error::Scope;
 ///
 /// Says whose limit it is by its [`Scope`] only, so it may be shown to the caller: no tenant's name is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Standing {
     /// Who shares the limit.
     pub scope: Scope,

@@ -15,6 +15,7 @@ use super::{Criticality, Method, Slot, Word, slots::Slots, upstream::Upstream};
 /// What a tool says about itself (`ToolAnnotations` of the specification). Hints: a server that the operator does not trust
 /// may say anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Annotations {
     /// The tool does not change anything.
     pub read_only: Option<bool>,
@@ -23,6 +24,20 @@ pub struct Annotations {
 }
 
 impl Annotations {
+    /// Says whether the tool leaves everything as it is.
+    #[must_use]
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = Some(read_only);
+        self
+    }
+
+    /// Says whether calling the tool again with the same arguments has no further effect.
+    #[must_use]
+    pub const fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = Some(idempotent);
+        self
+    }
+
     /// Two bits a hint: stated, and true.
     const fn pack(self) -> u8 {
         const fn bits(hint: Option<bool>) -> u8 {

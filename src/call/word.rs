@@ -6,6 +6,7 @@ use super::Verdict;
 
 /// What a handler may say of its outcome, by the functions of [`outcome`](crate::outcome) or in its [`Response`](super::Response).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Word {
     /// The backend refused for now, and nothing has happened in this call.
     Throttled {

@@ -8,6 +8,8 @@ use crate::call::Deadline;
 
 /// How long a call may take, from its arrival; not yet checked: [`Limits::try_new`] checks it. `None`, or zero, is no such
 /// limit.
+///
+/// More may come: write them as changes of others, `Settings { .., ..Settings::default() }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// The end of a call of which nothing is heard.

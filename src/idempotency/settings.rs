@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 /// The bounds of an [`InMemory`](super::InMemory) store.
+///
+/// More may come: write them as changes of others, `Settings { .., ..Settings::default() }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// How many keys are known at once. A tenant may have half of them.

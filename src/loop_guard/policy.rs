@@ -7,6 +7,8 @@ use governor::Quota;
 use super::outcome::Outcome;
 
 /// The settings of a loop guard, not yet checked; [`Policy::try_new`] checks them.
+///
+/// More may come: write them as changes of others, `Settings { .., ..Settings::default() }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// So many failures in the same way may follow each other as fast as the agent likes.

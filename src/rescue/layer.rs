@@ -4,6 +4,7 @@ use super::Rescue;
 
 /// How a refused or lost `tools/call` is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Deliver {
     /// As a tool result with `isError: true`, which the model reads.
     #[default]

@@ -10,6 +10,7 @@ use fastrand::Rng;
 
 /// Why an attempt is repeated, as far as the delay is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cause {
     /// The backend asked for less.
     Throttled,

@@ -197,3 +197,19 @@ fn a_plain_function_reads_faults() {
     let errors = |error: &(dyn std::error::Error + 'static)| error.is::<std::fmt::Error>().then_some(Meaning::NotSent);
     assert_eq!(errors.read(&std::fmt::Error), Some(Meaning::NotSent));
 }
+
+/// As behind a balancer that sends each request to another instance. rmcp has begun another session and sent the call again,
+/// whatever the tool; beyond that nobody repeats it.
+#[tokio::test]
+async fn a_session_that_is_lost_again_ends_the_call() {
+    for seam in SEAMS {
+        let probe = Probe::new(async |_, _| good());
+        let lost = |nth| (nth > 1).then(|| StatusCode::NOT_FOUND.into_response());
+        let (addr, _serving) = serve(probe.clone(), lost).await;
+        let rig = dial(seam, Era::Legacy, addr, &Stack::new()).await;
+        soon(rig.call()).await.unwrap();
+        let answer = soon(rig.call()).await.unwrap();
+        assert!(texts(&answer)[0].starts_with("Session lost: "), "{seam:?} {answer:?}");
+        assert_eq!((rig.sent("tools/call").await.len(), probe.calls()), (2, 1), "{seam:?}");
+    }
+}

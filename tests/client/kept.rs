@@ -103,7 +103,7 @@ async fn what_a_tool_said_in_one_revision_or_older_session_is_not_said_in_anothe
         let server = Probe::new(async |_, _| good()).read_only();
         let minute = TargetPolicy::default().cache_for(Duration::from_secs(60));
         let catalogue = Catalogue::new("up").tool(TOOL, minute).trust_annotations();
-        let reads = Annotations { read_only: Some(true), idempotent: None };
+        let reads = Annotations::default().read_only(true);
         catalogue.learn(&Method::ToolsCall, Scope::Public, [(TOOL, reads)]);
         let layer = keeping(catalogue);
         let mut calls = Vec::new();

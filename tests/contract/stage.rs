@@ -10,7 +10,7 @@ use std::{
 
 use buttress::{
     BoxError,
-    call::{Deadline, Method, Request, Response, Target, TargetPolicy},
+    call::{Method, Request, Response, Target, TargetPolicy},
     catalogue::Catalogue,
 };
 
@@ -104,7 +104,7 @@ impl Stage {
     /// A call that has a minute: whoever waits has a timer to arm.
     pub fn request(&self) -> Request<Params> {
         let mut request = Request::new(self.target.clone(), self.params.clone());
-        request.head.deadline = Deadline { hard: Some(request.head.arrived + Duration::from_secs(60)), ..request.head.deadline };
+        request.head.deadline.hard = Some(request.head.arrived + Duration::from_secs(60));
         request
     }
 

@@ -201,7 +201,7 @@ fn heard(lines: &[Line]) -> Vec<Value> {
 }
 
 fn step(progress: f64) -> Progress {
-    Progress { progress, total: Some(5.0), message: Some("going".into()) }
+    Progress::new(progress).total(5.0).message("going")
 }
 
 #[tokio::test(start_paused = true)]

@@ -205,7 +205,7 @@ impl Scene {
             .tool(Tool::Put.as_str(), policy().safe(true))
             .tool(Tool::Look.as_str(), policy().safe(true).cache_for(Duration::from_secs(1)))
             .trust_annotations();
-        let reads = Annotations { read_only: Some(true), idempotent: None };
+        let reads = Annotations::default().read_only(true);
         catalogue.learn(&Method::ToolsCall, Scope::Public, [(Tool::Look.as_str(), reads)]);
         let resolve = |tool: Tool| catalogue.resolve(&Method::ToolsCall, Some(tool.as_str()), None);
         let targets = Tool::ALL.map(|tool| (tool, resolve(tool))).into();

@@ -97,7 +97,7 @@ pub async fn gives_up_on_what_hangs(layer: impl Subject, after: Duration) -> Che
     stage.script([Act::Hang]);
     let outcome = call(&mut service, stage.request()).await;
     let timed_out = outcome.as_ref().err().and_then(|error| error.downcast_ref::<TimedOut>());
-    ensure!(timed_out == Some(&TimedOut { clock: Clock::Attempt, after }), "ends in {outcome:?}");
+    ensure!(timed_out == Some(&TimedOut::new(Clock::Attempt, after)), "ends in {outcome:?}");
     let verdict = Verdict::of(&outcome);
     ensure!(verdict == Verdict::Ambiguous { retry_after: None, overload: true }, "the verdict is {verdict:?}");
     ensure!((stage.calls(), stage.running()) == (1, 0), "the handler still works");

@@ -268,7 +268,7 @@ fn handler(
             sleep(SECOND / 10).await;
             if let Deed::Speak(_) = request.params {
                 let peer = request.head.peer.as_ref().expect("every call has one");
-                peer.progress(Progress { progress: 1.0, total: None, message: None }).await?;
+                peer.progress(Progress::new(1.0)).await?;
                 // It is decided by this, when its future is next found pending.
                 if let Some(watch) = &mut watch {
                     watch.decided = true;
@@ -280,7 +280,7 @@ fn handler(
                 Deed::Succeed | Deed::Speak(true) => Ok(Response::new(())),
                 Deed::Fail | Deed::Speak(false) => Err(BoxError::from(Transport::unknown("reset"))),
                 Deed::NotSent => Err(Transport::not_sent("refused").into()),
-                Deed::Throttle => Err(HttpStatus { code: 429, retry_after: Some(2 * SECOND), in_session: false }.into()),
+                Deed::Throttle => Err(HttpStatus::new(429).retry_after(2 * SECOND).into()),
                 Deed::Panic => std::panic::resume_unwind(Box::new("as told")),
                 Deed::Hang => std::future::pending().await,
             };

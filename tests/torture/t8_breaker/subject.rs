@@ -47,7 +47,7 @@ pub fn obedient() -> Service {
     BoxCloneSyncService::new(service_fn(async |request: Request<Act>| match request.params {
         Act::Succeed => Ok(Response::new(())),
         Act::Fail => Err(BoxError::from(Transport::unknown("reset"))),
-        Act::Throttle => Err(HttpStatus { code: 429, retry_after: None, in_session: false }.into()),
+        Act::Throttle => Err(HttpStatus::new(429).into()),
     }))
 }
 

@@ -81,7 +81,7 @@ impl Bench {
                 response.verdict = Some(verdict);
                 Ok(response)
             }
-            End::Status(code) => Err(BoxError::from(HttpStatus { code, retry_after: None, in_session: false })),
+            End::Status(code) => Err(BoxError::from(HttpStatus::new(code))),
             End::NotSent => Err(Transport::not_sent("refused").into()),
             End::Reset => Err(Transport::unknown("reset").into()),
             End::Refused => Err(Rejected::new("concurrency", Reason::QueueFull).into()),

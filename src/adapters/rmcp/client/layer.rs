@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a slot is kept for a request that was taken back, unless told otherwise.
-const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(5);
 
 /// Puts a stack in front of connections to one server; all of them share its state. See the [module](super).
 #[derive(Clone)]
@@ -77,9 +77,13 @@ impl ClientLayer {
         self
     }
 
-    /// How long a slot is kept for a request that was taken back and has no answer: the server may work on. Default: 30 s; zero
-    /// keeps none. A server that heeds a cancellation does not answer either, so where that is known of it, a short lease is
-    /// the better one.
+    /// How long a slot is kept for a request that was taken back and has no answer: the server may work on. Default: 5 s; zero
+    /// keeps none.
+    ///
+    /// A server that heeds a cancellation does not answer either (specification, Cancellation), so each call that is taken back
+    /// holds a slot for the whole lease, whatever the server does: callers who take back `r` calls a second of one tool hold
+    /// `r` times the lease of its slots. Where the server is known to ignore cancellations, a lease as long as its calls is
+    /// the better one; where it is known to heed them, zero is.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         Arc::make_mut(&mut Arc::make_mut(&mut self.shared).ways).lease = lease;

@@ -50,9 +50,11 @@
 //! * **Errors**: an answer of the server's is an answer. A transport's own error says whether the request was sent, or with which
 //!   HTTP status it was refused, as far as [`ReadError`] can tell: give the layer [`HttpErrors`] where the transport is rmcp's
 //!   Streamable HTTP client. What was sent and has no answer is in doubt, and only what is safe is repeated.
-//! * **A lost session** (404, revisions up to 2025-11-25): rmcp begins another one and sends the request again, once. If that
-//!   fails, the call ends as [`SessionLost`](crate::call::Verdict::SessionLost). The other requests under way when a session is
-//!   replaced are in doubt.
+//! * **A lost session** (404, revisions up to 2025-11-25): nothing was done. rmcp begins another one, shared by all requests that lost
+//!   theirs, and sends each again, once, whatever the tool; the stack sees one attempt. If that fails too, the call ends as
+//!   [`SessionLost`](crate::call::Verdict::SessionLost), and is not repeated: no retry of ours begins a session. If no session
+//!   can be had, it ends as that failure does, and is repeated if it may be (connection refused, say). Other requests
+//!   that were under way when a session is replaced are in doubt.
 //! * **401 and 403** end a call with the transport's own error, challenge included. Everything else that the stack has to say
 //!   is said as [`rescue`](crate::rescue) says it.
 //! * **The handshake** passes by (`initialize`, `server/discover`, `ping` of rmcp's own), and so do notifications, what the
