@@ -6,6 +6,8 @@
 
 use std::{error::Error, time::Duration};
 
+use serde_json::Value;
+
 use crate::{
     call::{CallResult, ErrorObject, OUTCOME_KEY, Response, ResultKind, Target, Verdict, Word},
     error::{BoxError, Delivery, HttpStatus, Rejected, TimedOut, Transport, find},
@@ -71,10 +73,10 @@ impl Verdict {
     }
 
     /// The verdict on an answer to a call of `target`: as [`of_answer`](Self::of_answer) says, but the operator may have said
-    /// what the tool's own error texts mean, or that the next hop is to be believed.
+    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed.
     pub fn of_answer_to<R: CallResult>(target: &Target, response: &Response<R>) -> Self {
         let plain = Self::of_answer(response);
-        if response.word.is_some() || plain == Self::Ok {
+        if response.word.is_some() || matches!(plain, Self::Ok | Self::InputRequired | Self::Task) {
             return plain;
         }
         let believed = || if target.trusts_next_hop() { next_hop(&response.result) } else { None };
@@ -147,32 +149,34 @@ impl Verdict {
     }
 }
 
-/// What a stack like this one behind the next hop says became of the call: by the facts that it states, else by its code.
+/// What a stack like this one behind the next hop says became of the call. Only its facts count, since it states them with
+/// whatever it has to say: a bare code may be that of a server behind it, which nobody vouches for.
 fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
     let (facts, code) = match result {
         Ok(result) => match result.kind() {
-            ResultKind::Error(code) => (result.said_facts(), Some(code)),
-            _ => (result.said_facts(), None),
+            ResultKind::Error(code) => (result.said_facts()?, Some(code)),
+            _ => (result.said_facts()?, None),
         },
-        Err(error) => (error.data.as_ref().and_then(|data| data.get(OUTCOME_KEY)).cloned(), Some(error.code)),
+        Err(error) => (error.data.as_ref()?.get(OUTCOME_KEY)?.clone(), Some(error.code)),
     };
-    let fact = |name: &str| facts.as_ref().and_then(|facts| facts.get(name));
-    let retry_after = fact("retryAfterMs").and_then(serde_json::Value::as_u64).map(Duration::from_millis);
-    let reason = fact("reason").and_then(serde_json::Value::as_str);
-    match (fact("class").and_then(serde_json::Value::as_str), code) {
-        (Some("throttled"), _) => Some(Verdict::Throttled { retry_after }),
-        // Refused there, so nothing has happened: with a delay it is a request for less, without one it is no service.
-        (Some("local_reject"), _) if reason == Some("deadline") => Some(Verdict::Ambiguous { retry_after, overload: true }),
-        (Some("local_reject"), _) if retry_after.is_some() => Some(Verdict::Throttled { retry_after }),
-        (Some("local_reject" | "not_sent"), _) => Some(Verdict::NotSent),
-        (Some("ambiguous" | "outcome_unknown"), _) => Some(Verdict::Ambiguous { retry_after, overload: code == Some(504) }),
-        (Some("denied"), _) => Some(Verdict::Denied),
-        (Some("session_lost"), _) => Some(Verdict::SessionLost),
-        (Some("client_fault"), _) => Some(Verdict::ClientFault),
-        (_, Some(429)) => Some(Verdict::Throttled { retry_after }),
-        (_, Some(503 | 504)) => Some(Verdict::Ambiguous { retry_after, overload: true }),
-        _ => None,
-    }
+    let text = |name: &str| facts.get(name).and_then(Value::as_str);
+    let retry_after = facts.get("retryAfterMs").and_then(Value::as_u64).map(Duration::from_millis);
+    let reason = text("reason");
+    // Refused for what its caller does: that says nothing of how the target fares, and another copy would be refused too.
+    let at_fault = facts.get("retryable") == Some(&Value::Bool(false)) || matches!(reason, Some("loop" | "key_reused" | "in_progress"));
+    Some(match text("class")? {
+        "throttled" | "not_sent" | "local_reject" if at_fault => Verdict::ClientFault,
+        "throttled" => Verdict::Throttled { retry_after },
+        // Refused there, so nothing has happened: with a delay, or where time ran out in a line, it is a request for less, else
+        // it is no service.
+        "local_reject" if retry_after.is_some() || reason == Some("deadline") => Verdict::Throttled { retry_after },
+        "local_reject" | "not_sent" => Verdict::NotSent,
+        "ambiguous" | "outcome_unknown" => Verdict::Ambiguous { retry_after, overload: code == Some(504) },
+        "denied" => Verdict::Denied,
+        "session_lost" => Verdict::SessionLost,
+        "client_fault" => Verdict::ClientFault,
+        _ => return None,
+    })
 }
 
 /// What a handler's error says, given its word: an error of the handler's own stack further in, or one that follows a doubt, says
@@ -197,7 +201,7 @@ pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::{
@@ -361,15 +365,54 @@ mod tests {
         assert_eq!(of(json!({ "class": "throttled", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "reason": "queue_full" })), Verdict::NotSent);
-        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), OVERLOAD);
+        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), Verdict::Throttled { retry_after: None });
         assert_eq!(of(json!({ "class": "outcome_unknown" })), Verdict::AMBIGUOUS);
         assert_eq!(of(json!({ "class": "denied" })), Verdict::Denied);
-        let code = |code| {
-            let error = Response::<Telling>::from_error(ErrorObject::new(code, ""));
-            Verdict::of_answer_to(&target(TargetPolicy::default(), true), &error)
+    }
+
+    #[test]
+    fn what_a_next_hop_refuses_for_the_callers_own_fault_is_no_outage() {
+        let of = |mut facts: Value| {
+            facts["class"] = "local_reject".into();
+            Verdict::of_answer_to(&target(TargetPolicy::default(), true), &Response::new(Telling("refused", facts)))
         };
-        assert_eq!(code(429), Verdict::Throttled { retry_after: None });
-        assert_eq!((code(503), code(504)), (OVERLOAD, OVERLOAD));
-        assert_eq!(code(418), Verdict::ToolError);
+        for reason in ["loop", "key_reused", "in_progress"] {
+            assert_eq!(of(json!({ "reason": reason, "retryable": true })), Verdict::ClientFault, "{reason}");
+            assert_eq!(of(json!({ "reason": reason, "retryAfterMs": 1500 })), Verdict::ClientFault, "{reason}");
+        }
+        assert_eq!(of(json!({ "reason": "quota", "retryable": false })), Verdict::ClientFault);
+        assert_eq!(of(json!({ "reason": "draining", "retryable": true })), Verdict::NotSent);
+    }
+
+    /// A server behind an honest hop can say all this, and so can the application itself.
+    #[test]
+    fn neither_a_bare_code_nor_a_success_can_say_that_nothing_happened() {
+        let trusted = target(TargetPolicy::default(), true);
+        for code in [429, 503, 504] {
+            let error = Response::<Telling>::from_error(ErrorObject::new(code, "no"));
+            assert_eq!(Verdict::of_answer_to(&trusted, &error), Verdict::ToolError, "{code}");
+        }
+        let error = |data| ErrorObject { code: 504, message: "".into(), data: Some(data) };
+        let doubt = Response::<Telling>::from_error(error(json!({ OUTCOME_KEY: { "class": "outcome_unknown" } })));
+        assert_eq!(Verdict::of_answer_to(&trusted, &doubt), OVERLOAD);
+
+        #[derive(Clone)]
+        struct Goes(ResultKind);
+        impl CallResult for Goes {
+            fn kind(&self) -> ResultKind {
+                self.0
+            }
+            fn said_facts(&self) -> Option<Value> {
+                Some(json!({ "class": "not_sent" }))
+            }
+        }
+        for (kind, verdict) in [
+            (ResultKind::Complete, Verdict::Ok),
+            (ResultKind::InputRequired, Verdict::InputRequired),
+            (ResultKind::Task, Verdict::Task),
+            (ResultKind::ToolError, Verdict::NotSent),
+        ] {
+            assert_eq!(Verdict::of_answer_to(&trusted, &Response::new(Goes(kind))), verdict);
+        }
     }
 }
