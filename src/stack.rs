@@ -11,6 +11,8 @@ use std::{
 
 use tower::{Layer, Service, util::Oneshot};
 
+#[cfg(feature = "audit")]
+use crate::audit::AuditLayer;
 use crate::{
     attempt::AttemptLayer,
     breaker::BreakerLayer,
@@ -61,6 +63,8 @@ use crate::{
 pub struct Stack {
     rescue: RescueLayer,
     record: RecordLayer,
+    #[cfg(feature = "audit")]
+    audit: Option<AuditLayer>,
     deadline: DeadlineLayer,
     loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
@@ -86,6 +90,8 @@ impl Default for Stack {
         Self {
             rescue: RescueLayer::default(),
             record: RecordLayer::new(),
+            #[cfg(feature = "audit")]
+            audit: None,
             deadline: DeadlineLayer::default(),
             loop_guard: None,
             quota: QuotaLayer::new(),
@@ -115,6 +121,14 @@ impl Stack {
     #[must_use]
     pub fn deliver(mut self, deliver: Deliver) -> Self {
         self.rescue = RescueLayer::new(deliver);
+        self
+    }
+
+    /// Where calls are put on record. Default: nowhere.
+    #[cfg(feature = "audit")]
+    #[must_use]
+    pub fn audit(mut self, audit: AuditLayer) -> Self {
+        self.audit = Some(audit);
         self
     }
 
@@ -227,13 +241,22 @@ impl Stack {
     {
         // What is off for every call is not there: an unused layer still costs each call the moving of its future.
         if self.has_extras() {
-            StackService::new(self.edge(self.extras(self.attempts(FaultLayer::optional(self.fault.as_ref(), handler)))))
+            let service = self.extras(self.attempts(FaultLayer::optional(self.fault.as_ref(), handler)));
+            let service = self.deadline.layer(service);
+            // Outside all that refuses or gives up: whatever becomes of a call is put on record.
+            #[cfg(feature = "audit")]
+            let service = AuditLayer::optional(self.audit.as_ref(), service);
+            StackService::new(self.edge(service))
         } else {
-            StackService::new(self.edge(self.quota.layer(self.attempts(handler))))
+            StackService::new(self.edge(self.deadline.layer(self.quota.layer(self.attempts(handler)))))
         }
     }
 
     const fn has_extras(&self) -> bool {
+        #[cfg(feature = "audit")]
+        if self.audit.is_some() {
+            return true;
+        }
         self.loop_guard.is_some()
             || self.idempotency.is_some()
             || self.cache.is_some()
@@ -242,7 +265,8 @@ impl Stack {
             || self.fault.is_some()
     }
 
-    // The order, from the inside out: attempts, extras or the quota alone, edge. The fault layer stands in for the handler,
+    // The order, from the inside out: attempts, extras or the quota alone, the deadline, edge. The deadline stamps
+    // the end of the call before anything can wait. The fault layer stands in for the handler,
     // since all that is injected must look to the layers as if the handler had done it.
 
     /// What every attempt passes, and what makes them.
@@ -298,8 +322,6 @@ impl Stack {
         P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
-        // Stamps the end of the call before anything can wait.
-        let service = self.deadline.layer(service);
         // Sees every refusal below, and every caller that leaves.
         let service = self.record.layer(service);
         // Errors become answers last, so that all layers read types and none reads texts.

@@ -205,6 +205,11 @@ pub trait CallResult: Sized + Clone {
         size_of::<Self>()
     }
 
+    /// How many bytes the result has on the wire, where that is at hand. `None`: it would have to be written first.
+    fn bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// A digest of what the result says, equal for two results only if a caller cannot tell them apart. `None`: unknown.
     fn digest(&self) -> Option<Digest> {
         None
@@ -237,6 +242,10 @@ impl CallResult for () {}
 impl CallResult for String {
     fn weight(&self) -> usize {
         size_of::<Self>() + self.len()
+    }
+
+    fn bytes(&self) -> Option<usize> {
+        Some(self.len())
     }
 
     fn digest(&self) -> Option<Digest> {

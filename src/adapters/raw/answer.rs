@@ -173,6 +173,11 @@ impl CallResult for RawAnswer {
         size_of::<Self>() + bytes.len()
     }
 
+    fn bytes(&self) -> Option<usize> {
+        let (Body::AsItCame(bytes) | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        Some(bytes.len())
+    }
+
     fn digest(&self) -> Option<Digest> {
         canonical::digest_of_text(self.text()?)
     }
