@@ -39,6 +39,10 @@ ROWS = [
             ("In flight", "Calls that have arrived and have no answer yet.", "short",
              [(gauge("buttress_requests_in_flight", "upstream"), "{{upstream}}"),
               (gauge("buttress_subscriptions", "upstream"), "subscriptions {{upstream}}")]),
+            ("Audit records", "Calls a second that the audit trail is about, by how they ended.", "reqps",
+             [(rate("buttress_audit_events_total", by="outcome"), "{{outcome}}")]),
+            ("Audit records lost", "Records a second that are not in the trail, by the reason. Anything here is a gap.", "reqps",
+             [(rate("buttress_audit_dropped_total", by="reason"), "{{reason}}")]),
         ],
     ),
     (

@@ -37,6 +37,8 @@ pub enum Reason {
     InProgress,
     /// The operator has closed the target to new calls.
     Draining,
+    /// The call could not be put on record, and calls without a record are not made.
+    Unrecorded,
     /// The call was shed for want of room: the queue stood for too long, or a layer from outside this crate
     /// (`tower::load_shed`, say) had none.
     Shed,
@@ -44,7 +46,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Quota,
         Self::RateLimit,
         Self::BreakerOpen,
@@ -56,6 +58,7 @@ impl Reason {
         Self::KeyReused,
         Self::InProgress,
         Self::Draining,
+        Self::Unrecorded,
         Self::Shed,
     ];
 
@@ -73,6 +76,7 @@ impl Reason {
             Self::KeyReused => "key_reused",
             Self::InProgress => "in_progress",
             Self::Draining => "draining",
+            Self::Unrecorded => "unrecorded",
             Self::Shed => "shed",
         }
     }

@@ -9,6 +9,8 @@ pub mod adapters;
 #[cfg(feature = "admin")]
 pub mod admin;
 pub mod attempt;
+#[cfg(feature = "audit")]
+pub mod audit;
 pub mod breaker;
 #[cfg(feature = "cache")]
 pub mod cache;

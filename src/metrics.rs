@@ -112,6 +112,10 @@ metrics! {
         "Calls under an idempotency key that could not simply be made, by what was known of the key: running, done, unknown, conflict, or that its store failed.";
     FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
         "Attempts that were broken or slowed down on purpose, by how.";
+    AUDIT_EVENTS = Counter "buttress_audit_events_total" ["upstream" "outcome"]
+        "Calls that the audit trail is about, by how they ended: those on record and those whose record was lost.";
+    AUDIT_DROPPED = Counter "buttress_audit_dropped_total" ["upstream" "reason"]
+        "Audit records that were lost: the queue was full, the write failed, or the writer is gone.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
 }

@@ -11,6 +11,8 @@ use std::{
 
 use tower::{Layer, Service, util::Oneshot};
 
+#[cfg(feature = "audit")]
+use crate::audit::AuditLayer;
 #[cfg(feature = "cache")]
 use crate::cache::CacheLayer;
 use crate::{
@@ -63,6 +65,8 @@ use crate::{
 pub struct Stack {
     rescue: RescueLayer,
     record: RecordLayer,
+    #[cfg(feature = "audit")]
+    audit: Option<AuditLayer>,
     deadline: DeadlineLayer,
     loop_guard: Option<LoopGuardLayer>,
     quota: QuotaLayer,
@@ -89,6 +93,8 @@ impl Default for Stack {
         Self {
             rescue: RescueLayer::default(),
             record: RecordLayer::new(),
+            #[cfg(feature = "audit")]
+            audit: None,
             deadline: DeadlineLayer::default(),
             loop_guard: None,
             quota: QuotaLayer::new(),
@@ -119,6 +125,14 @@ impl Stack {
     #[must_use]
     pub fn deliver(mut self, deliver: Deliver) -> Self {
         self.rescue = RescueLayer::new(deliver);
+        self
+    }
+
+    /// Where calls are put on record. Default: nowhere.
+    #[cfg(feature = "audit")]
+    #[must_use]
+    pub fn audit(mut self, audit: AuditLayer) -> Self {
+        self.audit = Some(audit);
         self
     }
 
@@ -285,14 +299,14 @@ impl Stack {
     {
         // The plain stack is of one piece, and a call of it costs one allocation.
         if !self.has_extras() {
-            return StackService::new(self.edge(self.quota.layer(attempts)));
+            return self.edge(self.quota.layer(attempts));
         }
         // Charged once per call: inside retry it would turn a blip of the backend's into a storm of refusals.
         let service = self.quota.layer(self.extras(StackService::new(attempts)));
         match &self.loop_guard {
             // Sees what the agent sees, refusals of the quota included; and what it refuses takes nothing from the quota.
-            Some(loop_guard) => StackService::new(self.edge(loop_guard.layer(service))),
-            None => StackService::new(self.edge(service)),
+            Some(loop_guard) => self.edge(loop_guard.layer(service)),
+            None => self.edge(service),
         }
     }
 
@@ -332,7 +346,7 @@ impl Stack {
     }
 
     /// What every call passes first and last.
-    fn edge<S, P, R>(&self, service: S) -> impl Layered<P, R> + use<S, P, R>
+    fn edge<S, P, R>(&self, service: S) -> StackService<P, R>
     where
         S: Layered<P, R>,
         P: CallParams + Send + 'static,
@@ -340,10 +354,25 @@ impl Stack {
     {
         // Stamps the end of the call before anything can wait.
         let service = self.deadline.layer(service);
+        // Outside all that refuses or gives up: whatever becomes of a call is put on record.
+        #[cfg(feature = "audit")]
+        if let Some(audit) = &self.audit {
+            return self.answered(audit.layer(StackService::new(service)));
+        }
+        self.answered(service)
+    }
+
+    /// What is seen of a call from outside.
+    fn answered<S, P, R>(&self, service: S) -> StackService<P, R>
+    where
+        S: Layered<P, R>,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
         // Sees every refusal below, and every caller that leaves.
         let service = self.record.layer(service);
         // Errors become answers last, so that all layers read types and none reads texts.
-        self.rescue.layer(service)
+        StackService::new(self.rescue.layer(service))
     }
 }
 

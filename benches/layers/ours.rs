@@ -8,7 +8,9 @@ use std::{
 };
 
 use buttress::{
+    Stack,
     attempt::AttemptLayer,
+    audit::AuditLayer,
     breaker::{BreakerLayer, Policy, Settings},
     call::{Request, Response},
     concurrency::ConcurrencyLayer,
@@ -26,7 +28,7 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::handlers::{Act, Handler, LONG, PLENTY, call, stack, target};
+use crate::handlers::{Act, Handler, LONG, PLENTY, call, finish, stack, target};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
@@ -50,13 +52,20 @@ pub fn admitted(criterion: &mut Criterion) {
         alone(&mut group, act, "attempt", AttemptLayer::new());
         alone(&mut group, act, "timeout", TimeoutLayer::new(LONG));
         alone(&mut group, act, "panic", PanicLayer::new());
-        let service = stack().service(Handler(act));
-        let target = crate::handlers::target();
-        group.bench_function("stack", |b| {
-            b.iter(|| crate::handlers::finish(service.answer(Request::new(target.clone(), 7))));
-        });
+        if let Ok(layer) = AuditLayer::new(std::io::sink()) {
+            alone(&mut group, act, "audit", layer);
+        }
+        whole(&mut group, act, "stack", &stack());
+        if let Ok(layer) = AuditLayer::new(std::io::sink()) {
+            whole(&mut group, act, "stack_with_audit", &stack().audit(layer));
+        }
         group.finish();
     }
+}
+
+fn whole(group: &mut Group<'_>, act: Act, name: &str, stack: &Stack) {
+    let (service, target) = (stack.service(Handler(act)), target());
+    group.bench_function(name, |b| b.iter(|| finish(service.answer(Request::new(target.clone(), 7)))));
 }
 
 fn alone<L>(group: &mut Group<'_>, act: Act, name: &str, layer: L)
@@ -107,7 +116,7 @@ pub fn refused(criterion: &mut Criterion) {
     });
 
     let service = stack().quota(QuotaLayer::new().per_tenant(Quota::per_hour(ONE))).service(Handler(Act::Ready));
-    group.bench_function("stack", |b| b.iter(|| crate::handlers::finish(service.answer(request()))));
+    group.bench_function("stack", |b| b.iter(|| finish(service.answer(request()))));
     group.finish();
 }
 
@@ -125,7 +134,7 @@ pub fn two_threads(criterion: &mut Criterion) {
                     barrier.wait();
                     let began = Instant::now();
                     for _ in 0..calls {
-                        let _answer = crate::handlers::finish(service.answer(Request::new(target.clone(), 7)));
+                        let _answer = finish(service.answer(Request::new(target.clone(), 7)));
                     }
                     began.elapsed()
                 };

@@ -25,9 +25,14 @@ pub(crate) fn digest_of_value(value: &Value) -> Digest {
 /// not known here.
 #[cfg(test)]
 fn digest_of_text(json: &str) -> Option<Digest> {
+    text_of_text(json).as_deref().map(Digest::of)
+}
+
+/// The one spelling of a JSON text. `None` as for [`digest_of_text`].
+pub(crate) fn text_of_text(json: &str) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(json.len());
     write_text(json.trim_ascii(), &mut text, DEPTH)?;
-    Some(Digest::of(&text))
+    Some(text)
 }
 
 /// The digest of those members of an object whose name passes. `None` where it is not one object with one of each member, all the

@@ -1,13 +1,16 @@
 //! What layers may ask of a call's parameters.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::Digest;
 
-/// The parameters of a call, for the few layers that must see them: those that tell whether two calls are the same call.
+/// The parameters of a call, for the few layers that must see them: those that tell whether two calls are the same call, and
+/// those that write calls down.
 ///
 /// An adapter implements it for its SDK's parameters. The defaults say nothing, and then those layers (cache, coalescing, loop
-/// guard, idempotency's comparison) leave the call alone.
+/// guard, idempotency's comparison) leave the call alone, and a record of it has no arguments.
 pub trait CallParams: Clone {
     /// A digest of the arguments, equal for two calls only if a server cannot tell their arguments apart. It covers the
     /// tool's name too, as names that are not known share one target. `None`: unknown.
@@ -20,6 +23,30 @@ pub trait CallParams: Clone {
     fn continuation(&self) -> Option<Digest> {
         None
     }
+
+    /// The arguments that a tool or a prompt is called with, as one JSON text. `None`: there are none, or they are not known.
+    ///
+    /// For those who write calls down; no layer decides by it.
+    fn arguments_text(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// What else the request says of itself, for those who write calls down; no layer decides by it.
+    fn particulars(&self) -> Particulars<'_> {
+        Particulars::default()
+    }
+}
+
+/// What a request says of itself beside its arguments. All of it is the caller's own word.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Particulars<'a> {
+    /// The name of the tool or prompt as the caller spelled it: names that are not known share one target.
+    pub name: Option<Cow<'a, str>>,
+    /// The id of the JSON-RPC request; a number by its digits.
+    pub request_id: Option<Cow<'a, str>>,
+    /// The revision of the protocol.
+    pub protocol: Option<Cow<'a, str>>,
 }
 
 impl CallParams for () {
@@ -61,5 +88,13 @@ impl<T: CallParams> CallParams for std::sync::Arc<T> {
 
     fn continuation(&self) -> Option<Digest> {
         T::continuation(self)
+    }
+
+    fn arguments_text(&self) -> Option<Cow<'_, str>> {
+        T::arguments_text(self)
+    }
+
+    fn particulars(&self) -> Particulars<'_> {
+        T::particulars(self)
     }
 }

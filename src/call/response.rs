@@ -215,6 +215,11 @@ pub trait CallResult: Sized + Clone {
         size_of::<Self>()
     }
 
+    /// How many bytes the result has on the wire, where that is at hand. `None`: it would have to be written first.
+    fn bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// A digest of what the result says, equal for two results only if a caller cannot tell them apart but by what a server stamps
     /// on each of them (`_meta`). `None`: unknown.
     fn digest(&self) -> Option<Digest> {
@@ -248,6 +253,10 @@ impl CallResult for () {}
 impl CallResult for String {
     fn weight(&self) -> usize {
         size_of::<Self>() + self.len()
+    }
+
+    fn bytes(&self) -> Option<usize> {
+        Some(self.len())
     }
 
     fn digest(&self) -> Option<Digest> {

@@ -105,6 +105,7 @@ async fn each_reason_has_its_words_and_its_status() {
         (Reason::Shed, "Busy: ", 503),
         (Reason::Loop, "Repeated: ", 429),
         (Reason::Draining, "Unavailable: ", 503),
+        (Reason::Unrecorded, "Unavailable: ", 503),
         (Reason::Deadline, "Too late: ", 504),
     ] {
         let (text, facts, refusal) = told(Rejected::new("some", reason)).await;

@@ -232,6 +232,12 @@ impl Scene {
             Reason::Draining => {
                 tell(SERVICE_UNAVAILABLE, format_args!("Unavailable: {target} takes no new calls for now. {NOT_YOUR_FAULT}"))
             }
+            Reason::Unrecorded => tell(
+                SERVICE_UNAVAILABLE,
+                format_args!(
+                    "Unavailable: calls to {target} have to be put on record, and for now they cannot be. {NOT_YOUR_FAULT}"
+                ),
+            ),
             Reason::Deadline => tell(
                 GATEWAY_TIMEOUT,
                 format_args!("Too late: the time for this call to {target} ran out before it could begin. {NOT_YOUR_FAULT}"),

@@ -23,6 +23,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "audit")]
+use buttress::audit::{AuditLayer, OnFull};
 use buttress::{
     attempt::AttemptLayer,
     breaker::{BreakerLayer, Policy, Settings},
@@ -54,12 +56,13 @@ use stage::Act;
 /// and after `in` a layer that is sooner at its limit, where the first one has room for the other checks.
 macro_rules! contract {
     ($(
+        $(#[$only:meta])?
         $name:ident: $layer:expr, allocations: $allocations:literal
             $(, counts: $event:expr)?
             $(, refuses: [$($spent:ident: $reason:ident),+] $(in $tight:expr)?)?;
     )*) => {
         const LISTED: &[&str] = &[$(stringify!($name)),*];
-        $( mod $name {
+        $( $(#[$only])? mod $name {
             use super::*;
 
             fn layer() -> impl Subject {
@@ -144,6 +147,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 contract! {
     rescue: RescueLayer::default(), allocations: 0;
     record: RecordLayer::new(), allocations: 0;
+    // The record.
+    #[cfg(feature = "audit")]
+    audit: trail(), allocations: 1,
+        refuses: [Slot: Unrecorded, Patience: Unrecorded] in trail_of_one();
     deadline: DeadlineLayer::default(), allocations: 0, refuses: [Time: Deadline];
     loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
@@ -165,6 +172,20 @@ contract! {
     timeout: TimeoutLayer::new(PATIENCE), allocations: 0, counts: Act::Hang;
     panic: PanicLayer::new(), allocations: 0, counts: Act::Panic;
     fault: harmless(), allocations: 0;
+}
+
+/// Writes nowhere.
+#[cfg(feature = "audit")]
+#[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and a test without threads has failed")]
+fn trail() -> AuditLayer {
+    AuditLayer::new(std::io::sink()).unwrap()
+}
+
+/// With a place for the record of one call, and none is made without.
+#[cfg(feature = "audit")]
+#[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and a test without threads has failed")]
+fn trail_of_one() -> AuditLayer {
+    AuditLayer::with_capacity(std::io::sink(), std::num::NonZeroUsize::MIN).unwrap().on_full(OnFull::FailClosed)
 }
 
 /// Switched on, and breaks nothing.

@@ -5,6 +5,8 @@
 #![allow(deprecated)]
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "clippy takes what tests share for no tests")]
 
+#[cfg(feature = "audit")]
+mod audit;
 mod bad_input;
 mod caller;
 mod differential;

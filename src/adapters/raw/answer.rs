@@ -173,6 +173,11 @@ impl CallResult for RawAnswer {
         size_of::<Self>() + bytes.len()
     }
 
+    fn bytes(&self) -> Option<usize> {
+        let (Body::AsItCame(bytes) | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        Some(bytes.len())
+    }
+
     fn digest(&self) -> Option<Digest> {
         // Members that no two answers share say nothing of what was answered.
         canonical::digest_of_members(self.text()?, |name| name != "_meta")

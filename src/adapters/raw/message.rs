@@ -1,8 +1,10 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, TIMEOUT_KEY, canonical};
+use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Particulars, TIMEOUT_KEY, canonical};
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +12,8 @@ pub struct RawMessage(Bytes);
 
 #[derive(Deserialize)]
 struct MessageView<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     params: Option<&'a RawValue>,
 }
@@ -23,6 +27,32 @@ struct ParamsView<'a> {
     request_state: Option<&'a RawValue>,
     #[serde(borrow, rename = "_meta")]
     meta: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ArgumentsView<'a> {
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+/// What is there in another type is as if it were not there, and hides nothing else: hence the raw values.
+#[derive(Deserialize)]
+struct NamedView<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ProtocolView<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    protocol: Option<&'a RawValue>,
+}
+
+/// What a JSON string says.
+fn string(json: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<String>(json.get()).ok().map(Cow::Owned)
 }
 
 #[derive(Deserialize)]
@@ -123,5 +153,22 @@ impl CallParams for RawMessage {
             return None;
         }
         canonical::digest_of_members(self.params()?.get(), |name| matches!(name, "inputResponses" | "requestState"))
+    }
+
+    fn arguments_text(&self) -> Option<Cow<'_, str>> {
+        let view: ArgumentsView<'_> = serde_json::from_str(self.params()?.get()).ok()?;
+        Some(view.arguments?.get().into())
+    }
+
+    fn particulars(&self) -> Particulars<'_> {
+        let Ok(MessageView { id, params }) = serde_json::from_slice(&self.0) else { return Particulars::default() };
+        let params = params.and_then(|params| serde_json::from_str::<NamedView<'_>>(params.get()).ok());
+        let (name, meta) = params.map_or((None, None), |params| (params.name, params.meta));
+        let protocol = meta.and_then(|meta| serde_json::from_str::<ProtocolView<'_>>(meta.get()).ok()?.protocol);
+        Particulars {
+            name: name.and_then(string),
+            request_id: id.map(|id| string(id).unwrap_or_else(|| id.get().into())),
+            protocol: protocol.and_then(string),
+        }
     }
 }

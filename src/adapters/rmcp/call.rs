@@ -1,6 +1,7 @@
 //! One rmcp call as the stack sees it, and the handler at the stack's bottom.
 
 use std::{
+    borrow::Cow,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -16,7 +17,7 @@ use tower::Service;
 
 use super::model::error_object;
 use crate::{
-    call::{CallParams, Digest, Notify, Progress, Request, Response},
+    call::{CallParams, Digest, Notify, Particulars, Progress, Request, Response},
     error::BoxError,
 };
 
@@ -51,6 +52,18 @@ impl<H> CallParams for Call<H> {
 
     fn continuation(&self) -> Option<Digest> {
         self.0.request.continuation()
+    }
+
+    fn arguments_text(&self) -> Option<Cow<'_, str>> {
+        self.0.request.arguments_text()
+    }
+
+    fn particulars(&self) -> Particulars<'_> {
+        let Parts { request, context, .. } = &*self.0;
+        let mut particulars = request.particulars();
+        particulars.request_id = Some(context.id.to_string().into());
+        particulars.protocol = context.protocol_version().map(|revision| revision.to_string().into());
+        particulars
     }
 }
 

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     call::{
-        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, ResultKind,
-        canonical,
+        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Particulars,
+        ResultKind, canonical,
     },
     catalogue::{Catalogue, Scope},
 };
@@ -154,6 +154,19 @@ impl CallParams for ClientRequest {
             _ => false,
         };
         continues.then(|| digests(self).1).flatten()
+    }
+
+    fn arguments_text(&self) -> Option<Cow<'_, str>> {
+        let arguments = match self {
+            Self::CallToolRequest(call) => call.params.arguments.as_ref(),
+            Self::GetPromptRequest(get) => get.params.arguments.as_ref(),
+            _ => None,
+        };
+        serde_json::to_string(arguments?).ok().map(Cow::Owned)
+    }
+
+    fn particulars(&self) -> Particulars<'_> {
+        Particulars { name: addressed(self).1.map(Cow::Borrowed), ..Particulars::default() }
     }
 }
 

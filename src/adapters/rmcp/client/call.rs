@@ -1,6 +1,7 @@
 //! One request of ours as the stack sees it, and the bottom of the stack.
 
 use std::{
+    borrow::Cow,
     error::Error,
     future::Future,
     pin::Pin,
@@ -22,7 +23,7 @@ use super::{
     transport_error::{Meaning, ReadError, leaf, read},
 };
 use crate::{
-    call::{CallParams, Digest, Head, Meta, Request, Response, Revision, Session, Verdict},
+    call::{CallParams, Digest, Head, Meta, Particulars, Request, Response, Revision, Session, Verdict},
     error::BoxError,
 };
 
@@ -145,6 +146,18 @@ impl CallParams for Call {
 
     fn continuation(&self) -> Option<Digest> {
         self.0.request.continuation()
+    }
+
+    fn arguments_text(&self) -> Option<Cow<'_, str>> {
+        self.0.request.arguments_text()
+    }
+
+    fn particulars(&self) -> Particulars<'_> {
+        let mut particulars = self.0.request.particulars();
+        if let Link::Line(_, id) = &self.0.link {
+            particulars.request_id = Some(id.to_string().into());
+        }
+        particulars
     }
 }
 

@@ -1,0 +1,131 @@
+//! The audit trail: one line of JSON for each tool call, whatever became of it.
+//!
+//! Who called what, when, with which arguments (by name, unless you ask for more), and how it ended; also where the call was
+//! refused, timed out, panicked, or was dropped by its caller. A call that is attempted three times is one record. Off unless
+//! you name a [`Sink`]; feature `audit`.
+//!
+//! The record is opened before the call is made and closed by a drop guard, so that there is exactly one. It goes through a
+//! bounded queue to a thread that writes; no call ever waits for the disk. What cannot be written is dropped and counted, or,
+//! with [`OnFull::FailClosed`], the call is refused before it is made. Lines are handed to the operating system and not synced
+//! to the disk.
+//!
+//! # What is written
+//!
+//! Each line is an object of the schema [`SCHEMA`]. Members are only ever added within it; what is not known is left out.
+//!
+//! | member | what | in OCSF API Activity (6003) |
+//! |---|---|---|
+//! | `schema` | `buttress.audit.v1` | `metadata.log_version`, beside your `metadata.version`, `class_uid` 6003, `category_uid` 6 |
+//! | `event_id` | a UUID of version 7 | `metadata.uid` |
+//! | `time` | when the call arrived: RFC 3339, UTC, milliseconds | `start_time`, and `time` |
+//! | `seq` | counts all records of this layer from 0, in the order in which calls ended: a gap is a lost record | `metadata.sequence` |
+//! | `outcome` | one of `success`, `tool_error`, `error`, `denied`, `rejected`, `timeout`, `cancelled`, `input_required`, `task`, `panic`, `unknown` | `status_detail`; `status_id` 1 for `success`, 0 for `input_required`, `task`, `cancelled` and `unknown`, else 2 |
+//! | `verdict` | the [`Verdict`](crate::call::Verdict)'s name | `unmapped` |
+//! | `layer`, `reason` | who refused the call, and why | `unmapped`; `action_id` 2 where they are there, else 1 |
+//! | `upstream` | your name for the server | `api.service.name` |
+//! | `method` | `tools/call`; `_OTHER` for a method that no revision defines | `api.operation` |
+//! | `tool`, `prompt` | its name, at most 64 bytes | `resources[].name`, with `type` `tool` or `prompt` |
+//! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
+//! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
+//! | `protocol` | the revision, where the request says it | `api.version` |
+//! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |
+//! | `actor.principal` | the same | `actor.user.uid` |
+//! | `actor.client` | the same; by default the client's own word | `actor.app_name` |
+//! | `actor.agent` | the same; by default the session's id, else the client's own word | `actor.session.uid` |
+//! | `actor.authenticated` | whether there was an access token, never which | `unmapped` |
+//! | `arguments.mode` | which of [`Arguments`] it is | `unmapped` |
+//! | `arguments.bytes`, `count` | of the JSON text, and its members at the top | `unmapped` |
+//! | `arguments.names`, `sizes` | of the first 32 members; names of at most 64 bytes | `api.request.flags` (names) |
+//! | `arguments.hash` | HMAC-SHA-256, hexadecimal | `api.request.data` |
+//! | `arguments.text`, `cut` | JSON within a string, and whether it goes on | `api.request.data` |
+//! | `result.is_error`, `code`, `bytes` | of the answer, where one came; the code is JSON-RPC's | `api.response.error` (code), `api.response.code` |
+//! | `attempts` | that reached for the handler; 0 where the call was refused, or answered from elsewhere | `unmapped` |
+//! | `served` | `attempt`, `coalesced`, `cache`, `stale` or `idempotency`: where the answer came from | `unmapped` |
+//! | `age_ms` | how old it was | `unmapped` |
+//! | `duration_ms` | from arrival to end, to the microsecond | `duration` |
+//!
+//! `activity_id` is 2 (read) for tools that only read, 99 otherwise; `severity_id` 1.
+//!
+//! # What is not
+//!
+//! Results, tokens, headers and `_meta` never are. Of arguments only their names are by default; whatever more you ask for
+//! goes through a list of [denied](AuditLayer::deny) names before it leaves the call. That list knows names and not contents:
+//! it does not see the password in a text, nor in `{"name": "password", "value": "..."}`. **What you make a tenant, principal or agent
+//! stands in the record**: if that is an API key or a session's id, ask for [pseudonyms](AuditLayer::pseudonyms).
+//!
+//! Whatever others chose is cut, and characters that would move a terminal's cursor or turn the line around are escaped.
+//!
+//! # Contract
+//!
+//! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
+//!   [`Unrecorded`](crate::error::Reason::Unrecorded), where calls without a record are not made.
+//! * **Order**: just inside [`record`](crate::record), outside all that refuses.
+//! * **Clones** share the queue, its thread and the numbers, and so do two services from one layer. The thread ends when the
+//!   last layer, service and call is gone and the queue is written.
+//! * **Drop**: a call that is dropped before its answer is on record as `cancelled`; a place in the queue that was kept for it
+//!   holds its record.
+//! * **Panics** of the inner service go through, and are on record as `panic`.
+//! * **Allocations**: 1 a call, and those of what is written of its arguments: with [`Arguments::Names`] some 5, and one for each name.
+//! * **Bounds**: 8,192 records, of some 3 KiB at the worst with the default settings.
+//! * **Metrics**: [`AUDIT_EVENTS`](crate::metrics::AUDIT_EVENTS), [`AUDIT_DROPPED`](crate::metrics::AUDIT_DROPPED): records that
+//!   are written are the difference.
+//!
+//! ```
+//! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue};
+//! use buttress::audit::{AuditLayer, FileSink};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! # let path = std::env::temp_dir().join(format!("audit-{}.jsonl", std::process::id()));
+//! let layer = AuditLayer::new(FileSink::open(&path)?)?;
+//! let trail = layer.handle();
+//! let mut service = ServiceBuilder::new()
+//!     .layer(layer)
+//!     .service(service_fn(async |call: Request<&'static str>| Ok::<_, BoxError>(Response::new(call.params))));
+//! let target = Catalogue::new("words").resolve(&Method::ToolsCall, Some("say"), None);
+//!
+//! let answered = service.ready().await?.call(Request::new(target.clone(), "hello"));
+//! let left = service.ready().await?.call(Request::new(target, "never mind"));
+//! answered.await?;
+//! drop(left);
+//!
+//! trail.flush().await;
+//! let lines = std::fs::read_to_string(&path)?;
+//! # std::fs::remove_file(&path)?;
+//! let lines: Vec<serde_json::Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+//! assert_eq!(lines.len(), 2);
+//! assert_eq!((&lines[0]["outcome"], &lines[1]["outcome"]), (&"success".into(), &"cancelled".into()));
+//! assert_eq!((&lines[0]["seq"], &lines[0]["method"]), (&0.into(), &"tools/call".into()));
+//! # Ok(())
+//! # }
+//! ```
+
+mod arguments;
+mod entry;
+mod future;
+mod handle;
+mod layer;
+mod line;
+mod outcome;
+mod queue;
+mod redact;
+mod service;
+mod sink;
+mod text;
+mod writer;
+
+pub use arguments::{Arguments, HashKey, ShortKey};
+pub use future::AuditFuture;
+pub use handle::AuditHandle;
+pub use layer::{AuditLayer, OnFull};
+pub use service::Audit;
+pub use sink::{FileSink, Sink};
+
+/// The schema that the lines follow.
+pub const SCHEMA: &str = "buttress.audit.v1";
+
+#[cfg(test)]
+mod queue_tests;
+#[cfg(test)]
+mod tests;

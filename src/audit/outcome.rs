@@ -1,0 +1,102 @@
+//! How a call ended, in the words of the audit trail.
+
+use serde::Serialize;
+
+use crate::{
+    call::{CallResult, ErrorObject, Response, ResultKind, Verdict},
+    error::{BoxError, Panicked, TimedOut, find},
+};
+
+/// How a call ended: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Success,
+    ToolError,
+    Error,
+    Denied,
+    Rejected,
+    Timeout,
+    Cancelled,
+    InputRequired,
+    Task,
+    Panic,
+    Unknown,
+}
+
+impl Outcome {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Success,
+        Self::ToolError,
+        Self::Error,
+        Self::Denied,
+        Self::Rejected,
+        Self::Timeout,
+        Self::Cancelled,
+        Self::InputRequired,
+        Self::Task,
+        Self::Panic,
+        Self::Unknown,
+    ];
+
+    pub(super) fn of<R>(outcome: &Result<Response<R>, BoxError>, verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok => Self::Success,
+            Verdict::ToolError => Self::ToolError,
+            Verdict::InputRequired => Self::InputRequired,
+            Verdict::Task => Self::Task,
+            Verdict::Denied => Self::Denied,
+            Verdict::LocalReject => Self::Rejected,
+            Verdict::Cancelled => Self::Cancelled,
+            Verdict::ClientFault | Verdict::SessionLost | Verdict::Throttled { .. } | Verdict::NotSent => Self::Error,
+            Verdict::Ambiguous { .. } => match outcome {
+                Ok(_) => Self::Error,
+                Err(error) if find::<Panicked>(&**error).is_some() => Self::Panic,
+                Err(error) if find::<TimedOut>(&**error).is_some() => Self::Timeout,
+                Err(error) if find::<tower::timeout::error::Elapsed>(&**error).is_some() => Self::Timeout,
+                Err(_) => Self::Unknown,
+            },
+        }
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::ToolError => "tool_error",
+            Self::Error => "error",
+            Self::Denied => "denied",
+            Self::Rejected => "rejected",
+            Self::Timeout => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::InputRequired => "input_required",
+            Self::Task => "task",
+            Self::Panic => "panic",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is written down of an answer. Never what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Answered {
+    is_error: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
+}
+
+impl Answered {
+    pub(super) fn of<R: CallResult>(result: &Result<R, ErrorObject>) -> Self {
+        let (kind, bytes) = match result {
+            Ok(result) => (result.kind(), result.bytes()),
+            Err(error) => (ResultKind::Error(error.code), None),
+        };
+        match kind {
+            ResultKind::Error(code) => Self { is_error: true, code: Some(code), bytes },
+            ResultKind::ToolError => Self { is_error: true, code: None, bytes },
+            ResultKind::Unstated | ResultKind::Complete | ResultKind::InputRequired | ResultKind::Task => {
+                Self { is_error: false, code: None, bytes }
+            }
+        }
+    }
+}

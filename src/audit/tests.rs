@@ -1,0 +1,626 @@
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs,
+    future::Future,
+    io::{self, Write},
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tower::{Layer, Service};
+
+use super::{Arguments, AuditHandle, AuditLayer, FileSink, HashKey, OnFull, Sink};
+use crate::{
+    call::{CallParams, Caller, ErrorObject, Method, Particulars, Request, Response, Served, Target},
+    catalogue::Catalogue,
+    error::{BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
+    testing::{Outcome, Script, Step, tool},
+};
+
+/// A sink whose lines can be read, and that fails on demand.
+#[derive(Clone, Default)]
+struct Memory {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.broken.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Memory {}
+
+impl Memory {
+    fn text(&self) -> String {
+        String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap()
+    }
+
+    async fn lines(&self, trail: &AuditHandle) -> Vec<Value> {
+        trail.flush().await;
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// What a call says of itself.
+#[derive(Debug, Clone, Default)]
+struct Said {
+    name: String,
+    arguments: Option<String>,
+}
+
+impl CallParams for Said {
+    fn arguments_text(&self) -> Option<Cow<'_, str>> {
+        self.arguments.as_deref().map(Cow::Borrowed)
+    }
+
+    fn particulars(&self) -> Particulars<'_> {
+        Particulars { name: Some((&*self.name).into()), request_id: Some("7".into()), protocol: Some("2026-07-28".into()) }
+    }
+}
+
+const DONE: &str = "done";
+
+fn echo() -> impl Service<Request<Said>, Response = Response<&'static str>, Error = BoxError, Future: Send> + Clone {
+    tower::service_fn(async |_: Request<Said>| Ok(Response::new(DONE)))
+}
+
+fn known(name: &str) -> Arc<Target> {
+    tool(name)
+}
+
+fn unknown() -> Arc<Target> {
+    Catalogue::new("up").resolve(&Method::ToolsCall, Some("made up"), None)
+}
+
+/// The one line of a call to `target`.
+async fn line(layer: impl FnOnce(AuditLayer) -> AuditLayer, request: Request<Said>) -> (Value, String) {
+    let sink = Memory::default();
+    let layer = layer(AuditLayer::new(sink.clone()).unwrap());
+    let answer = layer.layer(echo()).call(request).await.unwrap();
+    assert_eq!(answer.result, Ok(DONE));
+    let [line] = &sink.lines(&layer.handle()).await[..] else { panic!("{}", sink.text()) };
+    assert!(sink.text().ends_with("}\n") && sink.text().matches('\n').count() == 1);
+    (line.clone(), sink.text())
+}
+
+/// Counters by name and the values of their labels.
+struct Counted {
+    snapshotter: Snapshotter,
+    _installed: metrics::LocalRecorderGuard<'static>,
+}
+
+impl Counted {
+    fn new() -> Self {
+        let recorder = Box::leak(Box::new(DebuggingRecorder::new()));
+        Self { snapshotter: recorder.snapshotter(), _installed: metrics::set_default_local_recorder(recorder) }
+    }
+
+    /// Those that are not zero. Reads them once: the recorder starts anew.
+    fn take(&self) -> BTreeMap<String, u64> {
+        let read = self.snapshotter.snapshot().into_vec().into_iter();
+        let named = read.filter_map(|(key, _, _, value)| {
+            let labels: Vec<&str> = key.key().labels().skip(1).map(metrics::Label::value).collect();
+            match value {
+                DebugValue::Counter(0) | DebugValue::Gauge(_) | DebugValue::Histogram(_) => None,
+                DebugValue::Counter(count) => Some((format!("{}:{}", key.key().name(), labels.join(",")), count)),
+            }
+        });
+        named.collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_end_of_a_call_has_its_line() {
+    let error = |code| Ok(Response::from_error(ErrorObject::new(code, "words of the handler's")));
+    let lost = |error: BoxError| Err(error);
+    let mut cached = Response::new("kept");
+    cached.served = Served::Cache { age: Duration::from_secs(3), stale: true };
+    let timed_out = TimedOut { clock: Clock::Hard, after: Duration::from_secs(1) };
+    let forbidden = HttpStatus { code: 403, retry_after: None, in_session: false };
+    let ends: Vec<(Outcome, Value)> = vec![
+        (
+            Ok(Response::new("done")),
+            json!({ "outcome": "success", "verdict": "ok", "attempts": 1, "served": "attempt", "result": { "is_error": false } }),
+        ),
+        (
+            Ok(cached),
+            json!({ "outcome": "success", "verdict": "ok", "attempts": 0, "served": "stale", "age_ms": 3000, "result": { "is_error": false } }),
+        ),
+        (
+            error(-32602),
+            json!({ "outcome": "error", "verdict": "client_fault", "attempts": 1, "served": "attempt", "result": { "is_error": true, "code": -32602 } }),
+        ),
+        (
+            error(-32603),
+            json!({ "outcome": "error", "verdict": "ambiguous", "attempts": 1, "served": "attempt", "result": { "is_error": true, "code": -32603 } }),
+        ),
+        (
+            lost(Rejected::new("quota", Reason::Quota).into()),
+            json!({ "outcome": "rejected", "verdict": "local_reject", "layer": "quota", "reason": "quota", "attempts": 0 }),
+        ),
+        (
+            lost(Exhausted::new(3, timed_out.into()).into()),
+            json!({ "outcome": "timeout", "verdict": "ambiguous", "attempts": 3 }),
+        ),
+        (lost(Panicked.into()), json!({ "outcome": "panic", "verdict": "ambiguous", "attempts": 1 })),
+        (lost(forbidden.into()), json!({ "outcome": "denied", "verdict": "denied", "attempts": 1 })),
+        (lost(Transport::not_sent("refused").into()), json!({ "outcome": "error", "verdict": "not_sent", "attempts": 1 })),
+        (lost(Transport::unknown("reset").into()), json!({ "outcome": "unknown", "verdict": "ambiguous", "attempts": 1 })),
+    ];
+    let (sink, counted) = (Memory::default(), Counted::new());
+    let layer = AuditLayer::new(sink.clone()).unwrap();
+    let (outcomes, expected): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
+    let mut service = layer.layer(Script::new(outcomes.into_iter().map(|end| Step::After(Duration::from_millis(20), end))));
+    let target = known("t");
+    for _ in &expected {
+        let _outcome = service.call(Request::new(target.clone(), ())).await;
+    }
+    let lines = sink.lines(&layer.handle()).await;
+    assert_eq!(lines.len(), expected.len());
+    for (seq, (line, mut expected)) in lines.into_iter().zip(expected).enumerate() {
+        let mut line = line.as_object().unwrap().clone();
+        assert!(line.remove("event_id").unwrap().as_str().unwrap().len() == 36);
+        let time = line.remove("time").unwrap();
+        assert!(humantime::parse_rfc3339(time.as_str().unwrap()).is_ok() && time.as_str().unwrap().len() == 24, "{time}");
+        for (name, value) in json!({
+            "schema": "buttress.audit.v1", "seq": seq, "upstream": "up", "method": "tools/call", "tool": "t", "known": true,
+            "actor": { "tenant": "default", "authenticated": false }, "arguments": { "mode": "names" }, "duration_ms": 20.0,
+        })
+        .as_object()
+        .unwrap()
+        {
+            expected[name] = value.clone();
+        }
+        assert_eq!(Value::Object(line), expected);
+    }
+    assert!(!sink.text().contains("words of the handler's"));
+    let counts = counted.take();
+    assert_eq!(counts["buttress_audit_events_total:error"], 3);
+    assert_eq!(counts.values().sum::<u64>(), 10);
+}
+
+#[tokio::test]
+async fn a_line_says_who_called_what() {
+    let mut request = Request::new(known("t"), Said { name: "t".into(), arguments: Some(r#"{"city":"Oslo"}"#.into()) });
+    request.head.caller = Caller::of_tenant("acme").principal("ada").client("claude").agent("s-1").access_token(b"s3cret");
+    let (told, text) = line(|layer| layer, request.clone()).await;
+    assert_eq!(
+        told["actor"],
+        json!({ "tenant": "acme", "principal": "ada", "client": "claude", "agent": "s-1", "authenticated": true })
+    );
+    assert_eq!(told["arguments"], json!({ "mode": "names", "bytes": 15, "count": 1, "names": ["city"], "sizes": [6] }));
+    assert_eq!((&told["request_id"], &told["protocol"]), (&json!("7"), &json!("2026-07-28")));
+    assert!(!text.contains("s3cret") && !text.contains("Oslo"));
+
+    let key = HashKey::new(b"sixteen bytes or more").unwrap();
+    let (told, text) = line(|layer| layer.pseudonyms(key.clone()), request).await;
+    assert_eq!(told["actor"]["tenant"], key.hash_bytes(b"acme"));
+    assert!(["acme", "ada", "claude", "s-1"].iter().all(|name| !text.contains(&format!("\"{name}\""))));
+}
+
+#[tokio::test]
+async fn whatever_callers_choose_is_one_bounded_line() {
+    let long = "x".repeat(10_000);
+    for name in ["a\"b", "a\nb", "\u{1b}[2J\u{202e}", &long] {
+        let said = Said { name: name.into(), arguments: Some(json!({ name: name }).to_string()) };
+        for target in [unknown(), known(name)] {
+            let listed = target.name().is_some();
+            let mut request = Request::new(target, said.clone());
+            request.head.caller = Caller::of_tenant(name).client(name).agent(name).principal(name);
+            let (told, text) = line(|layer| layer.arguments(Arguments::Full), request).await;
+            assert!(text.len() < 4096 && !text.trim_end().chars().any(char::is_control), "{text}");
+            let (tool, expected) = (told["tool"].as_str().unwrap(), name.get(..64).map(|cut| format!("{cut}…")));
+            assert_eq!(tool, expected.as_deref().unwrap_or(name));
+            assert_eq!(told["known"], listed);
+            // Names of an invented tool are as invented.
+            assert_eq!(told["arguments"].get("text").is_some(), listed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn denied_values_are_in_no_line() {
+    let arguments = json!({ "a": [{ "Api_Key": "hush" }], "pin": { "x": "hush" }, "city": "Oslo" }).to_string();
+    let key = HashKey::new(b"sixteen bytes or more").unwrap();
+    for mode in [Arguments::None, Arguments::Names, Arguments::Hash(key), Arguments::Redacted, Arguments::Full] {
+        let said = Said { name: "t".into(), arguments: Some(arguments.clone()) };
+        let name = mode.mode();
+        let (told, text) = line(|layer| layer.deny("PIN").arguments(mode), Request::new(known("t"), said)).await;
+        assert!(!text.contains("hush"), "{text}");
+        assert_eq!(text.contains("Oslo"), name == "full");
+        assert_eq!(told["arguments"]["mode"], name);
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_recorded_where_that_is_asked_for() {
+    let list = Catalogue::new("up").resolve(&Method::ToolsList, None, None);
+    let sink = Memory::default();
+    let layer = AuditLayer::new(sink.clone()).unwrap();
+    layer.layer(echo()).call(Request::new(list.clone(), Said::default())).await.unwrap();
+    assert_eq!(sink.lines(&layer.handle()).await.len(), 0);
+    let (told, _) = line(AuditLayer::all_methods, Request::new(list, Said::default())).await;
+    assert_eq!((&told["method"], told.get("tool"), told.get("known")), (&json!("tools/list"), None, None));
+}
+
+/// What a handler does, and when its caller leaves.
+#[derive(Debug, Clone, Copy)]
+struct Course {
+    pends: u32,
+    end: Finish,
+    /// Dropped after so many polls.
+    polls: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finish {
+    Answers,
+    Fails,
+    Refuses,
+    Panics,
+    PanicsAtOnce,
+}
+
+struct Actor(Course);
+
+struct Acting(Course);
+
+impl Service<Request<Said>> for Actor {
+    type Response = Response<&'static str>;
+    type Error = BoxError;
+    type Future = Acting;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<Said>) -> Acting {
+        assert_ne!(self.0.end, Finish::PanicsAtOnce, "planted");
+        Acting(self.0)
+    }
+}
+
+impl Future for Acting {
+    type Output = Result<Response<&'static str>, BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.0.pends > 0 {
+            self.0.pends -= 1;
+            return Poll::Pending;
+        }
+        match self.0.end {
+            Finish::Answers => Poll::Ready(Ok(Response::new("done"))),
+            Finish::Fails => Poll::Ready(Err(Transport::unknown("reset").into())),
+            Finish::Refuses => Poll::Ready(Err(Rejected::new("breaker", Reason::BreakerOpen).into())),
+            Finish::Panics | Finish::PanicsAtOnce => panic!("planted"),
+        }
+    }
+}
+
+impl Course {
+    fn expected(self) -> &'static str {
+        match self.end {
+            Finish::PanicsAtOnce => "panic",
+            _ if self.polls <= self.pends => "cancelled",
+            Finish::Answers => "success",
+            Finish::Fails => "unknown",
+            Finish::Refuses => "rejected",
+            Finish::Panics => "panic",
+        }
+    }
+
+    /// Makes the call, and lets go of it when its time has come.
+    fn run(self, layer: &AuditLayer, target: &Arc<Target>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut service = layer.layer(Actor(self));
+        let _panic = catch_unwind(AssertUnwindSafe(|| {
+            let mut call = Box::pin(service.call(Request::new(target.clone(), Said::default())));
+            for _ in 0..self.polls {
+                if call.as_mut().poll(&mut cx).is_ready() {
+                    // Kept for a while after its end: that makes no second line.
+                    break;
+                }
+            }
+        }));
+    }
+}
+
+fn courses() -> impl Strategy<Value = Vec<Course>> {
+    let end = prop::sample::select(vec![Finish::Answers, Finish::Fails, Finish::Refuses, Finish::Panics, Finish::PanicsAtOnce]);
+    prop::collection::vec((0_u32..4, end, 0_u32..6).prop_map(|(pends, end, polls)| Course { pends, end, polls }), 0..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// One line for each call, and its own, wherever the call is dropped and whatever its handler does.
+    #[test]
+    fn each_call_has_exactly_one_line(courses in courses(), fail_closed: bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (sink, target) = (Memory::default(), known("t"));
+        let layer = AuditLayer::new(sink.clone()).unwrap();
+        let layer = if fail_closed { layer.on_full(OnFull::FailClosed) } else { layer };
+        for course in &courses {
+            course.run(&layer, &target);
+        }
+        let lines = runtime.block_on(sink.lines(&layer.handle()));
+        let told: Vec<(u64, &str)> =
+            lines.iter().map(|line| (line["seq"].as_u64().unwrap(), line["outcome"].as_str().unwrap())).collect();
+        let expected: Vec<(u64, &str)> = (0..).zip(courses.iter().map(|course| course.expected())).collect();
+        prop_assert_eq!(told, expected);
+        prop_assert_eq!(layer.handle().backlog(), 0);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_harms_no_call_and_each_loss_is_counted() {
+    let counted = Counted::new();
+    let layer = AuditLayer::new(FileSink::open("/dev/full").unwrap()).unwrap();
+    let (mut service, target) = (layer.layer(echo()), known("t"));
+    for _ in 0..100 {
+        assert!(service.call(Request::new(target.clone(), Said::default())).await.is_ok());
+    }
+    layer.handle().flush().await;
+    let counts = counted.take();
+    assert_eq!(counts["buttress_audit_events_total:success"], 100);
+    assert_eq!(counts["buttress_audit_dropped_total:write_failed"], 100);
+    assert!(layer.handle().is_failing());
+}
+
+fn reason(outcome: &Outcome) -> Option<(&'static str, Reason)> {
+    let rejected = outcome.as_ref().err()?.downcast_ref::<Rejected>()?;
+    Some((rejected.layer(), rejected.reason()))
+}
+
+#[tokio::test]
+async fn closed_to_calls_without_a_record_until_one_can_be_written_again() {
+    let sink = Memory::default();
+    let layer = AuditLayer::new(sink.clone()).unwrap().on_full(OnFull::FailClosed);
+    let (trail, handler, target) = (layer.handle(), Script::default(), known("t"));
+    let mut service = layer.layer(handler.clone());
+    let mut call = async || {
+        let outcome = service.call(Request::new(target.clone(), ())).await;
+        trail.flush().await;
+        reason(&outcome)
+    };
+    let refused = Some(("audit", Reason::Unrecorded));
+    assert_eq!(call().await, None);
+    sink.broken.store(true, Ordering::Release);
+    // Nobody knows yet.
+    assert_eq!(call().await, None);
+    assert_eq!([call().await, call().await], [refused; 2]);
+    sink.broken.store(false, Ordering::Release);
+    // The record of this refusal is the one that tells.
+    assert_eq!(call().await, refused);
+    assert_eq!(call().await, None);
+    assert_eq!(handler.calls(), 3);
+    let told: Vec<_> = sink.lines(&trail).await.iter().map(|line| (line["seq"].clone(), line["outcome"].clone())).collect();
+    assert_eq!(told, [(0, "success"), (4, "rejected"), (5, "success")].map(|(seq, end)| (json!(seq), json!(end))));
+}
+
+const ONE: NonZeroUsize = NonZeroUsize::MIN;
+
+#[tokio::test]
+async fn a_place_is_kept_for_each_call_that_is_let_in() {
+    let layer = AuditLayer::with_capacity(Memory::default(), ONE).unwrap().on_full(OnFull::FailClosed);
+    let (trail, target) = (layer.handle(), known("t"));
+    let mut service = layer.layer(Script::new([Step::Hang]));
+    let running = service.call(Request::new(target.clone(), ()));
+    assert_eq!(trail.backlog(), 1);
+    let refused = service.call(Request::new(target.clone(), ())).await;
+    assert_eq!(reason(&refused), Some(("audit", Reason::Unrecorded)));
+    // What keeps the connection alive is never refused.
+    let ping = Catalogue::new("up").resolve(&Method::Ping, None, None);
+    assert!(layer.clone().all_methods().layer(Script::default()).call(Request::new(ping, ())).await.is_ok());
+    drop(running);
+    trail.flush().await;
+    assert_eq!(trail.backlog(), 0);
+    assert!(service.call(Request::new(target, ())).await.is_ok());
+}
+
+/// A sink that waits for leave to write.
+struct Slow(Memory, mpsc::Receiver<()>);
+
+impl Write for Slow {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Whoever lets go of the other end lets all through.
+        let _leave = self.1.recv();
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Slow {}
+
+#[tokio::test]
+async fn a_full_queue_drops_records_and_not_calls() {
+    let counted = Counted::new();
+    let (sink, (leave, left)) = (Memory::default(), mpsc::channel());
+    let layer = AuditLayer::with_capacity(Slow(sink.clone(), left), NonZeroUsize::new(2).unwrap()).unwrap();
+    let (trail, target) = (layer.handle(), known("t"));
+    let mut service = layer.layer(echo());
+    for _ in 0..5 {
+        assert!(service.call(Request::new(target.clone(), Said::default())).await.is_ok());
+    }
+    // What the writer has in hand counts too, whether it has come by yet or not.
+    assert_eq!(trail.backlog(), 2);
+    drop(leave);
+    trail.flush().await;
+    assert!(service.call(Request::new(target, Said::default())).await.is_ok());
+    let seqs: Vec<_> = sink.lines(&trail).await.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, [0, 1, 5]);
+    assert_eq!(counted.take()["buttress_audit_dropped_total:queue_full"], 3);
+}
+
+/// Takes some bytes and then fails, once.
+struct Tears(Memory, Option<usize>);
+
+impl Write for Tears {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.1 {
+            None => self.0.write(bytes),
+            Some(0) => {
+                self.1 = None;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            Some(most) => {
+                let taken = most.min(bytes.len());
+                self.1 = Some(most - taken);
+                self.0.write(&bytes[..taken])
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Tears {}
+
+#[tokio::test]
+async fn a_torn_line_takes_no_other_with_it() {
+    let counted = Counted::new();
+    let sink = Memory::default();
+    let layer = AuditLayer::new(Tears(sink.clone(), Some(40))).unwrap();
+    let (trail, mut service, target) = (layer.handle(), layer.layer(echo()), known("t"));
+    for _ in 0..3 {
+        service.call(Request::new(target.clone(), Said::default())).await.unwrap();
+        trail.flush().await;
+    }
+    let text = sink.text();
+    let (torn, whole) = text.split_once('\n').unwrap();
+    assert_eq!(torn.len(), 40);
+    let seqs: Vec<_> = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].clone()).collect();
+    assert_eq!(seqs, [1, 2]);
+    assert_eq!(counted.take()["buttress_audit_dropped_total:write_failed"], 1);
+    assert!(!trail.is_failing());
+}
+
+/// Panics when it is to write.
+struct Bomb;
+
+impl Write for Bomb {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        panic!("planted")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Bomb {}
+
+#[tokio::test]
+async fn a_writer_that_is_gone_harms_no_call_and_is_waited_for_by_nobody() {
+    let counted = Counted::new();
+    let layer = AuditLayer::new(Bomb).unwrap();
+    let (trail, mut service, target) = (layer.handle(), layer.layer(echo()), known("t"));
+    for _ in 0..3 {
+        assert!(service.call(Request::new(target.clone(), Said::default())).await.is_ok());
+        trail.flush().await;
+    }
+    trail.reopen();
+    trail.flush().await;
+    assert!(trail.is_failing());
+    assert_eq!(counted.take()["buttress_audit_dropped_total:writer_gone"], 3);
+    let refused = layer.on_full(OnFull::FailClosed).layer(Script::default()).call(Request::new(target, ())).await;
+    assert_eq!(reason(&refused), Some(("audit", Reason::Unrecorded)));
+}
+
+/// Says when it is dropped.
+struct Last(Memory, #[expect(dead_code, reason = "dropped with the sink")] tokio::sync::oneshot::Sender<()>);
+
+impl Write for Last {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for Last {}
+
+#[tokio::test]
+async fn the_thread_ends_with_the_last_layer_when_all_is_written() {
+    let (sink, (told, ended)) = (Memory::default(), tokio::sync::oneshot::channel());
+    let layer = AuditLayer::new(Last(sink.clone(), told)).unwrap();
+    let (trail, mut service, target) = (layer.handle(), layer.layer(Script::new([Step::Hang])), known("t"));
+    drop(layer);
+    let running = service.call(Request::new(target.clone(), ()));
+    service.call(Request::new(target, ())).await.unwrap();
+    drop(service);
+    drop(running);
+    assert!(ended.await.is_err());
+    assert_eq!(sink.lines(&trail).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_file_is_appended_to_and_reopened() {
+    let directory = std::env::temp_dir().join(format!("buttress-audit-{:x}", fastrand::u64(..)));
+    fs::create_dir(&directory).unwrap();
+    let (path, moved) = (directory.join("audit.jsonl"), directory.join("audit.1.jsonl"));
+    fs::write(&path, "older\n").unwrap();
+    let layer = AuditLayer::new(FileSink::open(&path).unwrap()).unwrap();
+    let (trail, mut service, target) = (layer.handle(), layer.layer(echo()), known("t"));
+    let mut call = async || {
+        service.call(Request::new(target.clone(), Said::default())).await.unwrap();
+        trail.flush().await;
+    };
+    call().await;
+    fs::rename(&path, &moved).unwrap();
+    call().await;
+    trail.reopen();
+    call().await;
+    let lines = |path| fs::read_to_string(path).unwrap().lines().count();
+    assert_eq!((lines(&moved), lines(&path)), (3, 1));
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    // Where it cannot be reopened, it goes on.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    trail.reopen();
+    call().await;
+    assert!(!trail.is_failing());
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn the_standard_output_is_refused_by_whatever_name() {
+    use std::os::fd::AsRawFd;
+
+    assert!(FileSink::open("/dev/stdout").is_err());
+    assert!(FileSink::open(format!("/dev/fd/{}", io::stdout().as_raw_fd())).is_err());
+}
