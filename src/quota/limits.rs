@@ -132,6 +132,7 @@ impl Limits {
     }
 
     /// What `head` has to pass, but for a limit that it has passed already: a place for each limit.
+    #[inline]
     pub(super) fn checks<'a, 'c>(
         &'a self,
         head: &Head,
@@ -148,6 +149,7 @@ impl Limits {
     }
 
     /// Where the caller stands with the limit that is nearest to refusing it, when it is counted as `ticket` says.
+    #[inline]
     pub(super) fn standing(&self, checks: &[Option<Check<'_>>], ticket: &Ticket, now: u64) -> Option<Standing> {
         let mut nearest: Option<(&Limit, u64, u32)> = None;
         let mut cells = ticket.cells().iter();
@@ -173,6 +175,7 @@ impl Limit {
         Former { flip: salt(self.generation) ^ salt(next), gcra: self.gcra, until: now, forgotten }
     }
 
+    #[inline]
     pub(super) fn check(&self, head: &Head, now: u64) -> Option<Check<'_>> {
         let key = self.per.cell(head)? ^ u128::from(salt(self.generation));
         let cost = head.target.policy().cost.unwrap_or(NonZeroU32::MIN);

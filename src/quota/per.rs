@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    call::{Caller, Digest, Head},
+    call::{Digest, Head},
     error::Scope,
 };
 
@@ -14,7 +14,7 @@ const SPREAD: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
 ///
 /// Agents, clients and principals are told apart within their tenant only, so a limit of theirs holds the tenant's name as
 /// well. Callers that have no such name share one cell of their tenant. Agents and clients often say themselves who they are
-/// (see [`Caller`]): who is limited by such a name can take another, so put a limit per tenant beside it.
+/// (see [`Caller`](crate::call::Caller)): who is limited by such a name can take another, so put a limit per tenant beside it.
 ///
 /// ```
 /// use buttress::{call::{Digest, Head}, error::Scope, quota::Per};
@@ -137,6 +137,7 @@ impl Per {
 
     /// The name of the cell that `head` is counted in. Whatever a caller can choose comes in as a keyed digest, so nobody can
     /// aim at a collision; the target's number and the parts only have to tell this process's own cells apart.
+    #[inline]
     pub(super) fn cell(self, head: &Head) -> Option<u128> {
         let mut cell = u128::from(self.parts).wrapping_mul(SPREAD);
         let mut mix = |part: u128| cell = (cell ^ part).wrapping_mul(SPREAD);
@@ -144,14 +145,15 @@ impl Per {
         if self.has(TENANT) {
             mix(caller.tenant_digest().bits());
         }
-        for (part, name) in [
-            (PRINCIPAL, Caller::principal_name as fn(&Caller) -> Option<&str>),
-            (CLIENT, Caller::client_name),
-            (AGENT, Caller::agent_name),
-        ] {
-            if self.has(part) {
-                mix(name(caller).map_or(0, |name| Digest::of(name.as_bytes()).bits()));
-            }
+        let named = |name: Option<&str>| name.map_or(0, |name| Digest::of(name.as_bytes()).bits());
+        if self.has(PRINCIPAL) {
+            mix(named(caller.principal_name()));
+        }
+        if self.has(CLIENT) {
+            mix(named(caller.client_name()));
+        }
+        if self.has(AGENT) {
+            mix(named(caller.agent_name()));
         }
         if let Some(own) = self.own {
             mix(own(head)?.bits());

@@ -24,6 +24,7 @@ impl Shard {
     }
 
     /// Stores the TAT of a cell, which grows the map only if the cell is new.
+    #[inline]
     pub(super) fn set(&mut self, key: Key, tat: u64) {
         // Not `insert`: that makes room before it looks.
         *self.cells.entry(key).or_default() = tat;

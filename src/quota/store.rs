@@ -200,6 +200,7 @@ impl Store {
     }
 
     /// `instant` in nanoseconds since the store was made; zero if it is earlier.
+    #[inline]
     pub(crate) fn since_epoch(&self, instant: Instant) -> u64 {
         nanos(instant.saturating_duration_since(self.epoch))
     }
