@@ -2,8 +2,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
+use super::text::{Edits, object, present};
 use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Particulars, TIMEOUT_KEY, canonical};
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
@@ -14,19 +15,31 @@ pub struct RawMessage(Bytes);
 struct MessageView<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct ParamsView<'a> {
+    #[serde(borrow, default, deserialize_with = "present", rename = "_meta")]
+    meta: Option<&'a RawValue>,
+}
+
+#[derive(Default, Deserialize)]
+struct MetaView<'a> {
+    #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/attempt")]
+    attempt: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/timeoutMs")]
+    timeout: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ParamsView<'a> {
+struct ContinuationView<'a> {
     #[serde(borrow)]
     input_responses: Option<&'a RawValue>,
     #[serde(borrow)]
     request_state: Option<&'a RawValue>,
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -55,12 +68,9 @@ fn string(json: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<String>(json.get()).ok().map(Cow::Owned)
 }
 
-#[derive(Deserialize)]
-struct OnwardView<'a> {
-    #[serde(borrow, rename = "dev.buttress/attempt")]
-    attempt: Option<&'a RawValue>,
-    #[serde(borrow, rename = "dev.buttress/timeoutMs")]
-    timeout: Option<&'a RawValue>,
+/// A view of an object; of none that is not there. `None`: what is there cannot be read.
+fn known<'a, T: Default + Deserialize<'a>>(there: Option<&'a RawValue>) -> Option<T> {
+    there.map_or_else(|| Some(T::default()), |there| object(there.get()))
 }
 
 impl RawMessage {
@@ -74,64 +84,44 @@ impl RawMessage {
     }
 
     /// The message for the next hop: the same, with what [`Meta::onward`] says put into its `_meta`; every other byte is as it
-    /// came. The message as it came, where there is nothing to say or no place to say it.
+    /// came. The message as it came, where there is nothing to say, or no object to say it in: one that is not as it should be
+    /// is for the server to judge.
     pub fn onward(&self, head: &Head) -> Bytes {
-        self.with(&Meta::onward(head)).unwrap_or_else(|| self.0.clone())
+        let mut edits = Edits::of(&self.0);
+        self.tell(&Meta::onward(head), &mut edits);
+        edits.apply().unwrap_or_else(|| self.0.clone())
     }
 
-    fn with(&self, said: &serde_json::Map<String, serde_json::Value>) -> Option<Bytes> {
-        let (mut edits, mut fresh) = (Vec::new(), Vec::new());
-        let params = self.params();
-        let meta = params.and_then(|params| serde_json::from_str::<ParamsView<'_>>(params.get()).ok()?.meta);
-        let known = meta.and_then(|meta| serde_json::from_str::<OnwardView<'_>>(meta.get()).ok());
+    /// Either all that is said finds its place, or nothing does.
+    fn tell(&self, said: &Map<String, Value>, edits: &mut Edits<'_>) -> Option<()> {
+        let MessageView { params, .. } = self.view()?;
+        let ParamsView { meta } = known(params)?;
+        let there: MetaView<'_> = known(meta)?;
+        let mut fresh = Vec::new();
         for (key, value) in said {
-            let there = known.as_ref().and_then(|known| match key.as_str() {
-                ATTEMPT_KEY => known.attempt,
-                TIMEOUT_KEY => known.timeout,
+            let known = match key.as_str() {
+                ATTEMPT_KEY => there.attempt,
+                TIMEOUT_KEY => there.timeout,
                 _ => None,
-            });
-            match there {
-                Some(there) => edits.push((self.offset(there.get())?, there.get().len(), value.to_string())),
+            };
+            match known {
+                Some(known) => edits.replace(known.get().as_bytes(), value.to_string()),
                 None => fresh.push(format!("\"{key}\":{value}")),
             }
         }
         if !fresh.is_empty() {
             let fresh = fresh.join(",");
-            edits.push(match (params, meta) {
-                (_, Some(meta)) => self.opening(meta.get(), &fresh)?,
-                (Some(params), None) => self.opening(params.get(), &format!("\"_meta\":{{{fresh}}}"))?,
-                (None, None) => self
-                    .opening(std::str::from_utf8(&self.0).ok()?.trim_ascii(), &format!("\"params\":{{\"_meta\":{{{fresh}}}}}"))?,
-            });
+            match (params, meta) {
+                (_, Some(meta)) => edits.open(meta.get().as_bytes(), &fresh),
+                (Some(params), None) => edits.open(params.get().as_bytes(), &format!("\"_meta\":{{{fresh}}}")),
+                (None, None) => edits.open(self.0.trim_ascii(), &format!("\"params\":{{\"_meta\":{{{fresh}}}}}")),
+            }
         }
-        if edits.is_empty() {
-            return None;
-        }
-        edits.sort_unstable_by_key(|(at, ..)| *at);
-        let (mut message, mut copied) = (Vec::with_capacity(self.0.len() + 128), 0);
-        for (at, length, text) in edits {
-            message.extend_from_slice(&self.0[copied..at]);
-            message.extend_from_slice(text.as_bytes());
-            copied = at + length;
-        }
-        message.extend_from_slice(&self.0[copied..]);
-        Some(message.into())
+        Some(())
     }
 
-    /// The edit that puts `members` first into an object, which is a part of this message.
-    fn opening(&self, object: &str, members: &str) -> Option<(usize, usize, String)> {
-        let inside = object.strip_prefix('{')?;
-        let comma = if inside.trim_ascii_start().starts_with('}') { "" } else { "," };
-        Some((self.offset(object)? + 1, 0, format!("{members}{comma}")))
-    }
-
-    /// Where a part of this message begins.
-    fn offset(&self, part: &str) -> Option<usize> {
-        (part.as_ptr() as usize).checked_sub(self.0.as_ptr() as usize)
-    }
-
-    fn params(&self) -> Option<&RawValue> {
-        serde_json::from_slice::<MessageView<'_>>(&self.0).ok()?.params
+    fn view(&self) -> Option<MessageView<'_>> {
+        object(std::str::from_utf8(&self.0).ok()?)
     }
 }
 
@@ -143,26 +133,27 @@ impl AsRef<[u8]> for RawMessage {
 
 impl CallParams for RawMessage {
     fn arguments(&self) -> Option<Digest> {
-        let Some(params) = self.params() else { return Some(Digest::of(b"{}")) };
+        let Some(params) = self.view()?.params else { return Some(Digest::of(b"{}")) };
         canonical::digest_of_members(params.get(), |name| !matches!(name, "_meta" | "inputResponses" | "requestState"))
     }
 
     fn continuation(&self) -> Option<Digest> {
-        let params: ParamsView<'_> = serde_json::from_str(self.params()?.get()).ok()?;
-        if params.input_responses.is_none() && params.request_state.is_none() {
+        let params = self.view()?.params?.get();
+        let view: ContinuationView<'_> = object(params)?;
+        if view.input_responses.is_none() && view.request_state.is_none() {
             return None;
         }
-        canonical::digest_of_members(self.params()?.get(), |name| matches!(name, "inputResponses" | "requestState"))
+        canonical::digest_of_members(params, |name| matches!(name, "inputResponses" | "requestState"))
     }
 
     fn arguments_text(&self) -> Option<Cow<'_, str>> {
-        let view: ArgumentsView<'_> = serde_json::from_str(self.params()?.get()).ok()?;
+        let view: ArgumentsView<'_> = object(self.view()?.params?.get())?;
         Some(view.arguments?.get().into())
     }
 
     fn particulars(&self) -> Particulars<'_> {
-        let Ok(MessageView { id, params }) = serde_json::from_slice(&self.0) else { return Particulars::default() };
-        let params = params.and_then(|params| serde_json::from_str::<NamedView<'_>>(params.get()).ok());
+        let Some(MessageView { id, params }) = self.view() else { return Particulars::default() };
+        let params: Option<NamedView<'_>> = params.and_then(|params| object(params.get()));
         let (name, meta) = params.map_or((None, None), |params| (params.name, params.meta));
         let protocol = meta.and_then(|meta| serde_json::from_str::<ProtocolView<'_>>(meta.get()).ok()?.protocol);
         Particulars {

@@ -31,6 +31,7 @@
 mod answer;
 mod call;
 mod message;
+mod text;
 
 pub use answer::RawAnswer;
 pub use call::RawCall;

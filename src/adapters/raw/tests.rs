@@ -135,6 +135,21 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
     assert_eq!(onward(known), expect(told));
     let message: Value = serde_json::from_str(&onward("")).unwrap();
     assert_eq!(message["params"]["_meta"]["dev.buttress/attempt"], 1);
+    // A member that is there is not written a second time, whatever it says.
+    let odd = r#","params":{"_meta":{"dev.buttress/attempt":null},"requestState":1,"requestState":2}"#;
+    let told = r#","params":{"_meta":{"dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
+    assert_eq!(onward(odd), expect(told));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_with_no_place_for_what_is_to_be_said_goes_on_as_it_came() {
+    for params in ["null", "[]", "[[],[],{}]", "7", r#"{"_meta":null}"#, r#"{"_meta":[]}"#, r#"{"_meta":"x"}"#] {
+        let message = format!(r#"{{"id":1,"method":"x/custom","params":{params}}}"#);
+        let call = RawCall::parse(message.clone().into()).unwrap();
+        let mut request = call.request(&Catalogue::new("up"), Caller::default());
+        request.head.repeats = true;
+        assert_eq!(request.params.onward(&request.head), message.as_bytes());
+    }
 }
 
 #[test]
