@@ -249,6 +249,19 @@ impl Stack {
         }
     }
 
+    /// Records what is exempt from every limit and cannot pass through the stack, as a call that is its only attempt.
+    #[cfg(feature = "rmcp-client")]
+    pub(crate) fn recorded<S, P, R>(&self, outcome: S) -> StackService<P, R>
+    where
+        S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        P: Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
+        StackService::new(self.record.layer(self.attempt.layer(outcome)))
+    }
+
     const fn has_extras(&self) -> bool {
         #[cfg(feature = "cache")]
         if self.cache.is_some() {
