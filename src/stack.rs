@@ -263,6 +263,19 @@ impl Stack {
         }
     }
 
+    /// Records what is exempt from every limit and cannot pass through the stack, as a call that is its only attempt.
+    #[cfg(feature = "rmcp-client")]
+    pub(crate) fn recorded<S, P, R>(&self, outcome: S) -> StackService<P, R>
+    where
+        S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        P: Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
+        StackService::new(self.record.layer(self.attempt.layer(outcome)))
+    }
+
     // The order, from the inside out: attempts, extras, quota, loop guard, edge.
 
     /// What every attempt passes, and what makes them.

@@ -22,7 +22,7 @@ use super::Digest;
 pub struct Revision(NonZeroU32);
 
 /// The first revision in which each request stands for itself.
-const STATELESS: u32 = 2026_07_28;
+const STATELESS: u32 = 20_260_728;
 
 impl Revision {
     /// Reads a revision as the protocol spells it. `None`: it is no date, as that of a draft.

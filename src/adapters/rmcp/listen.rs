@@ -8,7 +8,7 @@ use ::rmcp::{
 };
 use futures_util::FutureExt;
 use metrics::Gauge;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     call::Target,
@@ -19,17 +19,29 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Subscriptions {
     target: Arc<Target>,
-    places: Semaphore,
+    places: Arc<Semaphore>,
     cap: usize,
 }
 
 impl Subscriptions {
     pub(super) fn new(target: Arc<Target>, cap: usize) -> Self {
-        Self { target, places: Semaphore::new(cap.min(Semaphore::MAX_PERMITS)), cap }
+        Self { target, places: Arc::new(Semaphore::new(cap.min(Semaphore::MAX_PERMITS))), cap }
     }
 
     pub(super) fn with_cap(&self, cap: usize) -> Self {
         Self::new(self.target.clone(), cap)
+    }
+
+    /// Takes a place for one subscription, if there is room for it.
+    pub(super) fn open(&self, id: &RequestId) -> Result<Open, ErrorData> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let labels = labels_of(&self.target).into_iter().chain(["subscriptions".into(), "queue_full".into()]);
+            REJECTIONS.counter(labels).increment(1);
+            tracing::debug!(%id, cap = self.cap, "a subscription is refused");
+            let text = format!("Busy: {} has all the subscriptions it can take. Try again later.", self.target);
+            return Err(ErrorData::new(ErrorCode(503), text, None));
+        };
+        Ok(Open::new(SUBSCRIPTIONS.gauge([upstream(&self.target)]), place))
     }
 
     /// Runs one subscription, if there is room for it, to its end.
@@ -39,14 +51,7 @@ impl Subscriptions {
         left: impl Future<Output = ()>,
         stream: impl Future<Output = Result<(), ErrorData>>,
     ) -> Result<(), ErrorData> {
-        let Ok(_place) = self.places.try_acquire() else {
-            let labels = labels_of(&self.target).into_iter().chain(["subscriptions".into(), "queue_full".into()]);
-            REJECTIONS.counter(labels).increment(1);
-            tracing::debug!(%id, cap = self.cap, "a subscription is refused");
-            let text = format!("Busy: {} has all the subscriptions it can take. Try again later.", self.target);
-            return Err(ErrorData::new(ErrorCode(503), text, None));
-        };
-        let _open = Open::new(SUBSCRIPTIONS.gauge([upstream(&self.target)]));
+        let _open = self.open(id)?;
         // As in the panic guard: a stream that panicked is never polled again.
         let stream = AssertUnwindSafe(stream).catch_unwind();
         tokio::select! {
@@ -62,18 +67,21 @@ impl Subscriptions {
     }
 }
 
-/// Keeps the gauge right however the stream ends.
-struct Open(Gauge);
+/// The place of one subscription. Keeps the gauge right however the stream ends.
+pub(super) struct Open {
+    gauge: Gauge,
+    _place: OwnedSemaphorePermit,
+}
 
 impl Open {
-    fn new(gauge: Gauge) -> Self {
+    fn new(gauge: Gauge, place: OwnedSemaphorePermit) -> Self {
         gauge.increment(1.0);
-        Self(gauge)
+        Self { gauge, _place: place }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        self.gauge.decrement(1.0);
     }
 }

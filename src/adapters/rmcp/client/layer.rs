@@ -4,22 +4,28 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ::rmcp::{
     ErrorData, RoleClient,
-    model::{ClientRequest, GetMeta, RequestMetaObject, ServerResult},
+    model::{ClientRequest, GetMeta, RequestId, RequestMetaObject, ServerResult},
     transport::{IntoTransport, Transport},
 };
 use serde_json::Map;
+use tokio::sync::oneshot;
 use tower::Layer;
 
 use super::{
     Client,
     call::{Call, Link, Outlet, Ways},
     changes::Changes,
+    passing::{Elsewhere, Passer},
     transport::LayeredTransport,
-    transport_error::{Plain, ReadError},
+    transport_error::{Plain, ReadError, leaf, read},
+    wire::Outcome,
 };
 use crate::{
-    adapters::rmcp::model::{addressed, error_data, learn},
-    call::{CacheScope, CallResult, Caller, Meta, Peer, Request, Verdict},
+    adapters::rmcp::{
+        listen::{Open, Subscriptions},
+        model::{addressed, error_data, learn},
+    },
+    call::{CacheScope, CallResult, Caller, Meta, Method, Peer, Request, Verdict},
     catalogue::{Catalogue, Scope},
     error::BoxError,
     stack::{Stack, StackService},
@@ -27,6 +33,8 @@ use crate::{
 
 /// How long a slot is kept for a request that was taken back, unless told otherwise.
 const LEASE: Duration = Duration::from_secs(5);
+/// How many `subscriptions/listen` streams are open at once unless told otherwise.
+const SUBSCRIPTIONS: usize = 1024;
 
 /// Puts a stack in front of connections to one server; all of them share its state. See the [module](super).
 #[derive(Clone)]
@@ -39,7 +47,9 @@ pub(super) struct Shared {
     catalogue: Arc<Catalogue>,
     caller: Caller,
     ways: Arc<Ways>,
+    subscriptions: Arc<Subscriptions>,
     service: StackService<Call, ServerResult>,
+    recorded: StackService<oneshot::Receiver<Outcome>, ServerResult>,
 }
 
 /// What became of a call.
@@ -60,7 +70,17 @@ impl ClientLayer {
     pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
         let changes = Arc::new(Changes::new(stack, &catalogue));
         let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE, changes });
-        Self { shared: Arc::new(Shared { catalogue, caller: Caller::default(), ways, service: stack.service(Outlet) }) }
+        let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
+        Self {
+            shared: Arc::new(Shared {
+                catalogue,
+                caller: Caller::default(),
+                ways,
+                subscriptions: Arc::new(Subscriptions::new(listen, SUBSCRIPTIONS)),
+                service: stack.service(Outlet),
+                recorded: stack.recorded(Elsewhere),
+            }),
+        }
     }
 
     /// On whose behalf calls are made. Default: one tenant.
@@ -87,6 +107,14 @@ impl ClientLayer {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         Arc::make_mut(&mut Arc::make_mut(&mut self.shared).ways).lease = lease;
+        self
+    }
+
+    /// Opens at most `cap` `subscriptions/listen` streams at once, over the transports that the stack is put around. Default: 1,024.
+    #[must_use]
+    pub fn subscriptions(mut self, cap: usize) -> Self {
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.subscriptions = Arc::new(shared.subscriptions.with_cap(cap));
         self
     }
 
@@ -122,6 +150,24 @@ impl Shared {
 
     pub(super) fn call(&self, request: ClientRequest, link: Link) -> Call {
         Call::new(request, link, self.ways.clone())
+    }
+
+    /// Begins the record of a request that passes by the stack.
+    pub(super) fn record(&self, request: &ClientRequest) -> Passer {
+        let (method, name) = addressed(request);
+        let (reply, outcome) = oneshot::channel();
+        let target = self.catalogue.resolve(&method, name, self.caller.authorisation());
+        Passer::Call(reply, self.recorded.answer(Request::new(target, outcome)))
+    }
+
+    /// Opens a subscription, if there is room for it.
+    pub(super) fn open(&self, id: &RequestId) -> Result<Open, ErrorData> {
+        self.subscriptions.open(id)
+    }
+
+    /// What a transport's error says, where it is another's to have.
+    pub(super) fn unsent(&self, error: &(dyn std::error::Error + 'static)) -> BoxError {
+        leaf(read(&*self.ways.errors, error), error.to_string().into())
     }
 
     /// Sends one call through the stack, on behalf of `caller` or of who is named in the layer.

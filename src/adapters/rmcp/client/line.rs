@@ -23,6 +23,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     call::Call,
+    passing::Passing,
     peer::TAKEN_BACK,
     wire::{Attempt, Outcome, Wire},
 };
@@ -45,6 +46,7 @@ const OURS: &str = "buttress-";
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) wire: Wire,
+    pub(super) passing: Passing,
     pub(super) session: Session,
     /// As the handshake said. Where there is none, each request says it.
     revision: OnceLock<Option<Revision>>,
@@ -147,15 +149,22 @@ impl Line {
                 if let ServerResult::InitializeResult(agreed) = &answer.result {
                     self.revision.get_or_init(|| Revision::from_wire(agreed.protocol_version.as_str()));
                 }
+                self.passing.ended(&answer.id, || Ok(Ok(answer.result.clone())));
                 return Some(JsonRpcMessage::Response(answer));
             }
-            other @ JsonRpcMessage::Error(_) => return Some(other),
+            JsonRpcMessage::Error(answer) => {
+                if let Some(id) = &answer.id {
+                    self.passing.ended(id, || Ok(Err(answer.error.clone())));
+                }
+                return Some(JsonRpcMessage::Error(answer));
+            }
         }
         None
     }
 
     /// The connection is gone: who waits for an answer hears so.
     pub(super) fn close(&self) {
+        self.passing.forget(None);
         self.wire.close();
     }
 }

@@ -58,8 +58,11 @@
 //! * **401 and 403** end a call with the transport's own error, challenge included. Everything else that the stack has to say
 //!   is said as [`rescue`](crate::rescue) says it.
 //! * **The handshake** passes by (`initialize`, `server/discover`, `ping` of rmcp's own), and so do notifications, what the
-//!   server asks of us and our answers, and `subscriptions/listen`. rmcp puts no limit on the time of a handshake: put a
-//!   `tokio::time::timeout` around `serve`.
+//!   server asks of us and our answers. Around the transport it is recorded like any call; over the peer it is over before there is a
+//!   handle. rmcp puts no limit on its time: put a `tokio::time::timeout` around `serve`.
+//! * **`subscriptions/listen`** is no call. Around the transport streams are counted
+//!   ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)), up to a cap ([`ClientLayer::subscriptions`]); over the peer they are
+//!   rmcp's business alone.
 //! * **While the server asks** a person or a model (elicitation, sampling), all clocks but the hard one stand still, and the call is
 //!   committed: that call where the transport tells within which it was asked (HTTP), else each that is under way on the
 //!   connection. Over the peer only where the transport is [`watched`].
@@ -76,6 +79,7 @@ mod changes;
 mod handle;
 mod layer;
 mod line;
+mod passing;
 mod peer;
 mod retry_after;
 mod transport;

@@ -9,7 +9,7 @@ use ::rmcp::{
     transport::Transport,
 };
 use futures_util::{
-    FutureExt, StreamExt,
+    FutureExt, StreamExt, TryFutureExt,
     future::{AbortHandle, Abortable, BoxFuture, Either, abortable, ready},
     stream::FuturesUnordered,
 };
@@ -19,6 +19,7 @@ use super::{
     call::Link,
     layer::{Answered, Shared},
     line::{Line, Notifier},
+    passing::Passer,
 };
 use crate::call::{Method, Peer};
 
@@ -85,6 +86,16 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
         refused
     }
 
+    /// Follows a request that passes by the stack.
+    fn pass(&self, id: &RequestId, request: &ClientRequest) -> Result<(), ErrorData> {
+        let passer = match request {
+            ClientRequest::SubscriptionsListenRequest(_) => Passer::Stream { _open: self.shared.open(id)? },
+            request => self.shared.record(request),
+        };
+        self.line.passing.follow(id.clone(), passer);
+        Ok(())
+    }
+
     /// What rmcp hears of the end of a call.
     fn end(&mut self, ended: Ended<T::Error>) -> Option<RxJsonRpcMessage<RoleClient>> {
         let Ended { id, answered, denied } = ended;
@@ -120,6 +131,9 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for LayeredTransport<T> {
                     ClientNotification::CancelledNotification(cancelled) => cancelled.params.request_id.as_ref(),
                     _ => None,
                 };
+                if cancelled.is_some() {
+                    self.line.passing.forget(cancelled);
+                }
                 if let Some(call) = cancelled.and_then(|id| self.under_way.remove(id)) {
                     // Its attempt under way, if there is one, tells the server, in the name that the server knows.
                     call.abort();
@@ -127,9 +141,22 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for LayeredTransport<T> {
                 }
                 JsonRpcMessage::Notification(sent)
             }
+            JsonRpcMessage::Request(sent) => match self.pass(&sent.id, &sent.request) {
+                Ok(()) => {
+                    let (id, line, shared) = (sent.id.clone(), self.line.clone(), self.shared.clone());
+                    let sending = self.inner.send(JsonRpcMessage::Request(sent));
+                    return Either::Right(Either::Right(Either::Left(sending.inspect_err(move |error| {
+                        line.passing.ended(&id, || Err(shared.unsent(error)));
+                    }))));
+                }
+                Err(refusal) => {
+                    self.line.deliver(JsonRpcMessage::error(refusal, Some(sent.id)));
+                    return Either::Right(Either::Left(ready(Ok(()))));
+                }
+            },
             message => message,
         };
-        Either::Right(Either::Right(self.inner.send(message)))
+        Either::Right(Either::Right(Either::Right(self.inner.send(message))))
     }
 
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
