@@ -92,3 +92,5 @@ mod atomic {
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turnstile_tests;
