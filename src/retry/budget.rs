@@ -160,6 +160,26 @@ mod tests {
         assert!(budget.withdraw(&a, 5).is_some());
     }
 
+    #[test]
+    fn a_success_earns_where_something_is_missing() {
+        let (budget, caller) = (Budget::new(20), Caller::of_tenant("a"));
+        let earn = || budget.earn(caller.tenant_digest());
+        assert!(!earn());
+        let paid = budget.withdraw(&caller, 5).unwrap();
+        assert!(earn());
+        budget.refund(paid);
+        assert_eq!((budget.tokens(), earn()), (20, false));
+    }
+
+    #[test]
+    fn tenants_beyond_the_bound_share_one_half() {
+        let budget = Budget::new(100_000);
+        let caller = |n: usize| Caller::of_tenant(n.to_string());
+        assert!((0..TENANTS + 2).all(|n| budget.withdraw(&caller(n), 5).is_some()));
+        assert_eq!(budget.lock().used.len(), TENANTS + 1);
+        assert_eq!(budget.lock().used[&Caller::nobody()], 10);
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Withdraw(usize, u32),
