@@ -311,6 +311,17 @@ mod tests {
         // A refusal by a stack that the handler itself calls through is not this stack's.
         assert_eq!(of(Rejected::new("quota", Reason::Quota).into(), None), Verdict::AMBIGUOUS);
         assert_eq!(of(tower::load_shed::error::Overloaded::new().into(), None), Verdict::LocalReject);
+        // What is in doubt already keeps what else it says.
+        let timed_out = TimedOut { clock: Clock::Attempt, after: Duration::ZERO };
+        assert_eq!(of(timed_out.into(), Some(Word::Ambiguous)), OVERLOAD);
+    }
+
+    #[test]
+    fn a_service_that_does_not_become_ready_was_sent_nothing() {
+        let of = |error: BoxError| Verdict::of_error(&*unsent(error));
+        assert_eq!(of("out of order".into()), Verdict::NotSent);
+        assert_eq!(of(Transport::unknown("reset").into()), Verdict::NotSent);
+        assert_eq!(of(Rejected::new("concurrency", Reason::NoSlot).into()), Verdict::LocalReject);
     }
 
     /// A result that says something to a model, and something to machines.
@@ -368,7 +379,17 @@ mod tests {
         assert_eq!(of(json!({ "class": "local_reject", "reason": "queue_full" })), Verdict::NotSent);
         assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), Verdict::Throttled { retry_after: None });
         assert_eq!(of(json!({ "class": "outcome_unknown" })), Verdict::AMBIGUOUS);
+        assert_eq!(
+            of(json!({ "class": "ambiguous", "retryAfterMs": 1500 })),
+            Verdict::Ambiguous { retry_after: after, overload: false }
+        );
+        assert_eq!(of(json!({ "class": "not_sent" })), Verdict::NotSent);
         assert_eq!(of(json!({ "class": "denied" })), Verdict::Denied);
+        assert_eq!(of(json!({ "class": "session_lost" })), Verdict::SessionLost);
+        assert_eq!(of(json!({ "class": "client_fault" })), Verdict::ClientFault);
+        // The handler here knows better.
+        let said = Response::new(Telling("refused", json!({ "class": "denied" }))).with_word(Word::NotSent);
+        assert_eq!(Verdict::of_answer_to(&target(TargetPolicy::default(), true), &said), Verdict::NotSent);
     }
 
     #[test]

@@ -50,3 +50,10 @@ fn a_contradiction_names_both_values() {
     assert!(window.contains("30s") && window.contains("29s"), "{window}");
     assert!(rejected(|s| s.cool_down_min = Duration::ZERO).contains("cool_down_min is 0ns"));
 }
+
+#[test]
+fn settings_become_a_policy_only_where_they_make_sense() {
+    let settings = Settings { consecutive_failures: 9, ..Settings::default() };
+    assert_eq!(Policy::try_from(settings).map(|policy| *policy.settings()), Ok(settings));
+    assert!(Policy::try_from(Settings { window_calls: 0, ..settings }).is_err());
+}

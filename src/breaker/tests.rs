@@ -408,3 +408,115 @@ async fn a_layer_that_is_off_has_no_breakers() {
     assert_eq!((script.calls(), handle.iter().count()), (40, 0));
     assert_eq!((handle.target(&target), handle.upstream(&target)), (None, None));
 }
+
+/// How often each change of an upstream's own breaker was counted.
+fn changes(recorder: &metrics_util::debugging::DebuggingRecorder) -> Vec<(String, String, u64)> {
+    let mut seen: Vec<_> = recorder
+        .snapshotter()
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter_map(|(key, .., value)| {
+            let key = key.key();
+            let label = |name: &str| key.labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
+            let of_upstream = key.name() == "buttress_circuit_breaker_transitions_total" && label("mcp_method_name")?.is_empty();
+            match value {
+                metrics_util::debugging::DebugValue::Counter(times) if of_upstream && times > 0 => {
+                    Some((label("from")?, label("to")?, times))
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    seen.sort();
+    seen
+}
+
+/// Opened, probed and closed, the upstream's breaker counts as before, and each change is told.
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_has_come_back_may_be_lost_again() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let done = || Step::Answer(Ok(Response::new("done")));
+    let steps = (0..12).map(|_| failing()).chain([done(), done()]).chain((0..6).map(|_| lost()));
+    let (mut service, handle, _) = steered(&seeded(), steps);
+    let [read, write, third, fourth] = tools(["read", "write", "third", "fourth"]);
+    for tool in [&read, &write].into_iter().cycle().take(12) {
+        let _ = call(&mut service, tool).await;
+    }
+    let state = || handle.upstream(&third).map(|status| status.state);
+    assert_eq!(state(), Some(State::Open));
+    advance(Duration::from_secs(7)).await;
+    assert!(call(&mut service, &read).await.is_ok());
+    advance(Duration::from_secs(10)).await;
+    assert!(call(&mut service, &third).await.is_ok());
+    assert_eq!(state(), Some(State::Closed));
+    for _ in 0..5 {
+        let _ = call(&mut service, &third).await;
+    }
+    assert_eq!(state(), Some(State::Closed));
+    let _ = call(&mut service, &fourth).await;
+    assert_eq!(state(), Some(State::Open));
+    let told = [("closed", "open", 2), ("half_open", "closed", 1), ("open", "half_open", 1)];
+    assert_eq!(changes(&recorder), told.map(|(from, to, times)| (from.to_owned(), to.to_owned(), times)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_ends_a_run_of_lost_calls() {
+    let run = || (0..5).map(|_| lost());
+    let (mut service, handle, _) = steered(&seeded(), run().chain([answered(Verdict::Ok)]).chain(run()));
+    let [one, other] = tools(["one", "other"]);
+    for tool in [&one, &other].into_iter().cycle().take(11) {
+        let _ = call(&mut service, tool).await;
+    }
+    assert_eq!(handle.upstream(&one).map(|status| (status.state, status.failures)), Some((State::Closed, 5)));
+}
+
+/// The share is of the tools that are called, and not of those that are sick.
+#[tokio::test(start_paused = true)]
+async fn two_sick_tools_of_five_do_not_shut_the_upstream_and_three_do() {
+    let well = (0..5).map(|_| answered(Verdict::Ok));
+    let (mut service, handle, _) = steered(&seeded(), well.chain((0..18).map(|_| failing())));
+    let all = tools(["a", "b", "c", "d", "e"]);
+    for tool in &all {
+        assert!(call(&mut service, tool).await.is_ok());
+    }
+    for (sick, state) in all.iter().zip([State::Closed, State::Closed, State::Open]) {
+        for _ in 0..6 {
+            let _ = call(&mut service, sick).await;
+        }
+        assert_eq!(handle.target(sick).map(|status| status.state), Some(State::Open));
+        assert_eq!(handle.upstream(sick).map(|status| status.state), Some(state));
+    }
+}
+
+/// The first progress of the upstream's probe decides it; of a call that is no probe, only its end counts.
+#[tokio::test(start_paused = true)]
+async fn progress_decides_a_probe_of_the_upstream_and_no_other_call() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let layer = seeded();
+    let handle = layer.handle();
+    let mut service = layer.layer(tower::service_fn(async |call: Request<()>| {
+        if let Some(peer) = &call.head.peer {
+            peer.progress(Progress { progress: 1.0, total: None, message: None }).await?;
+            tokio::time::sleep(60 * SECOND).await;
+        }
+        Err::<Response<()>, _>(BoxError::from(Transport::unknown("reset")))
+    }));
+    let [read, a, b] = tools(["read", "a", "b"]);
+    let with_peer = |target: &Arc<Target>| {
+        let mut request = Request::new(target.clone(), ());
+        request.head.peer = Some(Peer::new(Deaf));
+        request
+    };
+    for target in [&a, &b].into_iter().cycle().take(12) {
+        assert!(service.ready().await.unwrap().call(with_peer(target)).await.is_err());
+    }
+    let state = || handle.upstream(&read).map(|status| status.state);
+    assert_eq!(state(), Some(State::Open), "progress is no success");
+    advance(7 * SECOND).await;
+    let probe = tokio::spawn(service.call(with_peer(&read)));
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(state(), Some(State::Closed));
+    assert!(!probe.is_finished());
+}

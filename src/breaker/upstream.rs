@@ -167,3 +167,23 @@ pub(super) fn adopt<T>(known: &mut Vec<Weak<T>>, one: &Arc<T>) {
     }
     known.push(Arc::downgrade(one));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_are_gone_make_room_for_those_that_come() {
+        let (mut known, mut kept) = (Vec::new(), Vec::new());
+        for n in 0..500 {
+            adopt(&mut known, &Arc::new(n));
+            if n % 50 == 0 {
+                kept.push(Arc::new(n));
+                adopt(&mut known, &kept[kept.len() - 1]);
+            }
+        }
+        let alive: Vec<i32> = known.iter().filter_map(Weak::upgrade).map(|one| *one).collect();
+        assert_eq!(alive, (0..10).map(|n| 50 * n).collect::<Vec<_>>());
+        assert!(known.capacity() <= 64, "{}", known.capacity());
+    }
+}

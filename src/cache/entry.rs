@@ -88,3 +88,33 @@ impl Drop for Refresh {
         self.entry.refreshing.store(false, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    use super::*;
+
+    #[test]
+    fn what_an_entry_takes_is_given_back_with_it() {
+        let recorder = DebuggingRecorder::new();
+        metrics::with_local_recorder(&recorder, || {
+            // What has changed since the last look.
+            let gauges = || {
+                let seen = recorder.snapshotter().snapshot().into_vec().into_iter();
+                let mut values: Vec<f64> = seen
+                    .map(|(.., value)| if let DebugValue::Gauge(value) = value { value.into_inner() } else { f64::NAN })
+                    .collect();
+                values.sort_by(f64::total_cmp);
+                values
+            };
+            let hold = || Held::new(metrics::gauge!("entries"), metrics::gauge!("bytes"), 7);
+            let (one, other) = (hold(), hold());
+            assert_eq!(gauges(), [2.0, 14.0]);
+            drop(one);
+            assert_eq!(gauges(), [-7.0, -1.0]);
+            drop(other);
+            assert_eq!(gauges(), [-7.0, -1.0]);
+        });
+    }
+}

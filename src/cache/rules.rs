@@ -160,6 +160,16 @@ mod tests {
     }
 
     #[test]
+    fn a_notification_speaks_of_the_methods_that_the_specification_names() {
+        let of = |notification| out_of_date(notification).iter().map(Method::as_str).collect::<Vec<_>>();
+        assert_eq!(of("notifications/tools/list_changed"), ["tools/list"]);
+        assert_eq!(of("notifications/prompts/list_changed"), ["prompts/list"]);
+        assert_eq!(of("notifications/resources/list_changed"), ["resources/list", "resources/templates/list"]);
+        assert_eq!(of("notifications/resources/updated"), ["resources/read"]);
+        assert!(of("notifications/progress").is_empty());
+    }
+
+    #[test]
     fn an_answer_ages() {
         let at = |ms, ttl, current| Standing::of(Duration::from_millis(ms), ttl, current, TERMS);
         let (second, never) = (SECOND, Duration::ZERO);

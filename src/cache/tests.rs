@@ -1,13 +1,19 @@
 use std::{
+    collections::BTreeMap,
     num::NonZeroU64,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use super::CacheLayer;
+use super::{
+    CacheLayer,
+    rules::Terms,
+    store::{Settings, Store},
+};
 use crate::{
     call::{
         Admission, Annotations, CacheScope, CallParams, CallResult, Caller, Digest, ErrorObject, Freshness, Method, Request,
@@ -258,6 +264,56 @@ async fn a_scope_that_changes_is_heeded() {
     upstream.answers(public("ours again", 10));
     ask(&service, &target, Some(&b), ASKS).await.unwrap();
     assert_eq!(ask(&service, &target, Some(&a), ASKS).await.unwrap().result.unwrap().text, "ours again");
+}
+
+/// Answers may come in another order than they were given in: the one that was given last counts, whosever it is.
+#[tokio::test(start_paused = true)]
+async fn the_latest_answer_counts_in_whichever_order_they_come() {
+    let terms = Terms { longest: 60 * SECOND, while_revalidate: Duration::ZERO, if_error: Duration::ZERO };
+    let store = Store::new(Settings { bytes: NonZeroU64::new(1 << 20).unwrap(), terms, single_caller: true, refreshes: 1 });
+    let ask = store.ask(&Request::new(list(), ASKS)).unwrap();
+    let began = Instant::now();
+    let mut latest = |page, after: u32| {
+        let mut response = Response::new(page);
+        response.completed = Some(began + after * SECOND);
+        store.keep(&ask, &response);
+        let found = store.find(&ask).unwrap();
+        found.entry.answer::<Page>(began, false).unwrap().result.unwrap().text
+    };
+    assert_eq!([latest(public("late", 10), 2), latest(public("early", 10), 1)], ["late"; 2]);
+    assert_eq!([latest(private("mine", 10), 4), latest(public("before", 10), 3), latest(public("with it", 10), 4)], ["mine"; 3]);
+    assert_eq!([latest(public("ours", 10), 6), latest(private("mine, before", 10), 5)], ["ours"; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lookup_found_is_counted() {
+    let recorder = DebuggingRecorder::new();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let (upstream, target) = (Upstream::new(public("one", 10)), list());
+    let service = upstream.behind(&layer().stale_while_revalidate(5 * SECOND).stale_if_error(60 * SECOND));
+    text(&service, &target).await;
+    (text(&service, &target).await, text(&service, &target).await);
+    upstream.fails(|| Transport::not_sent("refused").into());
+    advance(11 * SECOND).await;
+    assert_eq!(text(&service, &target).await, ("one", kept(11, true)));
+    advance(11 * SECOND).await;
+    assert_eq!(text(&service, &target).await.0, "one");
+    let counted: BTreeMap<String, u64> = recorder
+        .snapshotter()
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .filter_map(|(key, .., value)| match value {
+            DebugValue::Counter(times) => {
+                let outcome = key.key().labels().find(|label| label.key() == "outcome").map_or("", metrics::Label::value);
+                Some((format!("{} {outcome}", key.key().name()), times))
+            }
+            _ => None,
+        })
+        .collect();
+    let expected =
+        [("lookups_total hit", 2), ("lookups_total miss", 2), ("lookups_total stale", 1), ("stale_if_error_total ", 1)];
+    assert_eq!(counted, expected.map(|(name, times)| (format!("buttress_cache_{name}"), times)).into());
 }
 
 #[tokio::test(start_paused = true)]

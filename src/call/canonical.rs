@@ -204,6 +204,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn members_that_do_not_pass_do_not_count() {
+        let of = |json| digest_of_members(json, |name| name != "meta");
+        let one = of(r#"{"a":1,"b":[2]}"#);
+        assert!(one.is_some());
+        assert_eq!(one, of(r#"{ "meta": {"n": 1}, "b": [ 2 ], "a": 1 }"#));
+        for other in [r#"{"a":1}"#, r#"{"a":1,"b":[3]}"#, r#"{"a":1,"c":[2]}"#, r#"{"a":1,"b":[2],"c":3}"#, "{}"] {
+            assert_ne!(one, of(other), "{other}");
+        }
+        for odd in ["", "[]", r#"{"a":1,"a":1}"#, r#"{"a":{"b":1,"b":1}}"#] {
+            assert_eq!(of(odd), None, "{odd}");
+        }
+    }
+
     fn json() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),

@@ -74,6 +74,9 @@ mod tests {
         assert_eq!(deadline.end(Some(s(10))), Some((s(55), Clock::Soft)));
         assert_eq!(deadline.end(Some(s(40))), Some((s(70), Clock::Idle)));
         assert_eq!(deadline.end(Some(s(590))), Some((s(600), Clock::Hard)));
+        // Of two that end at once, the one that would hold without the other.
+        assert_eq!(deadline.end(Some(s(25))), Some((s(55), Clock::Soft)));
+        assert_eq!(deadline.end(Some(s(570))), Some((s(600), Clock::Idle)));
         assert_eq!(Deadline { idle: None, ..deadline }.end(Some(s(590))), Some((s(55), Clock::Soft)));
         assert_eq!(Deadline::default().end(Some(s(1))), None);
         let hard_only = Deadline { hard: Some(s(9)), ..Deadline::default() };

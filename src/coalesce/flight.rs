@@ -22,7 +22,7 @@ type Answer<R> = Result<Response<R>, SharedFailure>;
 pub(super) struct Flight<W, R> {
     /// `None`: it has ended.
     work: Mutex<Option<Pin<Box<W>>>>,
-    bell: Arc<Bell>,
+    pub(super) bell: Arc<Bell>,
     answer: OnceLock<Answer<R>>,
     joint: Joint,
 }

@@ -52,3 +52,18 @@ fn a_ring_while_the_call_is_in_hand_is_heard_by_who_came_after_it() {
     let mut other = other.lock().unwrap().take().unwrap();
     assert!(other.poll(&mut Context::from_waker(Waker::noop())).is_ready());
 }
+
+/// The task of one who has left may have better things to do.
+#[test]
+fn who_has_left_is_not_woken_any_more() {
+    let flight = Arc::new(Flight::new(Box::pin(std::future::pending()) as Boxed, Joint::new(Deadline::default())));
+    let (stays, leaves) = (Arc::<Wakes>::default(), Arc::<Wakes>::default());
+    let mut waiters = [&stays, &leaves].map(|wakes| {
+        let mut waiter = Waiter::new(flight.clone(), false);
+        assert!(waiter.poll(&mut Context::from_waker(&Waker::from(wakes.clone()))).is_pending());
+        Some(waiter)
+    });
+    drop(waiters[1].take());
+    Waker::from(flight.bell.clone()).wake();
+    assert_eq!([stays, leaves].map(|wakes| wakes.0.load(Ordering::SeqCst)), [1, 0]);
+}

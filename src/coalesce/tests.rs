@@ -194,6 +194,7 @@ async fn what_is_shared_and_what_is_not() {
     assert_eq!(calls(layer(), pair(safe_tool("t"))).await, 1);
     assert_eq!(calls(layer(), pair(tool("t"))).await, 2, "not safe");
     assert_eq!(calls(layer().capacity(0), pair(safe_tool("t"))).await, 2, "no room");
+    assert_eq!(calls(CoalesceLayer::new().capacity(0).single_caller(), pair(safe_tool("t"))).await, 2, "no room still");
     assert_eq!(calls(CoalesceLayer::new(), pair(safe_tool("t"))).await, 2, "nobody knows who calls");
 
     let of = |method: Method| pair(Catalogue::new("up").resolve(&method, None, None));

@@ -89,3 +89,5 @@ mod latency_tests;
 mod model_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turnstile_tests;

@@ -213,6 +213,9 @@ async fn queue_places_change_while_calls_wait() {
     let waiting = service.call(request(&target));
     handle.set_queue(&target, 0);
     assert_eq!(reason(&service.call(request(&target)).await), Some(Reason::QueueFull));
+    handle.set_queue(&target, 2);
+    assert!(service.call(request(&target)).now_or_never().is_none(), "there is room for two");
+    assert_eq!(handle.target(&target).unwrap().places, 2);
     drop(running);
     assert!(waiting.await.is_ok());
 }
@@ -287,13 +290,13 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     let snapshotter = recorder.snapshotter();
     let _installed = metrics::set_default_local_recorder(&recorder);
     let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).mode(Mode::Observe);
-    let (handle, mut service, target) = (layer.handle(), layer.layer(hang_all(3)), tool("t"));
-    // The first has the slot, the second would wait, the third be refused; and a retry is.
-    let running: Vec<_> = (0..3).map(|_| service.call(request(&target))).collect();
+    let (handle, mut service, target) = (layer.handle(), layer.layer(hang_all(4)), tool("t"));
+    // The first has the slot, the second would wait, two more be refused; and a retry is.
+    let running: Vec<_> = (0..4).map(|_| service.call(request(&target))).collect();
     let mut retry = request(&target);
     retry.head.admission = Admission::NoWait;
     assert!(service.call(retry).await.is_ok());
-    assert_eq!(handle.target(&target).unwrap().in_flight, 3);
+    assert_eq!(handle.target(&target).unwrap().in_flight, 4);
     let counted: Vec<(String, u64)> = snapshotter
         .snapshot()
         .into_vec()
@@ -308,7 +311,7 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
         .collect();
     let mut counted = counted;
     counted.sort();
-    assert_eq!(counted, [("no_slot".to_owned(), 1), ("queue_full".to_owned(), 1)]);
+    assert_eq!(counted, [("no_slot".to_owned(), 1), ("queue_full".to_owned(), 2)]);
     drop(running);
 
     // And back: who waits is let in when nothing is refused any more.
@@ -361,6 +364,10 @@ async fn a_limit_that_adapts_hears_of_every_attempt_and_lets_in_who_waits() {
         assert_eq!(told[0], (zero, second, zero, 1));
         assert!(told[1..].iter().all(|(started, ended, waited, _)| (*started, *ended, *waited) == (second, 2 * second, second)));
     }
+    // What a layer further in refuses says nothing of the target.
+    let refused = || Step::Answer(Err(Rejected::new("quota", Reason::Quota).into()));
+    assert_eq!(reason(&layer.layer(Script::new([refused()])).oneshot(request(&target)).await), Some(Reason::Quota));
+    assert_eq!(samples.lock().unwrap().len(), 3);
     drop(service.call(request(&target)));
     assert_eq!(samples.lock().unwrap().last().map(|sample| sample.verdict), Some(Verdict::Cancelled));
     assert_eq!(handle.target(&target).unwrap().limit, 3);

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -63,6 +64,28 @@ fn limits_that_cannot_hold_do_not_build() {
     assert_eq!(error.to_string(), "soft is 9s, but must be no longer than hard, which is 8s");
     let error = Limits::try_new(settings(SECOND, 9 * SECOND, 8 * SECOND)).unwrap_err();
     assert_eq!(error, LimitsError::IdleAboveHard { idle: 9 * SECOND, hard: 8 * SECOND });
+    // As long as the call itself may take is not too long.
+    assert!(Limits::try_new(settings(8 * SECOND, 8 * SECOND, 8 * SECOND)).is_ok());
+    assert_eq!(Limits::try_new(Settings::default()), Ok(Limits::default()));
     // Zero is none, as absent is.
     assert_eq!(Limits::try_new(settings(Duration::ZERO, Duration::ZERO, Duration::ZERO)), Ok(Limits::NONE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_end_for_every_call() {
+    let request = Request::new(tool("t"), ());
+    let end = Some(request.head.arrived + 5 * SECOND);
+    let expected = Deadline { soft: end, idle: None, hard: end };
+    assert_eq!(stamped(Limits::at_most(5 * SECOND), request).await.unwrap(), expected);
+    assert_eq!(Limits::at_most(Duration::ZERO), Limits::NONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_ready_when_the_inner_service_is() {
+    let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<()>>();
+    let mut service = DeadlineLayer::default().layer(mock);
+    handle.allow(0);
+    assert!(service.ready().now_or_never().is_none());
+    handle.allow(1);
+    assert!(service.ready().await.is_ok());
 }

@@ -167,6 +167,39 @@ mod tests {
         assert!(latency.quantile().is_some_and(|quantile| quantile >= 50 * MS));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_window_ends_after_so_many_or_with_enough_after_so_long() {
+        for (samples, age, ends) in [
+            (FULL, Duration::ZERO, true),
+            (FULL - 1, Duration::ZERO, false),
+            (ENOUGH, LONG, true),
+            (ENOUGH, LONG - MS, false),
+            (ENOUGH - 1, LONG, false),
+        ] {
+            let began = Instant::now();
+            let mut latency = Latency::new(0.95, began);
+            (0..samples).for_each(|_| latency.record(10 * MS, began));
+            assert_eq!((latency.current.total, latency.previous.total), (samples, 0));
+            latency.record(MS, began + age);
+            let expected = if ends { (1, samples) } else { (samples + 1, 0) };
+            assert_eq!((latency.current.total, latency.previous.total), expected, "{samples} samples, {age:?}");
+            assert_eq!(latency.began, if ends { began + age } else { began });
+        }
+    }
+
+    /// It is read by each call, and worked out by one in sixteen.
+    #[tokio::test(start_paused = true)]
+    async fn the_quantile_is_not_worked_out_by_each_call() {
+        let now = Instant::now();
+        let mut latency = Latency::new(0.5, now);
+        (0..ENOUGH).for_each(|_| latency.record(10 * MS, now));
+        let known = latency.quantile();
+        (1..EACH).for_each(|_| latency.record(100 * MS, now));
+        assert_eq!((latency.quantile(), latency.since), (known, EACH - 1));
+        latency.record(100 * MS, now);
+        assert_eq!(latency.since, 0);
+    }
+
     proptest! {
         #[test]
         fn the_quantile_is_within_a_sixteenth_of_the_true_one(samples in prop::collection::vec(1_000..60_000_000_u64, 64..480)) {

@@ -298,3 +298,55 @@ fn a_share_that_cannot_be_is_refused_and_named() {
     }
     assert!(HedgeLayer::try_new(0.5).is_ok());
 }
+
+/// What is given up was at least so slow: if only answers counted, a tool that stalls would look as fast as it is at its best.
+#[tokio::test(start_paused = true)]
+async fn attempts_that_are_given_up_count_as_slow() {
+    let (handler, target, layer) = (Handler::default(), safe_tool("t"), HedgeLayer::new());
+    let service = layer.layer(handler.service());
+    warm(&service, &target, &handler).await;
+    // The losers of twenty races, and as many slow answers as do not matter by themselves.
+    for _ in 0..20 {
+        handler.then(1_000 * MS, done);
+        handler.then(10 * MS, second);
+        assert_eq!(call(&service, &target).await.unwrap().result, Ok("second"));
+    }
+    assert!(layer.delay(&target).is_some_and(|delay| delay < 12 * MS));
+    for n in 0..32 {
+        handler.then(if n < 16 { 30 * MS } else { 10 * MS }, done);
+        call(&service, &target).await.unwrap();
+    }
+    assert!(layer.delay(&target).is_some_and(|delay| delay >= 20 * MS), "{:?}", layer.delay(&target));
+
+    // Callers who leave.
+    let (handler, target, layer) = (Handler::default(), safe_tool("t"), HedgeLayer::new());
+    let service = layer.layer(handler.service());
+    warm(&service, &target, &handler).await;
+    for _ in 0..60 {
+        (0..2).for_each(|_| handler.then(1_000 * MS, done));
+        assert!(tokio::time::timeout(50 * MS, call(&service, &target)).await.is_err());
+        handler.steps.lock().unwrap().clear();
+    }
+    assert!(layer.delay(&target).is_some_and(|delay| delay >= 30 * MS), "{:?}", layer.delay(&target));
+}
+
+/// What the retry further in repeated took longer than the tool does, so it says nothing of the tool.
+#[tokio::test(start_paused = true)]
+async fn answers_of_several_attempts_do_not_count() {
+    let (handler, target, layer) = (Handler::default(), safe_tool("t"), HedgeLayer::new());
+    let service = layer.layer(handler.service());
+    for _ in 0..100 {
+        handler.then(10 * MS, || {
+            let mut response = Response::new("done");
+            response.attempts = 2;
+            Ok(response)
+        });
+        call(&service, &target).await.unwrap();
+    }
+    assert_eq!(layer.delay(&target), None);
+    for _ in 0..100 {
+        handler.then(10 * MS, reset);
+        call(&service, &target).await.unwrap_err();
+    }
+    assert_eq!(layer.delay(&target), None, "nor do failures");
+}

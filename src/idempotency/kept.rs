@@ -48,3 +48,21 @@ impl fmt::Debug for Kept {
         f.debug_struct("Kept").field("weight", &self.weight).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::call::ErrorObject;
+
+    #[test]
+    fn an_answer_weighs_what_it_says() {
+        let of = |result| Kept::of(&Response::<String>::from_result(result)).weight();
+        let error = |message: &'static str, data| of(Err(ErrorObject { code: 7, message: message.into(), data }));
+        let (text, empty) = (|length| of(Ok("x".repeat(length))), error("", None));
+        assert!(empty > 0);
+        assert_eq!((text(100) - text(0), error("worse", None) - empty), (100, 5));
+        assert_eq!(error("worse", Some(json!({ "a": 1 }))) - empty, 5 + 7);
+    }
+}

@@ -73,6 +73,28 @@ async fn an_answer_that_finds_no_room_is_unknown_from_then_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_may_take_all_the_room_there_is_and_each_tenants_half_of_it() {
+    let weight = kept(100).weight();
+    // Room for four answers; or for one byte less.
+    for (bytes, known) in
+        [(4 * weight, [true, true, false, true, true, false]), (4 * weight - 1, [true, false, false, true, false, true])]
+    {
+        let settings = Settings { keys: 32, bytes, ..Settings::default() };
+        let store = InMemory::try_new(settings).unwrap();
+        assert_eq!(*store.settings(), settings);
+        let now = Instant::now();
+        let heads = [1, 1, 1, 2, 2, 3].map(head);
+        let done = [0, 1, 2, 3, 4, 5].map(|key| {
+            let head = &heads[usize::from(key)];
+            let Ok(Claim::Run(lease)) = claim(&store, head, key, 0, false, now) else { panic!("no lease") };
+            lease.end(End::Done(kept(100)), now).now_or_never().unwrap().unwrap();
+            matches!(claim(&store, head, key, 0, false, now), Ok(Claim::Done(_)))
+        });
+        assert_eq!((done, store.bytes()), (known, weight * known.iter().filter(|known| **known).count()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_two_keys_are_one() {
     let target = tool("t");
     let of = |caller: Caller, key: &str| {

@@ -112,6 +112,22 @@ async fn a_budget_holds_for_all_calls_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn refusals_are_counted() {
+    let budget = Some(governor::Quota::per_second(std::num::NonZeroU32::new(2).unwrap()));
+    let policy = Policy::try_new(Settings { budget, ..Settings::default() }).unwrap();
+    let (mut agent, key) = (Agent::default(), Key(1));
+    assert_eq!(agent.refused(), 0);
+    for (calls, refused) in [(2, 0), (3, 3)] {
+        (0..calls).for_each(|_| drop(agent.admit(Some(key), &policy, Instant::now())));
+        assert_eq!(agent.refused(), refused, "the budget is for two");
+    }
+    (0..5).for_each(|_| drop(agent.settle(key, None, failure("same"), &policy, Instant::now())));
+    agent.admit(Some(key), &policy, Instant::now());
+    assert_eq!(agent.refused(), 4);
+    assert_eq!(Found::ALL.map(Found::as_str), ["repetition", "ping_pong"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_remembered_has_a_bound_and_an_end() {
     let (policy, mut agent) = (Policy::default(), Agent::default());
     for key in 0..1000 {

@@ -102,6 +102,7 @@ mod tests {
         let acme = || Caller::of_tenant("acme");
         let callers = [
             acme(),
+            Caller::of_tenant("other"),
             acme().agent("x"),
             acme().agent("y"),
             acme().principal("x"),
@@ -118,6 +119,16 @@ mod tests {
         }
         // A new token, or a new principal, is no new agent.
         assert_eq!(Who::of(&acme().agent("x").access_token(b"1")), Who::of(&acme().agent("x").principal("p")));
+    }
+
+    /// Agents of one tenant too: else some shards would forget while others are empty.
+    #[test]
+    fn agents_spread_over_all_shards() {
+        for tenant in ["acme", "other", "third"] {
+            let agents = Agents::new(NonZeroUsize::MIN.saturating_add(1_599));
+            (0..1_600).for_each(|n| agents.with_new(Who::of(&Caller::of_tenant(tenant).agent(n.to_string())), |_| ()));
+            assert!((1_400..=1_600).contains(&agents.len()), "{}", agents.len());
+        }
     }
 
     #[tokio::test(start_paused = true)]

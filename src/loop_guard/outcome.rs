@@ -51,3 +51,44 @@ fn digest_of(ErrorObject { code, message, data }: &ErrorObject) -> Digest {
     let data = data.as_ref().map(ToString::to_string).unwrap_or_default();
     Digest::of(format!("{code} {} {message}{data}", message.len()).as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Transport;
+
+    fn of(result: Result<&'static str, ErrorObject>, verdict: Verdict, successes_count: bool) -> News {
+        let mut response = Response::from_result(result);
+        response.verdict = Some(verdict);
+        News::of(&Ok(response), successes_count)
+    }
+
+    #[test]
+    fn successes_are_told_apart_only_where_they_count() {
+        let digest = Digest::of(b"done");
+        assert_eq!(of(Ok("done"), Verdict::Ok, false), News::Moved);
+        assert_eq!(of(Ok("done"), Verdict::Ok, true), News::Outcome(Outcome::Success(digest)));
+        assert_eq!(of(Ok("done"), Verdict::ToolError, false), News::Outcome(Outcome::Failure(digest)));
+    }
+
+    #[test]
+    fn errors_are_the_same_if_code_message_and_data_are() {
+        let failed = |code, message: &'static str, data: Option<&str>| {
+            let error = ErrorObject { code, message: message.into(), data: data.map(Into::into) };
+            of(Err(error), Verdict::ClientFault, false)
+        };
+        let one = failed(-32602, "bad", None);
+        assert!(matches!(one, News::Outcome(Outcome::Failure(_))) && one == failed(-32602, "bad", None));
+        for other in [failed(-32601, "bad", None), failed(-32602, "worse", None), failed(-32602, "bad", Some("x"))] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn of_an_error_that_callers_cannot_read_its_kind_counts() {
+        let of = |error: BoxError| News::of::<&'static str>(&Err(error), false);
+        assert!(matches!(of(Transport::unknown("reset").into()), News::Outcome(Outcome::Failure(_))));
+        assert_eq!(of(Transport::unknown("reset").into()), of("panicked".into()));
+        assert_eq!(of(Transport::not_sent("refused").into()), News::Nothing);
+    }
+}

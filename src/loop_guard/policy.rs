@@ -202,6 +202,19 @@ mod tests {
             told(Settings { success_gap: Duration::ZERO, ..spaced }),
             "success_gap is 0ns, but must be above 0 and no longer than remember_for, which is 600s"
         );
+        assert!(
+            told(Settings { success_gap: sane.remember_for + Duration::from_nanos(1), ..spaced })
+                .contains("remember_for, which is 600s")
+        );
+        assert!(Policy::try_new(Settings { success_gap: sane.remember_for, ..spaced }).is_ok());
+        // What is off needs no gap.
+        assert!(Policy::try_new(Settings { success_gap: Duration::ZERO, ..sane }).is_ok());
+        // Grows to just as long as a block.
+        assert!(Policy::try_new(Settings { first_gap: Duration::from_secs(75), ..sane }).is_ok());
+        // The first failure blocks, so that there is no gap that could be too long.
+        let strict = Settings { free_failures: 0, failures_to_block: 1, first_gap: Duration::from_secs(301), ..sane };
+        assert!(Policy::try_from(strict).is_ok_and(|policy| *policy.settings() == strict));
+        assert!(Policy::try_from(Settings { failures_to_block: 0, ..sane }).is_err());
         // No gaps at all: a block after the second failure.
         assert!(Policy::try_new(Settings { failures_to_block: 2, first_gap: Duration::ZERO, ..sane }).is_ok());
     }

@@ -1,11 +1,11 @@
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::{Deliver, RescueLayer};
 use crate::{
-    call::{CallResult, ErrorObject, Facts, Method, Refusal, Request, Response, Verdict},
+    call::{CallResult, ErrorObject, Facts, Method, Notify, Peer, Progress, Refusal, Request, Response, Served, Verdict},
     catalogue::Catalogue,
     error::{Allowance, BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, Scope, TimedOut, Transport},
     outcome::Word,
@@ -186,4 +186,97 @@ async fn other_methods_and_who_asks_for_it_get_a_json_rpc_error() {
         assert_eq!(response.facts.and_then(|facts| facts.retry_after), Some(seconds(4)));
         assert_eq!(response.result.unwrap_err().code, 503);
     }
+}
+
+/// What the layers behind this one could not find a handler for, by what it says.
+#[tokio::test]
+async fn each_verdict_has_its_words() {
+    let status = |code, retry_after| HttpStatus { code, retry_after, in_session: true };
+    let overloaded = || BoxError::from(tower::load_shed::error::Overloaded::new());
+    let cases: [(BoxError, &str, &str, Option<u16>); 7] = [
+        (status(429, Some(seconds(3))).into(), "Rate limited: \"t\" on \"up\" is over its limit", "Retry after 3 s.", Some(429)),
+        (status(429, None).into(), "Rate limited: ", "Try again later.", Some(429)),
+        (overloaded(), "Busy: \"t\" on \"up\"", "Try again later.", Some(503)),
+        (status(403, None).into(), "Not allowed: ", "Do not call it again as you are.", None),
+        (status(400, None).into(), "Refused: ", "Do not send it again unchanged.", None),
+        (status(404, None).into(), "Session lost: ", "Connect again, and then call again.", None),
+        (Transport::not_sent("refused").into(), "Unavailable: ", "Try again later.", Some(503)),
+    ];
+    for (error, begins, ends, refused) in cases {
+        let (text, _, refusal) = told(error).await;
+        assert!(text.starts_with(begins) && text.ends_with(&format!("Nothing was done. {ends}")), "{text}");
+        assert_eq!(refusal.map(|refusal| refusal.status), refused, "{text}");
+    }
+    let (text, ..) = told(Rejected::new("quota", Reason::Quota)).await;
+    assert_eq!(text, "Rate limited: \"t\" on \"up\" is over its limit for now. Nothing was done. Try again later.");
+}
+
+#[tokio::test]
+async fn a_limit_says_its_time_in_words() {
+    for (per, expected) in [
+        (seconds(1), "a second"),
+        (seconds(60), "a minute"),
+        (seconds(3600), "an hour"),
+        (seconds(90), "in 90 s"),
+        (Duration::from_millis(1500), "in 1500 ms"),
+        // Of thirds.
+        (Duration::from_nanos(59_999_999_999), "a minute"),
+    ] {
+        let rejected = Rejected::new("quota", Reason::Quota).allowing(Allowance { calls: 7, per, scope: Scope::All });
+        let (text, ..) = told(rejected.retry_after(Some(seconds(1)))).await;
+        assert!(text.contains(&format!("\"up\" allows 7 calls {expected}, all tools")), "{text}");
+    }
+}
+
+/// What is well, and what keeps the connection alive, passes as it is.
+#[tokio::test]
+async fn nothing_is_added_where_there_is_nothing_to_say() {
+    let answer = |verdict| {
+        let mut response = Response::new(Told { text: "well".into(), facts: Value::Null });
+        response.verdict = Some(verdict);
+        Ok(response)
+    };
+    let ping = Catalogue::new("up").resolve(&Method::Ping, None, None);
+    for (target, verdict) in [(tool("t"), Verdict::Ok), (tool("t"), Verdict::ToolError), (ping, Verdict::AMBIGUOUS)] {
+        let response = rescued(RescueLayer::default(), target, answer(verdict)).await;
+        assert!(response.facts.is_none());
+        assert_eq!(response.result, Ok(Told { text: "well".into(), facts: Value::Null }));
+    }
+    let mut error = Response::from_error(ErrorObject::new(7, "slow down"));
+    error.verdict = Some(Verdict::Throttled { retry_after: None });
+    let response = rescued(RescueLayer::default(), tool("t"), Ok(error)).await;
+    assert_eq!(response.result.unwrap_err().message, "slow down");
+    assert!(response.facts.is_some_and(|facts| facts.retryable));
+}
+
+#[tokio::test]
+async fn an_answer_past_its_time_says_how_old_it_is() {
+    let list = Catalogue::new("up").resolve(&Method::ToolsList, None, None);
+    for (target, text) in [(tool("t"), "wellNot of now: this answer of \"t\" on \"up\" is 9 s old."), (list, "well")] {
+        let mut response = Response::new(Told { text: "well".into(), facts: Value::Null });
+        response.served = Served::Cache { age: seconds(9), stale: true };
+        let response = rescued(RescueLayer::default(), target, Ok(response)).await;
+        assert_eq!(response.facts.and_then(|facts| facts.age), Some(seconds(9)));
+        assert_eq!(response.result.unwrap().text, text);
+    }
+}
+
+struct Deaf;
+
+impl Notify for Deaf {
+    fn progress(&self, _progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// After the answer the caller hears nothing of its call any more.
+#[tokio::test]
+async fn a_call_that_has_ended_is_silent() {
+    let peer = Peer::new(Deaf);
+    let mut request = Request::new(tool("t"), ());
+    request.head.peer = Some(peer.clone());
+    let handler =
+        service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(Told { text: "well".into(), facts: Value::Null })));
+    RescueLayer::default().layer(handler).oneshot(request).await.unwrap();
+    assert!(!peer.is_open());
 }

@@ -32,7 +32,7 @@ struct State {
 }
 
 /// How many tenants' shares are told apart; further ones draw on one share together.
-const TENANTS: usize = 4096;
+pub(super) const TENANTS: usize = 4096;
 
 /// A retry that has been paid for.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::budget::Budget;
+use super::budget::{Budget, TENANTS};
 use crate::call::Caller;
 
 #[test]
@@ -27,6 +27,27 @@ fn a_success_earns_for_the_bucket_and_for_its_own_tenant() {
         budget.earn(a.tenant_digest());
     }
     assert!(budget.withdraw(&a, 5).is_some());
+}
+
+#[test]
+fn a_success_earns_where_something_is_missing() {
+    let (budget, caller) = (Budget::new(20), Caller::of_tenant("a"));
+    let earn = || budget.earn(caller.tenant_digest());
+    assert!(!earn());
+    let paid = budget.withdraw(&caller, 5).unwrap();
+    assert!(earn());
+    budget.refund(paid);
+    assert_eq!((budget.tokens(), earn()), (20, false));
+}
+
+#[test]
+fn tenants_beyond_the_bound_share_one_half() {
+    let budget = Budget::new(100_000);
+    let caller = |n: usize| Caller::of_tenant(n.to_string());
+    assert!((0..TENANTS).all(|n| budget.withdraw(&caller(n), 5).is_some()));
+    assert!(budget.withdraw(&caller(TENANTS), 49_000).is_some());
+    assert!(budget.withdraw(&caller(TENANTS + 1), 2_000).is_none(), "the two together have spent a half");
+    assert!(budget.withdraw(&caller(0), 2_000).is_some());
 }
 
 #[derive(Debug, Clone)]

@@ -192,6 +192,9 @@ mod tests {
     async fn a_named_delay_is_obeyed_if_it_is_not_much_longer_than_our_own() {
         assert_eq!(judged(failure(throttled(5))), Ok(Some((Duration::from_secs(5), 5))));
         assert_eq!(judged(failure(throttled(6))), Err(Skip::Delay));
+        let named = |delay| judged(failure(Verdict::Throttled { retry_after: Some(delay) }));
+        assert_eq!(named(OWN + PATIENCE), Ok(Some((OWN + PATIENCE, 5))));
+        assert_eq!(named(OWN + PATIENCE + Duration::from_nanos(1)), Err(Skip::Delay));
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,5 +208,24 @@ mod tests {
     async fn a_backoff_may_end_the_retries() {
         let ended = judge(failure(Verdict::NotSent), 3, Instant::now(), || Box::new(Fixed(None)), &mut None);
         assert_eq!(ended, Err(Skip::Backoff));
+    }
+
+    struct Told(std::sync::mpsc::Sender<Cause>);
+
+    impl Backoff for Told {
+        fn next_delay(&mut self, cause: Cause) -> Option<Duration> {
+            self.0.send(cause).ok().map(|()| OWN)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backoff_is_told_whether_the_backend_asked_for_less() {
+        let (told, causes) = std::sync::mpsc::channel();
+        for verdict in [throttled(0), Verdict::NotSent, Verdict::AMBIGUOUS] {
+            let told = told.clone();
+            judge(failure(verdict), 3, Instant::now(), || Box::new(Told(told)), &mut None).unwrap();
+        }
+        drop(told);
+        assert_eq!(causes.iter().collect::<Vec<_>>(), [Cause::Throttled, Cause::Failed, Cause::Failed]);
     }
 }

@@ -40,7 +40,8 @@ fn classified(word: Word) -> Step {
 async fn what_was_not_sent_is_repeated_whatever_the_tool() {
     let script = Script::new([not_sent(), not_sent()]);
     let response = call(&layer(), &script, tool("t")).await.unwrap();
-    assert_eq!((response.result, response.attempts), (Ok("done"), 3));
+    assert_eq!((response.result.as_ref(), response.attempts), (Ok(&"done"), 3));
+    assert_eq!(Verdict::of(&Ok(response)), Verdict::Ok);
     assert_eq!(script.seen(), [(0, Admission::Wait, false), (1, Admission::NoWait, false), (2, Admission::NoWait, false)]);
 }
 
@@ -313,4 +314,20 @@ async fn only_a_success_at_once_earns() {
     assert_eq!((budget.tokens(), response.attempts), (90, 2));
     call(&layer, &Script::default(), tool("t")).await.unwrap();
     assert_eq!(budget.tokens(), 91);
+}
+
+/// Whoever leaves during the backoff has paid for an attempt that is never made.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_before_its_repetition_gets_its_tokens_back() {
+    let budget = Arc::new(Budget::new(100));
+    let retry_after = Some(Duration::from_secs(2));
+    let script = Script::new([classified(Word::Throttled { retry_after })]);
+    let target = tool("t");
+    let layer = layer().budget(budget.clone());
+    let calling = tokio::spawn(layer.layer(script.clone()).oneshot(Request::new(target, ())));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((script.calls(), budget.tokens()), (1, 95));
+    calling.abort();
+    assert!(calling.await.unwrap_err().is_cancelled());
+    assert_eq!((script.calls(), budget.tokens()), (1, 100));
 }

@@ -294,6 +294,9 @@ fn play(acts: Vec<Act>) {
         assert_eq!(queue.tenants(), reference.all().filter(|tenant| !tenant.line.is_empty()).count());
         assert_eq!(queue.accounts.len(), reference.all().count());
         assert_eq!(queue.turns.len(), queue.accounts.len());
+        for other in reference.all() {
+            assert_eq!(queue.accounts[&tenant(other.name)].left(nanos(now - epoch)), other.left(now));
+        }
     }
     // With everybody gone, nothing is left.
     charges.into_iter().for_each(|(_, charge)| queue.settle(charge, now));

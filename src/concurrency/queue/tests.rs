@@ -130,7 +130,8 @@ async fn a_tenant_whose_calls_do_not_end_does_not_take_slot_after_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn no_slot_is_left_idle_however_much_is_owed() {
-    let mut scene = Scene::new(10).typical(MS, MS);
+    // An hour is so many turns that they cannot be gone through one by one.
+    let mut scene = Scene::new(10).typical(SHORTEST_TURN, SHORTEST_TURN);
     (0..3).for_each(|n| scene.join("a", n));
     let (_, charge) = scene.next().unwrap();
     scene.pass(Duration::from_secs(3600));
@@ -153,6 +154,24 @@ async fn what_never_waited_is_charged_while_others_wait() {
     scene.queue.charge(tenant("a"), began, scene.typical, scene.now);
     // It had 64 turns in hand and owes two: what it took since others wait, and not what it took before.
     assert_eq!(scene.serve_all(|_| MS), [10, 11, 0, 1]);
+}
+
+/// Who does not wait is remembered until the rounds have given it all that it may have in hand, and not longer.
+#[tokio::test(start_paused = true)]
+async fn who_has_all_in_hand_again_is_forgotten() {
+    for (took, remembered) in [(2, 1), (3, 2)] {
+        let mut scene = Scene::new(10).typical(MS, MS);
+        let began = scene.now;
+        scene.join("a", 0);
+        scene.join("a", 1);
+        scene.pass(66 * MS);
+        scene.queue.charge(tenant("a"), began, scene.typical, scene.now);
+        scene.queue.charge(tenant("b"), began + (66 - took) * MS, scene.typical, scene.now);
+        assert_eq!(scene.queue.accounts.len(), 2);
+        // Two rounds pay what the first owes.
+        assert_eq!(scene.next().unwrap().0, 0);
+        assert_eq!((scene.queue.accounts.len(), scene.queue.turns.len()), (remembered, remembered), "{took}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,6 +242,21 @@ async fn a_line_that_stands_is_served_from_its_end_and_sheds_who_has_stood_for_h
     scene.join("a", 30);
     scene.join("a", 31);
     assert_eq!(scene.next().unwrap().0, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_stood_for_half_of_its_time_and_not_more_is_still_served() {
+    for (waited, shed) in [(500, 0), (501, 3)] {
+        let mut scene = Scene::new(100).typical(20 * MS, 20 * MS);
+        for n in 0..3 {
+            scene.ask("a", Criticality::Critical, Some(1000 * MS), n).unwrap();
+        }
+        scene.pass(10 * MS);
+        scene.ask("a", Criticality::Critical, Some(1000 * MS), 3).unwrap();
+        scene.pass((waited - 10) * MS);
+        let (served, shed_now) = scene.next_and_shed();
+        assert_eq!((served.map(|(value, _)| value), shed_now.len()), (Some(3), shed), "{waited}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
