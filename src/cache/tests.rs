@@ -273,7 +273,7 @@ async fn the_latest_answer_counts_in_whichever_order_they_come() {
     let store = Store::new(Settings { bytes: NonZeroU64::new(1 << 20).unwrap(), terms, single_caller: true, refreshes: 1 });
     let ask = store.ask(&Request::new(list(), ASKS)).unwrap();
     let began = Instant::now();
-    let mut latest = |page, after: u32| {
+    let latest = |page, after: u32| {
         let mut response = Response::new(page);
         response.completed = Some(began + after * SECOND);
         store.keep(&ask, &response);

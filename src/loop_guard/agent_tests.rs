@@ -118,10 +118,14 @@ async fn refusals_are_counted() {
     let (mut agent, key) = (Agent::default(), Key(1));
     assert_eq!(agent.refused(), 0);
     for (calls, refused) in [(2, 0), (3, 3)] {
-        (0..calls).for_each(|_| drop(agent.admit(Some(key), &policy, Instant::now())));
+        for _ in 0..calls {
+            let _ = agent.admit(Some(key), &policy, Instant::now());
+        }
         assert_eq!(agent.refused(), refused, "the budget is for two");
     }
-    (0..5).for_each(|_| drop(agent.settle(key, None, failure("same"), &policy, Instant::now())));
+    for _ in 0..5 {
+        let _ = agent.settle(key, None, failure("same"), &policy, Instant::now());
+    }
     agent.admit(Some(key), &policy, Instant::now());
     assert_eq!(agent.refused(), 4);
     assert_eq!(Found::ALL.map(Found::as_str), ["repetition", "ping_pong"]);

@@ -137,7 +137,8 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
     assert_eq!(message["params"]["_meta"]["dev.buttress/attempt"], 1);
     // A member that is there is not written a second time, whatever it says.
     let odd = r#","params":{"_meta":{"dev.buttress/attempt":null},"requestState":1,"requestState":2}"#;
-    let told = r#","params":{"_meta":{"dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
+    let told =
+        r#","params":{"_meta":{"dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
     assert_eq!(onward(odd), expect(told));
 }
 
