@@ -12,7 +12,8 @@ use tower::Service;
 
 use super::{flight::Waiter, work::Work};
 use crate::{
-    call::{CallResult, Request, Response, Served},
+    call::{CallResult, Request, Response, Served, Verdict},
+    classify::code,
     error::{BoxError, Clock, TimedOut},
 };
 
@@ -40,6 +41,8 @@ pin_project! {
         Passed { #[pin] future: F },
         Waiting {
             waiter: Waiter<Work<S, P>, R>,
+            // A joiner's own call, should the answer turn out to be the leader's alone.
+            own: Option<(S, Request<P>)>,
             began: Instant,
             end: Option<(Instant, Clock)>,
             // Armed when the call is first found pending.
@@ -58,8 +61,13 @@ where
         Self { state: State::Passed { future } }
     }
 
-    pub(super) const fn waiting(waiter: Waiter<Work<S, P>, R>, began: Instant, end: Option<(Instant, Clock)>) -> Self {
-        Self { state: State::Waiting { waiter, began, end, sleep: None } }
+    pub(super) const fn waiting(
+        waiter: Waiter<Work<S, P>, R>,
+        own: Option<(S, Request<P>)>,
+        began: Instant,
+        end: Option<(Instant, Clock)>,
+    ) -> Self {
+        Self { state: State::Waiting { waiter, own, began, end, sleep: None } }
     }
 
     pub(super) const fn done() -> Self {
@@ -79,8 +87,15 @@ where
         let mut state = self.project().state;
         let outcome = match state.as_mut().project() {
             StateProj::Passed { future } => return future.poll(cx).map_err(Into::into),
-            StateProj::Waiting { waiter, began, end, mut sleep } => match waiter.poll(cx) {
+            StateProj::Waiting { waiter, own, began, end, mut sleep } => match waiter.poll(cx) {
                 Poll::Ready(outcome) if waiter.has_led() => outcome,
+                Poll::Ready(outcome) if is_leaders_alone(&outcome) => {
+                    let Some((mut service, request)) = own.take() else { return Poll::Ready(outcome) };
+                    let future = service.call(request);
+                    state.set(State::Passed { future });
+                    let StateProj::Passed { future } = state.project() else { return Poll::Pending };
+                    return future.poll(cx).map_err(Into::into);
+                }
                 Poll::Ready(outcome) => outcome.map(joined),
                 Poll::Pending => {
                     let Some((end, clock)) = *end else { return Poll::Pending };
@@ -100,6 +115,15 @@ where
         state.set(State::Done);
         Poll::Ready(outcome)
     }
+}
+
+/// Whether the answer is to the one client whose request was sent: what is asked back is asked of it, a task is its own, and what
+/// it cannot do another may (specification, multi round-trip requests: `requestState` is for the retry of that very request).
+fn is_leaders_alone<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> bool {
+    matches!(Verdict::of(outcome), Verdict::InputRequired | Verdict::Task)
+        || outcome.as_ref().is_ok_and(|response| {
+            response.result.as_ref().is_err_and(|error| error.code == code::MISSING_REQUIRED_CLIENT_CAPABILITY)
+        })
 }
 
 /// The answer for one whose request was not the one that was sent.

@@ -6,7 +6,8 @@
 //! one caller only ([`single_caller`](CoalesceLayer::single_caller)); nor do callers of two revisions, or up to 2025-11-25 of two
 //! [sessions](crate::call::Session). Never shared: calls that continue an earlier one
 //! (`inputResponses`, `requestState`), calls whose arguments cannot be read, and calls whose caller asked for progress, since a
-//! shared call has nobody to tell it to.
+//! shared call has nobody to tell it to. Nor is an answer that asks its client for input, or is a task, or says what that client
+//! cannot do: who joined such a call makes one of its own then.
 //!
 //! The shared call is polled by those who wait for it, and is not a task of its own: it ends with the last of them, never with
 //! the first. Its deadline is the latest of theirs, as [`Joint`](crate::call::Joint) says; each waiter still leaves at its own.

@@ -65,7 +65,7 @@ where
                 if !waiter.has_led() {
                     joins.increment(1);
                 }
-                CoalesceFuture::waiting(waiter, began, deadline.end(None))
+                CoalesceFuture::waiting(waiter, unsent, began, deadline.end(None))
             }
             None => match unsent {
                 Some((mut service, request)) => CoalesceFuture::passed(service.call(request)),

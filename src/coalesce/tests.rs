@@ -15,8 +15,11 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::{Coalesce, CoalesceLayer};
 use crate::{
-    call::{Caller, Deadline, Method, Notify, Peer, Progress, Request, Response, Served, Target, TargetPolicy, Verdict},
+    call::{
+        Caller, Deadline, ErrorObject, Method, Notify, Peer, Progress, Request, Response, Served, Target, TargetPolicy, Verdict,
+    },
     catalogue::Catalogue,
+    classify::code,
     error::{BoxError, Clock, Panicked, Reason, Rejected, SharedFailure, TimedOut, Transport, find},
     outcome::Word,
     testing::{Outcome, Script, Step, safe_tool, tool},
@@ -84,7 +87,8 @@ async fn the_call_outlives_the_first_and_dies_with_the_last() {
     assert!(calls.iter_mut().all(is_pending));
     let last = calls.pop().unwrap();
     drop(calls);
-    assert_eq!((Arc::strong_count(&alive), layer.under_way()), (3, 1));
+    // Held here, by the service, by the call under way, and by the last for a call of its own.
+    assert_eq!((Arc::strong_count(&alive), layer.under_way()), (4, 1));
     let response = last.await.unwrap();
     assert_eq!((response.result, response.served), (Ok("answered"), Served::Shared));
 
@@ -334,4 +338,27 @@ async fn a_call_that_takes_the_place_of_a_dying_one_keeps_it() {
     let (second, third) = tokio::join!(second, service.call(asks(&target)));
     assert_eq!((second.unwrap().served, third.unwrap().served), (Served::Attempt, Served::Shared));
     assert_eq!(calls.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_one_client_is_not_shared() {
+    let asked = || {
+        let mut response = Response::new("give me a name");
+        response.verdict = Some(Verdict::InputRequired);
+        Step::After(SECOND, Ok(response))
+    };
+    let cannot = || {
+        let error = ErrorObject::new(code::MISSING_REQUIRED_CLIENT_CAPABILITY, "elicitation");
+        Step::After(SECOND, Ok(Response::from_error(error)))
+    };
+    for leaders_alone in [asked(), cannot()] {
+        let script = Script::new([leaders_alone, after(SECOND), after(SECOND)]);
+        let (target, mut service) = (safe_tool("t"), layer().layer(script.clone()));
+        let calls: Vec<_> = (0..3).map(|_| service.call(asks(&target))).collect();
+        let outcomes = join_all(calls).await;
+        let own = |outcome: &Outcome| outcome.as_ref().is_ok_and(|response| response.result == Ok("answered"));
+        assert_eq!(outcomes.iter().map(own).collect::<Vec<_>>(), [false, true, true]);
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap().served == Served::Attempt));
+        assert_eq!(script.calls(), 3);
+    }
 }
