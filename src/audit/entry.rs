@@ -1,6 +1,10 @@
 //! The record of one call: opened before the call is made, and closed exactly once, whatever happens.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -103,7 +107,7 @@ impl Open {
         let target = request.head.target.clone();
         let listed = target.name().is_some();
         let particulars = request.params.particulars();
-        let word = |word: Option<std::borrow::Cow<'_, str>>| word.map(|word| capped(&word, WORD).into());
+        let word = |word: Option<Cow<'_, str>>| word.map(|word| capped(&word, WORD).into());
         let settings = &shared.settings;
         let entry = Entry {
             caller: bounded(&request.head.caller),
@@ -150,7 +154,7 @@ impl Open {
     #[expect(clippy::disallowed_methods, reason = "what is compared with the records of other machines bears the wall's time")]
     fn finish(&mut self, end: End, completed: Instant) {
         let Some(mut entry) = self.entry.take() else { return };
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let duration = completed.saturating_duration_since(self.arrived);
         entry.end = End { duration, arrived: now.saturating_sub(duration), ..end };
         self.shared.record(entry, self.reserved);
