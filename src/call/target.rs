@@ -23,6 +23,18 @@ pub struct Annotations {
 }
 
 impl Annotations {
+    /// What two lists agree on: a hint is true where both say so, and false where either does.
+    pub(crate) const fn agreed(self, other: Self) -> Self {
+        const fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+            match (one, other) {
+                (Some(true), Some(true)) => Some(true),
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                _ => None,
+            }
+        }
+        Self { read_only: both(self.read_only, other.read_only), idempotent: both(self.idempotent, other.idempotent) }
+    }
+
     /// Two bits a hint: stated, and true.
     const fn pack(self) -> u8 {
         const fn bits(hint: Option<bool>) -> u8 {
@@ -243,7 +255,7 @@ impl Target {
         }
     }
 
-    /// What the tool said about itself when it was last listed.
+    /// What the tool says about itself, as far as all lists [agree](crate::catalogue::Catalogue).
     pub fn annotations(&self) -> Annotations {
         Annotations::unpack(self.annotations.load(Ordering::Relaxed))
     }

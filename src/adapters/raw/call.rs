@@ -114,7 +114,7 @@ impl RawCall {
 
     /// The request as the stack sees it; its parameters are the whole message.
     pub fn request(&self, catalogue: &Catalogue, caller: Caller) -> Request<RawMessage> {
-        let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.authorisation());
+        let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.audience());
         let mut request = Request::new(target, RawMessage::new(self.message.clone()));
         request.head.caller = caller;
         request.head.meta = self.meta.clone();
