@@ -1,5 +1,7 @@
 //! What layers may ask of a call's parameters.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::Digest;
@@ -12,6 +14,12 @@ pub trait CallParams: Clone {
     /// A digest of the arguments, equal for two calls only if a server cannot tell their arguments apart. It covers the
     /// tool's name too, as names that are not known share one target. `None`: unknown.
     fn arguments(&self) -> Option<Digest> {
+        None
+    }
+
+    /// The name that is asked for: of the tool or the prompt, or the method's own where no revision defines it. Also where nobody
+    /// has listed it, and so always the same for the same call. `None`: unknown, and then it is the target's that counts.
+    fn name(&self) -> Option<Cow<'_, str>> {
         None
     }
 
@@ -57,6 +65,10 @@ impl CallParams for Bytes {
 impl<T: CallParams> CallParams for std::sync::Arc<T> {
     fn arguments(&self) -> Option<Digest> {
         T::arguments(self)
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        T::name(self)
     }
 
     fn continuation(&self) -> Option<Digest> {

@@ -11,9 +11,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
 #[cfg(doc)]
 use crate::call::Caller;
+use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
 
 mod lists;
 

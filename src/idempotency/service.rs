@@ -44,7 +44,7 @@ where
         let head = &request.head;
         let key = head.meta.as_ref().and_then(|meta| meta.idempotency_key.clone());
         match (&self.shared, key) {
-            (Some(shared), Some(key)) if !head.target.is_exempt() => {
+            (Some(shared), Some(key)) if !head.target.is_exempt() && shared.knows(&head.caller) => {
                 // A clone is not ready: a call that waits for another must not hold what the inner service has reserved.
                 self.inner = self.inner.clone();
                 IdempotencyFuture::asking(Asking::new(shared.clone(), key, request, self.inner.clone()))

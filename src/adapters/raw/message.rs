@@ -1,8 +1,10 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, TIMEOUT_KEY, canonical};
+use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Method, TIMEOUT_KEY, canonical};
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +14,20 @@ pub struct RawMessage(Bytes);
 struct MessageView<'a> {
     #[serde(borrow)]
     params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct NamedView<'a> {
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct NameView<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +131,15 @@ impl CallParams for RawMessage {
     fn arguments(&self) -> Option<Digest> {
         let Some(params) = self.params() else { return Some(Digest::of(b"{}")) };
         canonical::digest_of_members(params.get(), |name| !matches!(name, "_meta" | "inputResponses" | "requestState"))
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        let NamedView { method, params } = serde_json::from_slice(&self.0).ok()?;
+        match Method::from_wire(&method) {
+            Method::Custom(_) => Some(method),
+            Method::ToolsCall | Method::PromptsGet => Some(serde_json::from_str::<NameView<'_>>(params?.get()).ok()?.name),
+            _ => None,
+        }
     }
 
     fn continuation(&self) -> Option<Digest> {

@@ -1,6 +1,7 @@
 //! One rmcp call as the stack sees it, and the handler at the stack's bottom.
 
 use std::{
+    borrow::Cow,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -47,6 +48,10 @@ impl<H> Clone for Call<H> {
 impl<H> CallParams for Call<H> {
     fn arguments(&self) -> Option<Digest> {
         self.0.request.arguments()
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        self.0.request.name()
     }
 
     fn continuation(&self) -> Option<Digest> {

@@ -142,6 +142,14 @@ impl CallParams for ClientRequest {
         digests(self).0
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        match (self, addressed(self).1) {
+            (_, Some(name)) => Some(name.into()),
+            (Self::CustomRequest(custom), None) => Some(custom.method.as_str().into()),
+            _ => None,
+        }
+    }
+
     fn continuation(&self) -> Option<Digest> {
         let continues = match self {
             Self::CallToolRequest(call) => call.params.input_responses.is_some() || call.params.request_state.is_some(),

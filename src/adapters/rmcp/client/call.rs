@@ -1,6 +1,7 @@
 //! One request of ours as the stack sees it, and the bottom of the stack.
 
 use std::{
+    borrow::Cow,
     error::Error,
     future::Future,
     pin::Pin,
@@ -106,6 +107,10 @@ impl Call {
 impl CallParams for Call {
     fn arguments(&self) -> Option<Digest> {
         self.0.request.arguments()
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        self.0.request.name()
     }
 
     fn continuation(&self) -> Option<Digest> {
