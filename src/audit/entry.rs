@@ -16,7 +16,7 @@ use super::{
     text::capped,
 };
 use crate::{
-    call::{CallParams, CallResult, Caller, Request, Response, Served, Target, Verdict},
+    call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Target, Verdict},
     error::{BoxError, Exhausted, Reason, Rejected, find},
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) caller: Caller,
     pub(super) name: Option<Box<str>>,
     pub(super) request_id: Option<Box<str>>,
-    pub(super) protocol: Option<Box<str>>,
+    pub(super) revision: Option<Revision>,
     pub(super) mode: &'static str,
     pub(super) arguments: Option<Box<RawValue>>,
     pub(super) pseudonyms: Option<HashKey>,
@@ -106,14 +106,13 @@ impl Open {
     pub(super) fn new<P: CallParams>(shared: &Arc<Shared>, request: &Request<P>) -> Self {
         let target = request.head.target.clone();
         let listed = target.name().is_some();
-        let particulars = request.params.particulars();
         let word = |word: Option<Cow<'_, str>>| word.map(|word| capped(&word, WORD).into());
         let settings = &shared.settings;
         let entry = Entry {
             caller: bounded(&request.head.caller),
-            name: if listed { None } else { word(particulars.name) },
-            request_id: word(particulars.request_id),
-            protocol: word(particulars.protocol),
+            name: if listed { None } else { word(request.params.name()) },
+            request_id: word(request.params.request_id()),
+            revision: request.head.revision,
             mode: settings.arguments.mode(),
             arguments: settings.said(&request.params, listed),
             pseudonyms: settings.pseudonyms.clone(),

@@ -75,8 +75,7 @@ impl Shared {
 /// An idempotent write is safe to repeat, and yet not to share: another write may have come between the two.
 fn may_be_shared(head: &Head) -> bool {
     let target = &head.target;
-    let reads = target.is_read_only() || target.policy().safe == Some(true);
-    reads && target.is_safe() && head.peer.is_none() && !target.is_exempt()
+    target.is_read_only() && target.is_safe() && head.peer.is_none() && !target.is_exempt()
 }
 
 impl<S> Layer<S> for CoalesceLayer {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::call::{CallResult, Response, Served};
 
-/// An answer that is kept, whatever the handler's result type. Cheap to clone.
+/// An answer that is kept in this process, whatever the handler's result type. Cheap to clone.
 #[derive(Clone)]
 pub struct Kept {
     /// A `Mutex<Response<R>>`: results are `Send`, and need not be `Sync`.

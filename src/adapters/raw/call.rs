@@ -125,7 +125,7 @@ impl RawCall {
     /// The revision is known where the request says it, as it must since 2026-07-28. Of older ones it stands in the handshake, and
     /// the session in a header: who keeps or shares answers sets both in the head (`revision`, `session`).
     pub fn request(&self, catalogue: &Catalogue, caller: Caller) -> Request<RawMessage> {
-        let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.authorisation());
+        let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.audience());
         let mut request = Request::new(target, RawMessage::new(self.message.clone()));
         request.head.caller = caller;
         request.head.revision = self.revision;

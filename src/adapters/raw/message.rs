@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::text::{Edits, object, present};
-use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Particulars, TIMEOUT_KEY, canonical};
+use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Method, TIMEOUT_KEY, canonical};
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct RawMessage(Bytes);
 struct MessageView<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
 }
@@ -34,6 +36,12 @@ struct MetaView<'a> {
 }
 
 #[derive(Deserialize)]
+struct NameView<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ContinuationView<'a> {
     #[serde(borrow)]
@@ -46,21 +54,6 @@ struct ContinuationView<'a> {
 struct ArgumentsView<'a> {
     #[serde(borrow)]
     arguments: Option<&'a RawValue>,
-}
-
-/// What is there in another type is as if it were not there, and hides nothing else: hence the raw values.
-#[derive(Deserialize)]
-struct NamedView<'a> {
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ProtocolView<'a> {
-    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-    protocol: Option<&'a RawValue>,
 }
 
 /// What a JSON string says.
@@ -137,6 +130,16 @@ impl CallParams for RawMessage {
         canonical::digest_of_members(params.get(), |name| !matches!(name, "_meta" | "inputResponses" | "requestState"))
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        let MessageView { method, params, .. } = self.view()?;
+        let method = string(method?)?;
+        match Method::from_wire(&method) {
+            Method::Custom(_) => Some(method),
+            Method::ToolsCall | Method::PromptsGet => string(object::<NameView<'_>>(params?.get())?.name?),
+            _ => None,
+        }
+    }
+
     fn continuation(&self) -> Option<Digest> {
         let params = self.view()?.params?.get();
         let view: ContinuationView<'_> = object(params)?;
@@ -151,15 +154,8 @@ impl CallParams for RawMessage {
         Some(view.arguments?.get().into())
     }
 
-    fn particulars(&self) -> Particulars<'_> {
-        let Some(MessageView { id, params }) = self.view() else { return Particulars::default() };
-        let params: Option<NamedView<'_>> = params.and_then(|params| object(params.get()));
-        let (name, meta) = params.map_or((None, None), |params| (params.name, params.meta));
-        let protocol = meta.and_then(|meta| serde_json::from_str::<ProtocolView<'_>>(meta.get()).ok()?.protocol);
-        Particulars {
-            name: name.and_then(string),
-            request_id: id.map(|id| string(id).unwrap_or_else(|| id.get().into())),
-            protocol: protocol.and_then(string),
-        }
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        let id = self.view()?.id?;
+        Some(string(id).unwrap_or_else(|| id.get().into()))
     }
 }

@@ -112,6 +112,19 @@ fn calls_are_told_apart_by_what_the_server_sees() {
     assert_eq!(call(r#"{"name":"t","arguments":{"a":1,"a":2}}"#).arguments(), None);
 }
 
+#[test]
+fn a_request_says_what_it_asks_for_whether_or_not_it_was_listed() {
+    let name = |method: &str, params: &str| {
+        let message = format!(r#"{{"id":1,"method":"{method}","params":{params}}}"#);
+        let params = RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default()).params;
+        params.name().map(std::borrow::Cow::into_owned)
+    };
+    assert_eq!(name("tools/call", r#"{"name":"p\u0061y","arguments":{"a":1,"a":2}}"#).as_deref(), Some("pay"));
+    assert_eq!(name("prompts/get", r#"{"name":"greet"}"#).as_deref(), Some("greet"));
+    assert_eq!(name("x/one", r#"{"name":"pay"}"#).as_deref(), Some("x/one"));
+    assert_eq!([name("tools/list", r#"{"name":"pay"}"#), name("tools/call", "{}")], [None, None]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
     let onward = |params: &str| {

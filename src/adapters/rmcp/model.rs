@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     call::{
-        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Particulars,
-        ResultKind, canonical,
+        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, ResultKind,
+        canonical,
     },
     catalogue::{Catalogue, Scope},
 };
@@ -146,6 +146,14 @@ impl CallParams for ClientRequest {
         digests(self).0
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        match (self, addressed(self).1) {
+            (_, Some(name)) => Some(name.into()),
+            (Self::CustomRequest(custom), None) => Some(custom.method.as_str().into()),
+            _ => None,
+        }
+    }
+
     fn continuation(&self) -> Option<Digest> {
         let continues = match self {
             Self::CallToolRequest(call) => call.params.input_responses.is_some() || call.params.request_state.is_some(),
@@ -163,10 +171,6 @@ impl CallParams for ClientRequest {
             _ => None,
         };
         serde_json::to_string(arguments?).ok().map(Cow::Owned)
-    }
-
-    fn particulars(&self) -> Particulars<'_> {
-        Particulars { name: addressed(self).1.map(Cow::Borrowed), ..Particulars::default() }
     }
 }
 
