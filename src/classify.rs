@@ -64,7 +64,7 @@ impl Verdict {
         }
         match kind {
             Ok(ResultKind::Complete | ResultKind::Unstated) => Self::Ok,
-            Ok(ResultKind::ToolError) => Self::ToolError,
+            Ok(ResultKind::ToolError | ResultKind::Unrecognised) => Self::ToolError,
             Ok(ResultKind::InputRequired) => Self::InputRequired,
             Ok(ResultKind::Task) => Self::Task,
             Ok(ResultKind::Error(code)) => Self::of_code(code),
@@ -228,6 +228,7 @@ mod tests {
         assert_eq!(of(ResultKind::ToolError), Verdict::ToolError);
         assert_eq!(of(ResultKind::InputRequired), Verdict::InputRequired);
         assert_eq!(of(ResultKind::Task), Verdict::Task);
+        assert_eq!(of(ResultKind::Unrecognised), Verdict::ToolError);
         assert_eq!(of(ResultKind::Error(-32602)), Verdict::ClientFault);
     }
 
