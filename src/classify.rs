@@ -64,7 +64,7 @@ impl Verdict {
         }
         match kind {
             Ok(ResultKind::Complete | ResultKind::Unstated) => Self::Ok,
-            Ok(ResultKind::ToolError) => Self::ToolError,
+            Ok(ResultKind::ToolError | ResultKind::Unrecognised) => Self::ToolError,
             Ok(ResultKind::InputRequired) => Self::InputRequired,
             Ok(ResultKind::Task) => Self::Task,
             Ok(ResultKind::Error(code)) => Self::of_code(code),
@@ -163,7 +163,8 @@ fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
     let retry_after = facts.get("retryAfterMs").and_then(Value::as_u64).map(Duration::from_millis);
     let reason = text("reason");
     // Refused for what its caller does: that says nothing of how the target fares, and another copy would be refused too.
-    let at_fault = facts.get("retryable") == Some(&Value::Bool(false)) || matches!(reason, Some("loop" | "key_reused" | "in_progress"));
+    let at_fault =
+        facts.get("retryable") == Some(&Value::Bool(false)) || matches!(reason, Some("loop" | "key_reused" | "in_progress"));
     Some(match text("class")? {
         "throttled" | "not_sent" | "local_reject" if at_fault => Verdict::ClientFault,
         "throttled" => Verdict::Throttled { retry_after },
@@ -227,6 +228,7 @@ mod tests {
         assert_eq!(of(ResultKind::ToolError), Verdict::ToolError);
         assert_eq!(of(ResultKind::InputRequired), Verdict::InputRequired);
         assert_eq!(of(ResultKind::Task), Verdict::Task);
+        assert_eq!(of(ResultKind::Unrecognised), Verdict::ToolError);
         assert_eq!(of(ResultKind::Error(-32602)), Verdict::ClientFault);
     }
 

@@ -165,10 +165,9 @@ impl Store {
         if known.is_some_and(|known| known.received >= received && known.generation == ask.generation) {
             return;
         }
-        let result = result.detached();
         let weight = u32::try_from(result.weight() + ENTRY).unwrap_or(u32::MAX);
         let held = Held::new(cell.entries.clone(), cell.bytes.clone(), weight);
-        self.answers.insert(key, Arc::new(Entry::new(result, received, freshness.ttl, ask.generation, held)));
+        self.answers.insert(key, Arc::new(Entry::new(result.clone(), received, freshness.ttl, ask.generation, held)));
     }
 
     /// The answer is gone, or not for this caller. What one caller may not have, all others may still.

@@ -103,8 +103,7 @@ where
 }
 
 /// The answer for one whose request was not the one that was sent.
-fn joined<R: CallResult>(response: Response<R>) -> Response<R> {
-    let mut response = response.map(|result| result.detached());
+fn joined<R>(mut response: Response<R>) -> Response<R> {
     response.served = Served::Shared;
     response
 }

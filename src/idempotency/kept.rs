@@ -19,7 +19,7 @@ pub struct Kept {
 impl Kept {
     pub(super) fn of<R: CallResult + Send + 'static>(response: &Response<R>) -> Self {
         let (result, weight) = match &response.result {
-            Ok(result) => (Ok(result.detached()), result.weight()),
+            Ok(result) => (Ok(result.clone()), result.weight()),
             Err(error) => {
                 let data = error.data.as_ref().map_or(0, |data| data.to_string().len());
                 (Err(error.clone()), error.message.len() + data)

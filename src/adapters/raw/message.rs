@@ -11,6 +11,8 @@ pub struct RawMessage(Bytes);
 
 #[derive(Deserialize)]
 struct MessageView<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
 }
@@ -27,6 +29,8 @@ struct MetaView<'a> {
     attempt: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
+    #[serde(borrow, rename = "progressToken")]
+    token: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -54,19 +58,33 @@ impl RawMessage {
     }
 
     /// The message for the next hop: the same, with what [`Meta::onward`] says put into its `_meta`; every other byte is as it
-    /// came. The message as it came, where there is nothing to say, or no object to say it in: one that is not as it should be
-    /// is for the server to judge.
-    pub fn onward(&self, head: &Head) -> Bytes {
+    /// came. Nothing is put where there is no object to say it in: one that is not as it should be is for the server to judge.
+    ///
+    /// `id` is what the message goes on under, and its progress token, if it has one; `None` leaves both to the caller. A request
+    /// must not bear the id of another that has no answer yet, nor the token of one that is under way, and attempts of one call
+    /// may well be under way together, as calls of two callers may have one id. So:
+    ///
+    /// * on a connection that several attempts share (stdio, a session, HTTP upstreams that look at ids), give each a number that
+    ///   the connection has not seen. Answers say it again ([`RawAnswer::id`](super::RawAnswer::id)), and so does progress;
+    ///   [`RawCall::answer`](super::RawCall::answer) gives each caller its own id back.
+    /// * on a connection of the attempt's own, `None` will do.
+    pub fn onward(&self, head: &Head, id: impl Into<Option<u64>>) -> Bytes {
         let mut edits = Edits::of(&self.0);
-        self.tell(&Meta::onward(head), &mut edits);
+        self.edit(&Meta::onward(head), id.into().map(|id| id.to_string()), &mut edits);
         edits.apply().unwrap_or_else(|| self.0.clone())
     }
 
-    /// Either all that is said finds its place, or nothing does.
-    fn tell(&self, said: &Map<String, Value>, edits: &mut Edits<'_>) -> Option<()> {
-        let MessageView { params } = self.view()?;
+    /// Either all that is said finds its place in the `_meta`, or nothing does.
+    fn edit(&self, said: &Map<String, Value>, own: Option<String>, edits: &mut Edits<'_>) -> Option<()> {
+        let MessageView { id, params } = self.view()?;
+        if let (Some(id), Some(own)) = (id, &own) {
+            edits.replace(id.get().as_bytes(), own.clone());
+        }
         let ParamsView { meta } = known(params)?;
         let there: MetaView<'_> = known(meta)?;
+        if let (Some(token), Some(own)) = (there.token, own) {
+            edits.replace(token.get().as_bytes(), own);
+        }
         let mut fresh = Vec::new();
         for (key, value) in said {
             let known = match key.as_str() {
