@@ -225,7 +225,7 @@ impl CallResult for RawAnswer {
     }
 
     fn bytes(&self) -> Option<usize> {
-        let (Body::AsItCame(bytes) | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
         Some(bytes.len())
     }
 
