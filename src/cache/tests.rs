@@ -273,7 +273,7 @@ async fn the_latest_answer_counts_in_whichever_order_they_come() {
     let store = Store::new(Settings { bytes: NonZeroU64::new(1 << 20).unwrap(), terms, single_caller: true, refreshes: 1 });
     let ask = store.ask(&Request::new(list(), ASKS)).unwrap();
     let began = Instant::now();
-    let mut latest = |page, after: u32| {
+    let latest = |page, after: u32| {
         let mut response = Response::new(page);
         response.completed = Some(began + after * SECOND);
         store.keep(&ask, &response);
@@ -292,7 +292,8 @@ async fn what_a_lookup_found_is_counted() {
     let (upstream, target) = (Upstream::new(public("one", 10)), list());
     let service = upstream.behind(&layer().stale_while_revalidate(5 * SECOND).stale_if_error(60 * SECOND));
     text(&service, &target).await;
-    (text(&service, &target).await, text(&service, &target).await);
+    text(&service, &target).await;
+    text(&service, &target).await;
     upstream.fails(|| Transport::not_sent("refused").into());
     advance(11 * SECOND).await;
     assert_eq!(text(&service, &target).await, ("one", kept(11, true)));
