@@ -241,6 +241,7 @@ mod tests {
         for code in [-32603, -32000, -32001, -32019, -32023, -32099, -32500, -32768] {
             assert_eq!(Verdict::of_code(code), Verdict::AMBIGUOUS, "{code}");
         }
+        assert_eq!(code::INTERNAL_ERROR, -32603);
         for code in [0, 1, 429, 503, -1, -31999, -32769] {
             assert_eq!(Verdict::of_code(code), Verdict::ToolError, "{code}");
         }
