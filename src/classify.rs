@@ -191,6 +191,21 @@ pub(crate) fn handlers(error: BoxError, word: Option<Word>) -> BoxError {
     if doubt { Transport::unknown(error).into() } else { error }
 }
 
+/// The outcome of a call of which another attempt ended in doubt, by the outcome of an attempt: what that one denies may still have
+/// been done.
+pub(crate) fn in_doubt<R>(outcome: Result<Response<R>, BoxError>) -> Result<Response<R>, BoxError> {
+    if !Verdict::of(&outcome).denies() {
+        return outcome;
+    }
+    match outcome {
+        Ok(mut response) => {
+            response.verdict = Some(Verdict::AMBIGUOUS);
+            Ok(response)
+        }
+        Err(error) => Err(Transport::unknown(error).into()),
+    }
+}
+
 /// What a service that failed to become ready says of the call that waited for it: whatever the error, nothing was sent.
 pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();

@@ -77,6 +77,53 @@ async fn the_last_progress_moves_with_clocks_that_stood_still_since() {
     assert_eq!(peer.stood_still().1, Some(heard + Duration::from_secs(5)));
 }
 
+/// A handler's own task may outlive its attempt.
+#[tokio::test(start_paused = true)]
+async fn a_dead_attempt_neither_asks_nor_commits() {
+    let first = Peer::unheard();
+    first.silence();
+    let second = first.next_attempt();
+    first.commit();
+    let asking = first.ask();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert!(!second.is_committed() && !second.is_asking(Waker::noop()));
+    assert_eq!(second.stood_still().0, Duration::ZERO);
+    let own = second.ask();
+    drop(asking);
+    assert!(second.is_asking(Waker::noop()), "what never was a question ends none");
+    drop(own);
+    assert!(!second.is_asking(Waker::noop()));
+}
+
+/// A transport that takes the longer for a step the smaller it is.
+struct Slow(Heard);
+
+impl Notify for Slow {
+    fn progress(&self, progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(10).div_f64(progress.progress)).await;
+            self.0.progress(progress).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_are_told_at_once_arrive_in_their_order_and_none_after_the_end() {
+    let heard = Heard::default();
+    let peer = Peer::new(Slow(heard.clone()));
+    let (one, two) = tokio::join!(peer.progress(step(1.0)), peer.progress(step(2.0)));
+    assert!(one.is_ok() && two.is_ok());
+    assert_eq!(*heard.0.lock().unwrap(), [1.0, 2.0]);
+    let late = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.progress(step(5.0)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.silence();
+    late.await.unwrap().unwrap();
+    assert_eq!(*heard.0.lock().unwrap(), [1.0, 2.0]);
+}
+
 async fn drop_after(asking: Asking, seconds: u64) {
     tokio::time::advance(Duration::from_secs(seconds)).await;
     drop(asking);

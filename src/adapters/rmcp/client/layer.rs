@@ -59,6 +59,14 @@ pub(super) struct Answered {
     pub(super) denied: Option<BoxError>,
 }
 
+impl Answered {
+    /// What is said of a call that panicked outside of the stack's own guard.
+    pub(super) fn panicked() -> Self {
+        tracing::error!("the edge of the stack panicked");
+        Self { result: Err(ErrorData::internal_error("the client failed on this call", None)), denied: None }
+    }
+}
+
 impl ClientLayer {
     /// Sends calls to the server that you call `upstream` through `stack`. What its tools say about themselves is not trusted.
     pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
