@@ -17,8 +17,16 @@
 //! # }
 //! ```
 
+mod gather;
+mod host;
 mod listener;
+mod page;
 mod recorder;
+mod runtime;
+mod sample;
+mod status;
+mod watched;
+mod window;
 
 pub use listener::{Admin, Readiness};
 pub use recorder::{BUCKETS, InstallError, Metrics};
