@@ -27,7 +27,8 @@ function make(tag, name, text) {
 }
 
 function figure(value) {
-  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(value > 0 && value < 1 ? 2 : 1);
+  if (value === 0) return "0";
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(value < 1 ? 2 : 1);
 }
 
 function duration(seconds) {
@@ -88,7 +89,7 @@ function newRow() {
   const row = { root: make("tr"), title: make("th") };
   row.title.scope = "row";
   row.root.append(row.title);
-  for (const name of ["rate", "errors", "p50", "p95", "slots", "queued", "attempts", "breaker"]) {
+  for (const name of ["breaker", "rate", "errors", "p50", "p95", "slots", "queued", "attempts"]) {
     row[name] = make("td", ["slots", "breaker"].includes(name) ? "" : "number");
     row.root.append(row[name]);
   }
@@ -102,7 +103,8 @@ function newRow() {
 
 function showRow(row, target, seconds) {
   const { recent, slots } = target;
-  put(row.title, target.name ?? target.method);
+  const own = target.name === "_OTHER" ? "other names" : target.name;
+  put(row.title, target.method === "tools/call" ? own : [target.method, own].filter(Boolean).join(" "));
   row.title.className = target.method === "tools/call" ? "" : "method";
   row.title.title = `${target.method} ${target.name ?? ""}`;
   row.root.classList.toggle("quiet", recent.calls === 0);

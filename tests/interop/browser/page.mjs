@@ -35,7 +35,7 @@ try {
   seen.breaker = await row("flaky").locator(".badge").textContent();
   seen.transition = await page.locator("#transitions li").first().textContent();
   seen.title = await page.title();
-  seen.hostile = await row("_OTHER").count();
+  seen.hostile = await row("other names").count();
   seen.headers = await page.locator("thead th[scope=col]").count();
   await page.screenshot({ path: join(pictures, "page.png") });
   await page.emulateMedia({ colorScheme: "dark" });
