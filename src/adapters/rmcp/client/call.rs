@@ -159,7 +159,7 @@ impl CallParams for Call {
     fn request_id(&self) -> Option<Cow<'_, str>> {
         match &self.0.link {
             Link::Line(_, id) => Some(id.to_string().into()),
-            _ => None,
+            Link::Peer(..) => None,
         }
     }
 }
