@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
+use super::text::Edits;
 use crate::{
     call::{CacheScope, CallResult, Digest, ErrorObject, Facts, Freshness, OUTCOME_KEY, ResultKind, canonical},
     classify::code,
@@ -58,6 +59,13 @@ struct FreshnessView<'a> {
     ttl_ms: Option<i64>,
     #[serde(borrow)]
     cache_scope: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TtlView<'a> {
+    #[serde(borrow)]
+    ttl_ms: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +173,22 @@ impl CallResult for RawAnswer {
         Freshness {
             ttl: ttl_ms.and_then(|ttl| u64::try_from(ttl).ok()).map(Duration::from_millis).unwrap_or_default(),
             scope: if cache_scope.as_deref() == Some("public") { CacheScope::Public } else { CacheScope::Private },
+        }
+    }
+
+    fn set_ttl(&mut self, left: Duration) {
+        let said = self.freshness().ttl;
+        if said.as_millis() == left.as_millis() {
+            return;
+        }
+        let (Body::AsItCame(bytes) | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let mut edits = Edits::of(bytes);
+        if let Some(TtlView { ttl_ms }) = self.view() {
+            edits.replace(ttl_ms.get().as_bytes(), left.as_millis().to_string());
+        }
+        let edited = edits.apply();
+        if let (Some(edited), Body::AsItCame(bytes) | Body::Result(bytes) | Body::Error(bytes)) = (edited, &mut self.body) {
+            *bytes = edited;
         }
     }
 
