@@ -150,7 +150,8 @@ async fn callers_who_each_have_a_list_of_their_own_share_a_tools_limits() {
     let call = async |token: &[u8]| {
         let client = rig.client.as_ref().unwrap().on_behalf_of(Caller::default().access_token(token));
         client.list_all_tools().await.unwrap();
-        texts(&client.call_tool(CallToolRequestParams::new(TOOL)).await.unwrap())[0].clone()
+        let answer = client.call_tool(CallToolRequestParams::new(TOOL)).await.unwrap();
+        texts(&answer)[0].to_owned()
     };
     assert_eq!([call(b"one").await, call(b"other").await], ["done", "done"]);
     let third = rig.client.as_ref().unwrap().on_behalf_of(Caller::default().access_token(b"one"));
