@@ -39,8 +39,10 @@ def others():
     yield ("ButtressBreakerFlapping",
            f'sum by ({BY_TARGET}) (increase(buttress_circuit_breaker_transitions_total{{to="open"}}[15m])) > 5', "0m", "warning",
            "A circuit breaker opens again and again.", f"{TOOL}: opened {{{{ $value | humanize }}}} times in 15 minutes.")
-    yield ("ButtressRetryBudgetEmpty", "min by (job, upstream) (buttress_retry_budget_tokens) < 5", "5m", "warning",
-           "Nothing is repeated any more.", f"{UPSTREAM}: {{{{ $value | humanize }}}} tokens are left in the retry budget.")
+    # By what it does not pay for: a tenant has half of the budget at most, so the tokens need not be near 0.
+    yield ("ButtressRetryBudgetEmpty",
+           'sum by (job, upstream) (rate(buttress_retries_skipped_total{reason="no_budget"}[5m])) > 0.1', "5m", "warning",
+           "The retry budget does not pay for repeats any more.", f"{UPSTREAM}: {{{{ $value | humanize }}}} failed attempts a second are not repeated for want of tokens.")
     yield ("ButtressRetryAmplificationHigh", "job_upstream:mcp_attempts_per_first_attempt:ratio_rate5m > 1.3", "10m", "warning",
            "Repeats add much to the load.", f"{UPSTREAM}: {{{{ $value | humanize }}}} attempts for each first attempt.")
     yield ("ButtressShedHigh", "job_upstream:buttress_shed:ratio_rate5m > 0.05 and " + _busy(), "5m", "warning",

@@ -4,11 +4,11 @@ DATASOURCE = {"type": "prometheus", "uid": "$datasource"}
 WIDTH = 24
 
 
-def _panel(kind, title, description, unit, targets, height=7, width=None, **more):
+def _panel(kind, title, description, unit, targets, height=7, **more):
     defaults = {"unit": unit, "min": 0, "noValue": "0"} | more.pop("defaults", {})
     return {
         "type": kind, "title": title, "description": description, "datasource": DATASOURCE,
-        "gridPos": {"h": height, "w": width},
+        "gridPos": {"h": height},
         "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": more.pop("options", {}),
         "targets": [
@@ -25,7 +25,7 @@ def graph(title, description, unit, targets, links=()):
 
 
 def stat(title, description, unit, expression, steps=()):
-    """One number. `steps` are the values from which on it is orange, and red; the other way round where they fall."""
+    """One number. `steps` are the values from which on it is orange, and red."""
     orders = [("green", None)] + list(zip(("orange", "red"), steps))
     colours = {"mode": "absolute", "steps": [{"color": colour, "value": value} for colour, value in orders]}
     options = {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "area"}
@@ -42,7 +42,7 @@ def timeline(title, description, expression, legend, states):
     mapped = {str(value): {"text": name, "color": colour, "index": value} for value, name, colour in states}
     options = {"showValue": "never", "mergeValues": True, "rowHeight": 0.9}
     mappings = {"mappings": [{"type": "value", "options": mapped}]}
-    return _panel("state-timeline", title, description, "short", [(expression, legend)], width=12, options=options, defaults=mappings)
+    return _panel("state-timeline", title, description, "short", [(expression, legend)], options=options, defaults=mappings)
 
 
 def row(title, *panels, collapsed=False):
@@ -65,16 +65,12 @@ def annotation(name, colour, expression, title):
 
 
 def _lines(panels):
-    """Panels in lines of at most 24 columns: those that say no width share what is left evenly."""
+    """The stats in one line, the others in lines of at most four, as even as can be."""
     stats = [panel for panel in panels if panel["type"] == "stat"]
     others = [panel for panel in panels if panel["type"] != "stat"]
-    lines = [stats] if stats else []
-    for panel in others:
-        room = WIDTH - sum(other["gridPos"]["w"] or 6 for other in lines[-1]) if lines and lines[-1] is not stats else 0
-        if room < (panel["gridPos"]["w"] or 6):
-            lines.append([])
-        lines[-1].append(panel)
-    return lines
+    lines = -(-len(others) // 4)
+    longest = -(-len(others) // lines)
+    return ([stats] if stats else []) + [others[at:at + longest] for at in range(0, len(others), longest)]
 
 
 def _place(rows):
@@ -87,13 +83,11 @@ def _place(rows):
         placed.append(header)
         y += 1
         for line in _lines(each["panels"]):
-            x, open_width = 0, WIDTH - sum(panel["gridPos"]["w"] or 0 for panel in line)
-            sharing = sum(panel["gridPos"]["w"] is None for panel in line)
-            for panel in line:
+            width = WIDTH // len(line)
+            for place, panel in enumerate(line):
                 number += 1
                 panel["id"] = number
-                panel["gridPos"] |= {"w": panel["gridPos"]["w"] or open_width // sharing, "x": x, "y": y}
-                x += panel["gridPos"]["w"]
+                panel["gridPos"] |= {"w": width, "x": place * width, "y": y}
                 (header["panels"] if each["collapsed"] else placed).append(panel)
             y += max(panel["gridPos"]["h"] for panel in line)
     return placed

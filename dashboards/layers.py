@@ -90,10 +90,11 @@ def breaker(s):
 def concurrency(s):
     return row(
         "Concurrency: slots and the queue behind them",
-        graph("Slots", "Slots held, beside the limit; kept are those of work that goes on after its attempt.", "short",
+        graph("Slots", "Slots held; kept are those of work that goes on after its attempt.", "short",
               [(s.gauge("buttress_concurrency_in_flight", by=TARGET), NAME),
-               (s.gauge("buttress_concurrency_limit", by=TARGET), "limit " + NAME),
                (s.gauge("buttress_concurrency_kept", by=TARGET), "kept " + NAME)]),
+        graph("Slots of the limit", "The share of the slots that are held. At 1, the next waits.", "percentunit",
+              [(s.slots(TARGET), NAME)]),
         graph("Queue", "Attempts that wait for a slot.", "short", [(s.gauge("buttress_queue_length", by=TARGET), NAME)]),
         graph("Time in the queue", "Median and 95th percentile, of the attempts that had to wait and got a slot.", "s",
               s.quantiles("buttress_queue_duration_seconds", "gen_ai_tool_name", "{{gen_ai_tool_name}}")),

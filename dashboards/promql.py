@@ -34,10 +34,20 @@ class Scope:
 
     def quantile(self, q, histogram, *matchers, by=""):
         labels = ", ".join(filter(None, ["le", by]))
-        return f"histogram_quantile({q}, {self.rate(f'{histogram}_bucket', *matchers, by=labels)})"
+        # Of nothing there is no quantile, only a NaN: the comparison leaves it out.
+        return f"histogram_quantile({q}, {self.rate(f'{histogram}_bucket', *matchers, by=labels)}) >= 0"
 
     def quantiles(self, histogram, by, legend):
         return [(self.quantile(q, histogram, by=by), f"p{round(q * 100)} {legend}") for q in (0.5, 0.95)]
+
+    def outcomes(self, histogram):
+        """By error_type, which is empty where a call succeeded: an empty legend would tell nobody."""
+        count = f"{histogram}_count"
+        return [(self.rate(count, 'error_type=""'), "success"),
+                (self.rate(count, 'error_type!=""', by="error_type"), "{{error_type}}")]
+
+    def slots(self, by):
+        return f"{self.gauge('buttress_concurrency_in_flight', by=by)} / {self.gauge('buttress_concurrency_limit', by=by)}"
 
     def bad_ratio(self):
         """The share of the tool calls that count which did not end well. Series of refusals are there once there were any."""

@@ -3,7 +3,7 @@
 import layers
 from grafana import dashboard, graph, heatmap, row, stat, variable
 from overview import annotations
-from promql import CLIENT, SERVER, Scope
+from promql import CLIENT, SERVER, TARGET, Scope
 
 S = Scope('upstream=~"$upstream"', 'gen_ai_tool_name=~"$tool"')
 COUNT = f"{SERVER}_count"
@@ -18,8 +18,10 @@ def golden():
         stat("95th percentile", "Over all that a call waited for.", "s", S.quantile(0.95, SERVER), (2, 5)),
         stat("Breakers open", "1 where the tool is left alone at the moment.", "short",
              S.gauge("buttress_circuit_breaker_state", 'state="open"'), (1, 2)),
-        graph("Calls by outcome", "Calls a second, by error_type; empty is success.", "reqps",
-              [(S.rate(COUNT, by="error_type"), "{{error_type}}")]),
+        stat("Slots of the limit", "The share of the slots that are held. At 1, the next waits.", "percentunit",
+             f"max({S.slots(TARGET)})", (0.8, 0.95)),
+        graph("Calls by outcome", "Calls a second, by error_type.", "reqps",
+              S.outcomes(SERVER)),
         graph("Duration", "Of calls, and of single attempts: between them lie queues, backoffs and repeats.", "s",
               S.quantiles(SERVER, "", "call") + S.quantiles(CLIENT, "", "attempt")),
         heatmap("Durations", "How many calls took how long.", "s", S.rate(f"{SERVER}_bucket", by="le")),
@@ -45,8 +47,8 @@ def stack():
 def attempts():
     return row(
         "Attempts, as the handler sees them",
-        graph("Attempts by outcome", "Attempts a second, by error_type; empty is success.", "reqps",
-              [(S.rate(f"{CLIENT}_count", by="error_type"), "{{error_type}}")]),
+        graph("Attempts by outcome", "Attempts a second, by error_type.", "reqps",
+              S.outcomes(CLIENT)),
         graph("Timeouts and panics", "Attempts a second that were given up, by the clock that ran out, and that panicked.", "reqps",
               [(S.rate("buttress_timeouts_total", by="kind"), "{{kind}}"), (S.rate("buttress_panics_total"), "panic")]),
         graph("Injected faults", "Attempts a second that were broken on purpose. Anything here is a game day, or a mistake.", "reqps",

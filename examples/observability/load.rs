@@ -21,7 +21,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use crate::weather::{NOWHERE, Weather};
+use crate::{
+    plain,
+    weather::{NOWHERE, Weather},
+};
 
 /// What an agent waits for at most; beyond, it makes no calls until an answer comes.
 const OPEN_CALLS: usize = 64;
@@ -39,7 +42,7 @@ enum Habit {
     Watch,
     /// Reports under an idempotency key, and sends some reports again.
     Report,
-    /// Does not understand that there is no such city.
+    /// Asks for cities that do not exist, each several times.
     Insist,
     /// All that is rare: lists, prompts, tools that are not there, calls that come too late or are taken back.
     Rest,
@@ -72,6 +75,7 @@ pub async fn run(server: Server<Weather>) -> Result<(), Box<dyn Error>> {
             work(client.peer(), habit, rate).await;
         });
     }
+    agents.spawn(plain::ask(server));
     match agents.join_next().await {
         Some(Err(error)) => Err(error.into()),
         _ => Ok(()),
@@ -112,7 +116,9 @@ async fn call(peer: &Peer<RoleClient>, habit: Habit, number: u64) -> Result<(), 
         Habit::Read => peer.call_tool(tool("get_weather", json!({ "city": city }))).await.map(drop),
         Habit::Plan => peer.call_tool(tool("get_forecast", json!({ "city": city }))).await.map(drop),
         Habit::Watch => peer.call_tool(tool("get_radar", json!({ "frame": number }))).await.map(drop),
-        Habit::Insist => peer.call_tool(tool("get_weather", json!({ "city": NOWHERE }))).await.map(drop),
+        Habit::Insist => {
+            peer.call_tool(tool("get_weather", json!({ "city": format!("{NOWHERE} {}", number / 16) }))).await.map(drop)
+        }
         Habit::Report => report(peer, number).await,
         Habit::Rest => rest(peer, number).await,
     }

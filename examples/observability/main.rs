@@ -9,6 +9,7 @@
 mod faults;
 mod flags;
 mod load;
+mod plain;
 mod prometheus;
 mod server;
 mod trail;

@@ -17,7 +17,7 @@ use rmcp::{
 use serde::Deserialize;
 use tokio::time::sleep;
 
-/// The city that no gazetteer has.
+/// How cities begin that no gazetteer has.
 pub const NOWHERE: &str = "Atlantis";
 
 /// The handler. Clones share everything.
@@ -60,7 +60,11 @@ impl Weather {
     #[tool(annotations(read_only_hint = true))]
     async fn get_weather(&self, Parameters(Place { city }): Parameters<Place>) -> Result<String, String> {
         work(10, 40).await;
-        if city == NOWHERE { Err(format!("No city called {city:?} is known.")) } else { Ok(format!("{city}: 12 degrees")) }
+        if city.starts_with(NOWHERE) {
+            Err(format!("No city called {city:?} is known."))
+        } else {
+            Ok(format!("{city}: 12 degrees"))
+        }
     }
 
     /// The weather in a city tomorrow.
