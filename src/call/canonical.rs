@@ -29,6 +29,7 @@ fn digest_of_text(json: &str) -> Option<Digest> {
 }
 
 /// The one spelling of a JSON text. `None` as for [`digest_of_text`].
+#[cfg(any(feature = "audit", test))]
 pub(crate) fn text_of_text(json: &str) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(json.len());
     Reader::of(serde_json::from_str(json).ok()?).write(&mut text, DEPTH)?;
@@ -71,6 +72,7 @@ fn write_value(value: &Value, to: &mut Vec<u8>) {
     }
 }
 
+#[cfg(any(feature = "rmcp", test))]
 fn enclose<T>(marks: &[u8; 2], items: impl IntoIterator<Item = T>, to: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
     to.push(marks[0]);
     for item in items {

@@ -116,14 +116,13 @@ async fn who_comes_after_the_end_makes_a_call_of_its_own() {
 /// Who joins fares as the first does: so the first must not fare worse than who joins would have.
 #[tokio::test(start_paused = true)]
 async fn nobody_joins_a_call_that_fares_worse() {
-    let changes: [(&str, fn(&mut Request<()>)); 4] = [
+    type Change = fn(&mut Request<()>);
+    let changes: [(&str, Change); 4] = [
         ("sheddable", |first| first.head.caller = first.head.caller.clone().criticality(Criticality::Sheddable)),
         ("must not wait", |first| first.head.admission = Admission::NoWait),
         ("spare", |first| first.head.spare = true),
         ("the sender repeats it", |first| {
-            let mut meta = Meta::default();
-            meta.attempt = Some(1);
-            first.head.meta = Some(Arc::new(meta));
+            first.head.meta = Some(Arc::new(Meta { attempt: Some(1), ..Meta::default() }));
         }),
     ];
     for (what, change) in changes {
