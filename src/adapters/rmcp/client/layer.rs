@@ -169,7 +169,7 @@ impl Shared {
     pub(super) fn record(&self, request: &ClientRequest) -> Passer {
         let (method, name) = addressed(request);
         let (reply, outcome) = oneshot::channel();
-        let target = self.catalogue.resolve(&method, name, self.caller.authorisation());
+        let target = self.catalogue.resolve(&method, name, self.caller.audience());
         Passer::Call(reply, self.recorded.answer(Request::new(target, outcome)))
     }
 
