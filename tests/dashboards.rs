@@ -13,7 +13,9 @@ fn dashboard() -> Value {
 
 /// All expressions of all panels.
 fn expressions(dashboard: &Value) -> Vec<&str> {
-    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let rows = dashboard["panels"].as_array().unwrap().iter();
+    // A row that is collapsed holds its panels itself.
+    let panels = rows.flat_map(|row| std::iter::once(row).chain(row["panels"].as_array().into_iter().flatten()));
     let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
     targets.map(|target| target["expr"].as_str().unwrap()).collect()
 }
@@ -21,7 +23,7 @@ fn expressions(dashboard: &Value) -> Vec<&str> {
 /// The names in an expression that have our form, as they stand in the table: without a histogram's suffixes.
 fn metrics(expression: &str) -> BTreeSet<&str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let ours = words.filter(|word| word.starts_with("buttress_") || (word.starts_with("mcp_") && word.contains("_seconds")));
+    let ours = words.filter(|word| word.starts_with("buttress_") || word.starts_with("tokio_") || (word.starts_with("mcp_") && word.contains("_seconds")));
     ours.map(|word| word.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum")).collect()
 }
 
@@ -41,7 +43,8 @@ fn labels_in_expressions_are_labels_of_the_metric() {
             ALL.iter().filter(|metric| expression.contains(metric.name)).flat_map(|metric| metric.labels).copied().collect();
         let grouped =
             expression.split(" by (").skip(1).filter_map(|rest| rest.split_once(')')).flat_map(|(by, _)| by.split(", "));
-        for label in grouped.filter(|label| *label != "le") {
+        // The bucket's bound, and what Prometheus adds to all it scrapes.
+        for label in grouped.filter(|label| !["le", "instance"].contains(label)) {
             assert!(labels.contains(label), "{label} in {expression}");
         }
     }
