@@ -23,7 +23,9 @@ fn expressions(dashboard: &Value) -> Vec<&str> {
 /// The names in an expression that have our form, as they stand in the table: without a histogram's suffixes.
 fn metrics(expression: &str) -> BTreeSet<&str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let ours = words.filter(|word| word.starts_with("buttress_") || word.starts_with("tokio_") || (word.starts_with("mcp_") && word.contains("_seconds")));
+    let ours = words.filter(|word| {
+        word.starts_with("buttress_") || word.starts_with("tokio_") || (word.starts_with("mcp_") && word.contains("_seconds"))
+    });
     ours.map(|word| word.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum")).collect()
 }
 

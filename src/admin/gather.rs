@@ -188,11 +188,7 @@ fn stack(handles: &Handles) -> Stack {
             keys: quota.tracked_keys(),
             overflows: quota.overflows(),
         },
-        retry: Retry {
-            attempts: handles.retry.attempts(),
-            tokens: handles.retry.tokens(),
-            capacity: handles.retry.capacity(),
-        },
+        retry: Retry { attempts: handles.retry.attempts(), tokens: handles.retry.tokens(), capacity: handles.retry.capacity() },
         breaker_mode: word(handles.breaker.mode()),
         concurrency_mode: word(handles.concurrency.mode()),
         loop_guard: handles.loop_guard.as_ref().map(|guard| LoopGuard { mode: word(guard.mode()), agents: guard.agents() }),

@@ -38,7 +38,16 @@ mod tests {
         for host in ["localhost", "LocalHost:9464", "127.0.0.1:1", "127.8.9.1", "[::1]:9464", "[::1]"] {
             assert!(is_loopback(host), "{host}");
         }
-        for host in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "10.0.0.1", "a@localhost", "::1:x", "[::2]"] {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+            "10.0.0.1",
+            "a@localhost",
+            "::1:x",
+            "[::2]",
+        ] {
             assert!(!is_loopback(host), "{host}");
         }
     }

@@ -50,10 +50,8 @@ impl Runtime {
         let metrics = Handle::current().metrics();
         let process = Collector::default();
         process.describe();
-        let busy = (0..metrics.num_workers()).map(|worker| Busy {
-            ratio: BUSY_RATIO.gauge([worker.to_string().into()]),
-            total: busy_time(&metrics, worker),
-        });
+        let busy = (0..metrics.num_workers())
+            .map(|worker| Busy { ratio: BUSY_RATIO.gauge([worker.to_string().into()]), total: busy_time(&metrics, worker) });
         Self {
             process,
             busy: busy.collect(),
