@@ -150,9 +150,9 @@ function showUpstream(upstream, seconds) {
   fact(list, "in flight", String(upstream.in_flight));
   for (const stack of upstream.stacks) {
     fact(list, "retry budget", `${stack.retry.tokens} / ${stack.retry.capacity}`);
-    for (const limit of stack.quota.limits) fact(list, `quota per ${limit.per.replaceAll("_", " ")}`, `${limit.calls} in ${duration(limit.seconds)}`);
+    for (const limit of stack.quota.limits) fact(list, `quota per ${limit.per.replaceAll("_", " ")}`, `${limit.calls} in ${span(Math.ceil(limit.seconds))}`);
     if (stack.cache) fact(list, "cache", `${stack.cache.entries} kept, ${bytes(stack.cache.bytes)}`);
-    if (stack.loop_guard) fact(list, "agents known to the loop guard", String(stack.loop_guard.agents));
+    if (stack.loop_guard) fact(list, "agents watched", String(stack.loop_guard.agents));
     if (stack.audit) fact(list, "audit backlog", String(stack.audit.backlog));
     if (stack.audit?.failing) fact(list, "", "Audit failing", "bad");
     if (stack.faults) fact(list, "", "Faults injected on purpose", "warn");
@@ -166,7 +166,9 @@ function showUpstream(upstream, seconds) {
   facts.replaceChildren(...list);
 
   const left = new Set(rows.keys());
-  const targets = [...upstream.targets].sort((a, b) => (a.method !== "tools/call") - (b.method !== "tools/call"));
+  // Tools first, and among them those without a name of their own last.
+  const order = ({ method, name }) => (method === "tools/call" ? Number(name === "_OTHER") : 2);
+  const targets = [...upstream.targets].sort((a, b) => order(a) - order(b));
   targets.forEach((target, place) => {
     const key = JSON.stringify([target.method, target.name]);
     left.delete(key);
