@@ -43,6 +43,8 @@ ROWS = [
              [(rate("buttress_audit_events_total", by="outcome"), "{{outcome}}")]),
             ("Audit records lost", "Records a second that are not in the trail, by the reason. Anything here is a gap.", "reqps",
              [(rate("buttress_audit_dropped_total", by="reason"), "{{reason}}")]),
+            ("Calls without a label of their own", "Calls a second that are recorded under _OTHER, by the label.", "reqps",
+             [(rate("buttress_metric_label_overflow_total", by="label"), "{{label}}")]),
         ],
     ),
     (
