@@ -10,7 +10,7 @@ use super::Record;
 use crate::{
     call::{Slot, Target},
     error::Reason,
-    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, labels_of, overflowing, upstream},
+    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, expect, labels_of, overflowing, upstream},
 };
 
 /// Records each call. See the [module](super).
@@ -49,6 +49,7 @@ pub(super) struct Handles {
 
 impl Handles {
     pub(super) fn new(target: &Target) -> Self {
+        expect(target);
         let overflow = |label: &'static str| LABEL_OVERFLOW.counter([upstream(target), label.into()]);
         Self {
             durations: Durations::new(Side::Server, target),

@@ -1,0 +1,194 @@
+//! What callers and upstreams make up costs nothing: no memory, no series, no call of somebody else's; and it is counted.
+//!
+//! A hundred thousand invented names; the test that is ignored makes a million.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod exposition;
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use buttress::{
+    BoxError, Stack,
+    admin::Metrics,
+    call::{Caller, Method, Request, Response},
+    catalogue::{Catalogue, DEFAULT_CAPACITY},
+    raw::{RawAnswer, RawCall, RawMessage},
+    stack::StackService,
+};
+use bytes::Bytes;
+use exposition::Samples;
+use serde_json::json;
+use tower::service_fn;
+
+/// A scrape of a megabyte is a lot.
+const SCRAPE: usize = 1 << 20;
+
+/// One recorder for the process, and one test at a time.
+fn metrics() -> (impl Drop, &'static Metrics) {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    static TURN: Mutex<()> = Mutex::new(());
+    (TURN.lock().unwrap_or_else(PoisonError::into_inner), METRICS.get_or_init(|| Metrics::install().unwrap()))
+}
+
+fn scrape(metrics: &Metrics) -> (usize, Samples) {
+    let text = metrics.render();
+    (text.len(), exposition::parse(&text).unwrap())
+}
+
+/// The sum over all series of a metric that have these labels.
+fn sum(samples: &Samples, metric: &str, wanted: &[(&str, &str)]) -> f64 {
+    let has = |labels: &[(String, String)], (name, value): &(&str, &str)| labels.iter().any(|(n, v)| (n.as_str(), v.as_str()) == (*name, *value));
+    let series = samples.get(metric).into_iter().flatten().filter(|(labels, _)| wanted.iter().all(|one| has(labels, one)));
+    series.map(|(_, value)| value).sum()
+}
+
+/// How many bytes of memory are resident. 0 where the system does not say.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|line| line.split(' ').nth(1)?.parse::<usize>().ok());
+    pages.unwrap_or(0) * 4096
+}
+
+struct Server {
+    service: StackService<RawMessage, RawAnswer>,
+    catalogue: Catalogue,
+}
+
+impl Server {
+    /// Answers every call; a list, with the tools of these names.
+    fn new(upstream: &'static str, listed: &[String]) -> Self {
+        let tools: Vec<_> = listed.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
+        let list = Bytes::from(json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).to_string());
+        let done = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#);
+        let handler = service_fn(move |call: Request<RawMessage>| {
+            let answer = if *call.head.method() == Method::ToolsList { list.clone() } else { done.clone() };
+            async move { Ok::<_, BoxError>(Response::new(RawAnswer::parse(answer)?)) }
+        });
+        Self { service: Stack::new().service(handler), catalogue: Catalogue::new(upstream) }
+    }
+
+    /// Whether a call is answered with a result.
+    async fn call(&self, method: &str, name: &str) -> bool {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": name}}).to_string();
+        let call = RawCall::parse(message.into()).unwrap();
+        let caller = Caller::of_tenant("t");
+        let response = self.service.answer(call.request(&self.catalogue, caller.clone())).await.unwrap();
+        call.learn(&self.catalogue, &caller, &response);
+        call.answer(response).windows(8).any(|bytes| bytes == b"\"result\"")
+    }
+}
+
+/// The `n`-th name that nobody listed, or that is no name.
+fn invented(n: u32) -> String {
+    match n % 1000 {
+        0 => format!("{n}{}", "x".repeat(10_000)),
+        1 => format!("a\"b{n}"),
+        2 => format!("a\nb{n}"),
+        3 => format!("a\\{n}\\\""),
+        4 => format!("\u{202e}\0{n}"),
+        5 => format!("}} 1\nup{{x=\"{n}"),
+        _ => format!("made_up_{n}"),
+    }
+}
+
+async fn invent(names: u32, upstream: &'static str) {
+    let (_turn, metrics) = metrics();
+    let server = Server::new(upstream, &[]);
+    let all = |from: u32, to: u32| {
+        let server = &server;
+        async move {
+            for n in from..to {
+                let method = if n % 50 == 0 { format!("{}/method", invented(n)) } else { "tools/call".to_owned() };
+                assert!(server.call(&method, &invented(n)).await, "call {n}");
+                // As often as a process scrapes and drains, if it makes some thousand calls a second.
+                if n % 20_000 == 0 {
+                    drop(metrics.render());
+                }
+            }
+        }
+    };
+    all(0, names / 10).await;
+    let ((before, _), memory) = (scrape(metrics), resident());
+    all(names / 10, names).await;
+    let (after, samples) = scrape(metrics);
+    let grown = resident().saturating_sub(memory);
+    println!("{names} names: {before} bytes of scrape, then {after}; {grown} bytes more are resident");
+    // Counts have more digits by now, and that is all.
+    assert!(after < before + before / 10 && after < SCRAPE, "{before} bytes of scrape have become {after}");
+    assert!(grown < 16 << 20, "{grown} bytes have come to stay");
+    let (tools, methods) = (f64::from(names - names / 50), f64::from(names / 50));
+    let overflow = |label| sum(&samples, "buttress_metric_label_overflow_total", &[("upstream", upstream), ("label", label)]);
+    assert_eq!((overflow("gen_ai_tool_name"), overflow("mcp_method_name")), (tools, methods));
+    let calls = sum(&samples, "mcp_server_operation_duration_seconds_count", &[("upstream", upstream)]);
+    assert_eq!(calls, f64::from(names), "every call is there, under some name");
+    let in_flight = sum(&samples, "buttress_requests_in_flight", &[("upstream", upstream)]);
+    assert_eq!(in_flight, 0.0);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_invented_names_leave_nothing_behind() {
+    invent(100_000, "some").await;
+}
+
+#[tokio::test]
+#[ignore = "a million calls: whole, in release"]
+async fn a_million_invented_names_leave_nothing_behind() {
+    invent(1_000_000, "many").await;
+}
+
+/// Most of ten thousand are plain names. Those beyond the capacity share an entry, and so do those that are no labels.
+#[tokio::test]
+async fn a_hostile_list_fills_the_catalogue_and_no_more() {
+    let (_turn, metrics) = metrics();
+    let names: Vec<String> = (0..10_000).map(|n| if n % 10 == 0 { invented(n / 10) } else { format!("tool_{n}") }).collect();
+    let server = Server::new("hostile", &names);
+    assert!(server.call("tools/list", "").await);
+    let memory = resident();
+    let of = |samples: &Samples| {
+        let ours = samples.values().flat_map(|series| series.keys());
+        ours.filter(|labels| labels.iter().any(|(name, value)| name == "upstream" && value == "hostile")).count()
+    };
+    let listed = of(&scrape(metrics).1);
+    assert!(listed < 100, "a list alone makes no series: {listed}");
+
+    assert!(server.call("tools/list", "").await);
+    for name in &names {
+        assert!(server.call("tools/call", name).await, "{name}");
+    }
+    let (size, samples) = scrape(metrics);
+    let labels = samples["mcp_server_operation_duration_seconds_count"].keys().flatten();
+    let tools: std::collections::BTreeSet<_> = labels.filter(|(name, _)| name == "gen_ai_tool_name").map(|(_, value)| value).collect();
+    let fit = |name: &str| name.len() <= 64 && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_./-".contains(&c));
+    assert!(tools.iter().all(|name| fit(name)) && tools.contains(&"_OTHER".to_owned()), "{tools:?}");
+    assert!(tools.len() <= DEFAULT_CAPACITY + 1, "{} names", tools.len());
+    let each = of(&samples) / tools.len();
+    println!("10,000 names listed and called: {} labels of {each} series, {size} bytes of scrape; {} bytes more are resident", tools.len(), resident().saturating_sub(memory));
+    assert!(each <= SERIES_PER_TOOL, "{each} series a tool");
+    let calls = sum(&samples, "mcp_server_operation_duration_seconds_count", &[("upstream", "hostile"), ("mcp_method_name", "tools/call")]);
+    let other = sum(&samples, "mcp_server_operation_duration_seconds_count", &[("upstream", "hostile"), ("gen_ai_tool_name", "_OTHER")]);
+    let overflow = sum(&samples, "buttress_metric_label_overflow_total", &[("upstream", "hostile"), ("label", "gen_ai_tool_name")]);
+    assert_eq!((calls, overflow), (10_000.0, other));
+}
+
+/// What a tool costs in the default stack once it has been called, if nothing goes wrong.
+const SERIES_PER_TOOL: usize = 75;
+
+/// An operator with two hundred tools, all of them in use: what they cost, and that they stay apart.
+#[tokio::test]
+async fn what_two_hundred_tools_cost() {
+    let (_turn, metrics) = metrics();
+    let empty = metrics.render().len();
+    let names: Vec<String> = (0..200).map(|n| format!("get_forecast_{n}")).collect();
+    let server = Server::new("weather \"1\"\n", &names);
+    assert!(server.call("tools/list", "").await);
+    for name in &names {
+        assert!(server.call("tools/call", name).await);
+    }
+    let (size, samples) = scrape(metrics);
+    let ours = samples.values().flat_map(|series| series.keys());
+    let one = ours.filter(|labels| labels.contains(&("gen_ai_tool_name".to_owned(), "get_forecast_7".to_owned()))).count();
+    println!("200 tools: {} bytes of scrape, {one} series each", size - empty);
+    assert_eq!(one, SERIES_PER_TOOL, "the docs of `metrics` say how many");
+    let upstreams: Vec<_> = samples["buttress_requests_in_flight"].keys().flatten().filter(|(_, value)| value.starts_with("weather")).collect();
+    assert_eq!(upstreams, [&("upstream".to_owned(), "weather__1__".to_owned())]);
+}
