@@ -64,7 +64,7 @@ impl Verdict {
         }
         match kind {
             Ok(ResultKind::Complete | ResultKind::Unstated) => Self::Ok,
-            Ok(ResultKind::ToolError) => Self::ToolError,
+            Ok(ResultKind::ToolError | ResultKind::Unrecognised) => Self::ToolError,
             Ok(ResultKind::InputRequired) => Self::InputRequired,
             Ok(ResultKind::Task) => Self::Task,
             Ok(ResultKind::Error(code)) => Self::of_code(code),
@@ -243,6 +243,7 @@ mod tests {
         assert_eq!(of(ResultKind::ToolError), Verdict::ToolError);
         assert_eq!(of(ResultKind::InputRequired), Verdict::InputRequired);
         assert_eq!(of(ResultKind::Task), Verdict::Task);
+        assert_eq!(of(ResultKind::Unrecognised), Verdict::ToolError);
         assert_eq!(of(ResultKind::Error(-32602)), Verdict::ClientFault);
     }
 
@@ -255,6 +256,7 @@ mod tests {
         for code in [-32603, -32000, -32001, -32019, -32023, -32099, -32500, -32768] {
             assert_eq!(Verdict::of_code(code), Verdict::AMBIGUOUS, "{code}");
         }
+        assert_eq!(code::INTERNAL_ERROR, -32603);
         for code in [0, 1, 429, 503, -1, -31999, -32769] {
             assert_eq!(Verdict::of_code(code), Verdict::ToolError, "{code}");
         }

@@ -184,10 +184,9 @@ impl Store {
         if known.is_some_and(|known| known.received >= received && known.era == ask.era) {
             return;
         }
-        let result = result.detached();
         let weight = u32::try_from(result.weight() + ENTRY).unwrap_or(u32::MAX);
         let held = Held::new(cell.entries.clone(), cell.bytes.clone(), weight);
-        self.answers.insert(key, Arc::new(Entry::new(result, received, freshness.ttl, ask.era, held)));
+        self.answers.insert(key, Arc::new(Entry::new(result.clone(), received, freshness.ttl, ask.era, held)));
     }
 
     /// The answer is gone, or not for this caller. What one caller may not have, all others may still.

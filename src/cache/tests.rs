@@ -296,7 +296,8 @@ async fn what_a_lookup_found_is_counted() {
     let (upstream, target) = (Upstream::new(public("one", 10)), list());
     let service = upstream.behind(&layer().stale_while_revalidate(5 * SECOND).stale_if_error(60 * SECOND));
     text(&service, &target).await;
-    (text(&service, &target).await, text(&service, &target).await);
+    text(&service, &target).await;
+    text(&service, &target).await;
     upstream.fails(|| Transport::not_sent("refused").into());
     advance(11 * SECOND).await;
     assert_eq!(text(&service, &target).await, ("one", kept(11, true)));

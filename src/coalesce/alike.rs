@@ -30,7 +30,6 @@ impl Alike {
 /// is given up sooner than others, since it must not wait or is spare.
 fn may_be_shared(head: &Head) -> bool {
     let target = &head.target;
-    let reads = target.is_read_only() || target.policy().safe == Some(true);
     let waits = head.admission == Admission::Wait && !head.spare;
-    reads && waits && target.is_safe() && head.peer.is_none() && !target.is_exempt()
+    waits && target.is_read_only() && target.is_safe() && head.peer.is_none() && !target.is_exempt()
 }

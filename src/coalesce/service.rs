@@ -65,7 +65,9 @@ where
                 if !waiter.has_led() {
                     joins.increment(1);
                 }
-                CoalesceFuture::waiting(waiter, began, deadline.end(None))
+                // A clone is not ready: who waits holds nothing that the inner service has reserved.
+                let own = unsent.map(|(_, request)| (self.inner.clone(), request));
+                CoalesceFuture::waiting(waiter, own, began, deadline.end(None))
             }
             None => match unsent {
                 Some((mut service, request)) => CoalesceFuture::passed(service.call(request)),

@@ -1,7 +1,9 @@
 //! Reading and changing a JSON text without parsing it whole.
 
+use std::fmt;
+
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 /// Reads an object. serde would take an array for the members in their order.
@@ -12,6 +14,42 @@ pub(super) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
 /// For a member whose `null` is not the same as its absence.
 pub(super) fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// All members of an object, in their order; a name may come twice.
+pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+impl Members<'_> {
+    /// The object without the members of this name; the values of the others as they stood.
+    pub(super) fn without(&self, name: &str) -> String {
+        let kept = self.0.iter().filter(|(known, _)| known != name);
+        let members: Vec<_> = kept.map(|(name, value)| format!("{}:{value}", serde_json::Value::from(&**name))).collect();
+        format!("{{{}}}", members.join(","))
+    }
 }
 
 /// Changes to parts of a text; every byte outside of them stays.

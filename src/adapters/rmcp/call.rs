@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::model::error_object;
 use crate::{
-    call::{CallParams, Digest, Notify, Particulars, Progress, Request, Response},
+    call::{CallParams, Digest, Notify, Progress, Request, Response},
     error::BoxError,
 };
 
@@ -52,6 +52,10 @@ impl<H> CallParams for Call<H> {
         *self.0.arguments.get_or_init(|| self.0.request.arguments())
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        self.0.request.name()
+    }
+
     fn continuation(&self) -> Option<Digest> {
         self.0.request.continuation()
     }
@@ -60,12 +64,8 @@ impl<H> CallParams for Call<H> {
         self.0.request.arguments_text()
     }
 
-    fn particulars(&self) -> Particulars<'_> {
-        let Parts { request, context, .. } = &*self.0;
-        let mut particulars = request.particulars();
-        particulars.request_id = Some(context.id.to_string().into());
-        particulars.protocol = context.protocol_version().map(|revision| revision.to_string().into());
-        particulars
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        Some(self.0.context.id.to_string().into())
     }
 }
 

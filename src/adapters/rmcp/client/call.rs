@@ -23,7 +23,7 @@ use super::{
     transport_error::{Meaning, ReadError, leaf, read},
 };
 use crate::{
-    call::{CallParams, Digest, Head, Meta, Particulars, Request, Response, Revision, Session, Verdict},
+    call::{CallParams, Digest, Head, Meta, Request, Response, Revision, Session, Verdict},
     error::BoxError,
 };
 
@@ -146,6 +146,10 @@ impl CallParams for Call {
         *self.0.arguments.get_or_init(|| self.0.request.arguments())
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        self.0.request.name()
+    }
+
     fn continuation(&self) -> Option<Digest> {
         self.0.request.continuation()
     }
@@ -154,12 +158,11 @@ impl CallParams for Call {
         self.0.request.arguments_text()
     }
 
-    fn particulars(&self) -> Particulars<'_> {
-        let mut particulars = self.0.request.particulars();
-        if let Link::Line(_, id) = &self.0.link {
-            particulars.request_id = Some(id.to_string().into());
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        match &self.0.link {
+            Link::Line(_, id) => Some(id.to_string().into()),
+            Link::Peer(..) => None,
         }
-        particulars
     }
 }
 
