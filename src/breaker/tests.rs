@@ -290,7 +290,10 @@ async fn a_forced_breaker_does_as_it_is_told() {
     }
     assert_eq!(handle.target(&target).map(|status| (status.state, status.forced)), Some((State::Open, false)));
 
+    let forced = || handle.upstream(&target).map(|status| status.forced);
+    assert_eq!(forced(), Some(false));
     handle.force_upstream(&target, Force::Open);
+    assert_eq!(forced(), Some(true));
     handle.force(&target, Force::Closed);
     assert_eq!(refusal(call(&mut service, &target).await).map(|refused| refused.reason()), Some(Reason::UpstreamOpen));
     handle.force_upstream(&target, Force::Auto);

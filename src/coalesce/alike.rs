@@ -31,5 +31,5 @@ impl Alike {
 fn may_be_shared(head: &Head) -> bool {
     let target = &head.target;
     let waits = head.admission == Admission::Wait && !head.spare;
-    waits && target.is_read_only() && target.is_safe() && head.peer.is_none() && !target.is_exempt()
+    target.is_read_only() && waits && target.is_safe() && head.peer.is_none() && !target.is_exempt()
 }

@@ -119,28 +119,10 @@ impl RawAnswer {
         serde_json::from_slice(id.as_ref()?).ok()
     }
 
-    /// All that is kept of the message.
-    const fn whole(&self) -> &Bytes {
-        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
-        bytes
-    }
-
-    /// Says the same in another text.
-    fn change(&mut self, text: Bytes) {
-        match &mut self.body {
-            Body::Result(body) | Body::Error(body) => *body = text,
-            // What else is known of the message stands elsewhere now.
-            Body::AsItCame { .. } => {
-                if let Ok(changed) = Self::parse(text) {
-                    *self = changed;
-                }
-            }
-        }
-    }
-
     /// The text of the `result` or `error` member.
     pub(super) fn text(&self) -> Option<&str> {
-        let text = std::str::from_utf8(self.whole()).ok()?;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let text = std::str::from_utf8(bytes).ok()?;
         if !matches!(self.body, Body::AsItCame { .. }) {
             return Some(text);
         }
@@ -150,6 +132,22 @@ impl RawAnswer {
 
     fn view<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         object(self.text()?)
+    }
+
+    /// Puts another text in the place of what it was made from.
+    fn set_text(&mut self, text: Bytes) {
+        match &mut self.body {
+            Body::Result(body) | Body::Error(body) => {
+                *body = text;
+                self.states_facts = self.holder().is_some_and(|holder| facts(holder).is_some());
+            }
+            // What else is known of the message stands elsewhere now.
+            Body::AsItCame { .. } => {
+                if let Ok(answer) = Self::parse(text) {
+                    *self = answer;
+                }
+            }
+        }
     }
 
     /// The object that facts stand in: the `_meta` of a result, the `data` of an error.
@@ -214,15 +212,15 @@ impl CallResult for RawAnswer {
         if !self.states_facts {
             return;
         }
-        let mut edits = Edits::of(self.whole());
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let mut edits = Edits::of(bytes);
         if let Some(holder) = self.holder()
             && let Some(members) = object::<Members<'_>>(holder.get())
         {
             edits.replace(holder.get().as_bytes(), members.without(OUTCOME_KEY));
         }
         if let Some(cleared) = edits.apply() {
-            self.change(cleared);
-            self.states_facts = false;
+            self.set_text(cleared);
         }
     }
 
@@ -235,25 +233,28 @@ impl CallResult for RawAnswer {
     }
 
     fn set_ttl(&mut self, left: Duration) {
-        let left = left.as_millis();
-        if self.freshness().ttl.as_millis() == left {
+        let said = self.freshness().ttl;
+        if said.as_millis() == left.as_millis() {
             return;
         }
-        let mut edits = Edits::of(self.whole());
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let mut edits = Edits::of(bytes);
         if let Some(TtlView { ttl_ms }) = self.view() {
-            edits.replace(ttl_ms.get().as_bytes(), left.to_string());
+            edits.replace(ttl_ms.get().as_bytes(), left.as_millis().to_string());
         }
-        if let Some(aged) = edits.apply() {
-            self.change(aged);
+        if let Some(edited) = edits.apply() {
+            self.set_text(edited);
         }
     }
 
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.whole().len()
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        size_of::<Self>() + bytes.len()
     }
 
     fn bytes(&self) -> Option<usize> {
-        Some(self.whole().len())
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        Some(bytes.len())
     }
 
     fn digest(&self) -> Option<Digest> {
