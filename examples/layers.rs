@@ -59,7 +59,7 @@ async fn main() -> Result<(), BoxError> {
         .concurrency_limit(8)
         .service(service_fn(count_words));
 
-    let only_reads = TargetPolicy::default().safe(true);
+    let only_reads = TargetPolicy::default().read_only(true);
     let catalogue = Catalogue::new("words").tool("count", only_reads);
     let target = catalogue.resolve(&Method::ToolsCall, Some("count"), None);
 

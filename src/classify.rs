@@ -64,7 +64,7 @@ impl Verdict {
         }
         match kind {
             Ok(ResultKind::Complete | ResultKind::Unstated) => Self::Ok,
-            Ok(ResultKind::ToolError) => Self::ToolError,
+            Ok(ResultKind::ToolError | ResultKind::Unrecognised) => Self::ToolError,
             Ok(ResultKind::InputRequired) => Self::InputRequired,
             Ok(ResultKind::Task) => Self::Task,
             Ok(ResultKind::Error(code)) => Self::of_code(code),
@@ -191,6 +191,21 @@ pub(crate) fn handlers(error: BoxError, word: Option<Word>) -> BoxError {
     if doubt { Transport::unknown(error).into() } else { error }
 }
 
+/// The outcome of a call of which another attempt ended in doubt, by the outcome of an attempt: what that one denies may still have
+/// been done.
+pub(crate) fn in_doubt<R>(outcome: Result<Response<R>, BoxError>) -> Result<Response<R>, BoxError> {
+    if !Verdict::of(&outcome).denies() {
+        return outcome;
+    }
+    match outcome {
+        Ok(mut response) => {
+            response.verdict = Some(Verdict::AMBIGUOUS);
+            Ok(response)
+        }
+        Err(error) => Err(Transport::unknown(error).into()),
+    }
+}
+
 /// What a service that failed to become ready says of the call that waited for it: whatever the error, nothing was sent.
 pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();
@@ -228,6 +243,7 @@ mod tests {
         assert_eq!(of(ResultKind::ToolError), Verdict::ToolError);
         assert_eq!(of(ResultKind::InputRequired), Verdict::InputRequired);
         assert_eq!(of(ResultKind::Task), Verdict::Task);
+        assert_eq!(of(ResultKind::Unrecognised), Verdict::ToolError);
         assert_eq!(of(ResultKind::Error(-32602)), Verdict::ClientFault);
     }
 
@@ -240,6 +256,7 @@ mod tests {
         for code in [-32603, -32000, -32001, -32019, -32023, -32099, -32500, -32768] {
             assert_eq!(Verdict::of_code(code), Verdict::AMBIGUOUS, "{code}");
         }
+        assert_eq!(code::INTERNAL_ERROR, -32603);
         for code in [0, 1, 429, 503, -1, -31999, -32769] {
             assert_eq!(Verdict::of_code(code), Verdict::ToolError, "{code}");
         }

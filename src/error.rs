@@ -46,7 +46,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: &'static [Self] = &[
         Self::Quota,
         Self::RateLimit,
         Self::BreakerOpen,
@@ -238,7 +238,7 @@ pub enum Clock {
 
 impl Clock {
     /// All clocks, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Attempt, Self::Soft, Self::Idle, Self::Hard];
+    pub const ALL: &'static [Self] = &[Self::Attempt, Self::Soft, Self::Idle, Self::Hard];
 
     /// The value of the `kind` label of `buttress_timeouts_total`.
     pub const fn as_str(self) -> &'static str {

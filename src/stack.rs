@@ -220,7 +220,8 @@ impl Stack {
         self
     }
 
-    /// How long an attempt may take after which another may follow. Default: 20 s. `None`: as long as the call itself.
+    /// How long an attempt may take after which another may follow. Default: 20 s. `None`, or zero: as long as the
+    /// call itself.
     #[must_use]
     pub fn attempt_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.timeout = limit.into().map_or_else(TimeoutLayer::deadline_only, TimeoutLayer::repeatable);

@@ -27,6 +27,11 @@ pub(crate) fn safe_tool(name: &str) -> Arc<Target> {
     known(name, TargetPolicy::default().safe(true))
 }
 
+/// A tool that only reads, by the operator's word.
+pub(crate) fn reading_tool(name: &str) -> Arc<Target> {
+    known(name, TargetPolicy::default().read_only(true))
+}
+
 fn known(name: &str, policy: TargetPolicy) -> Arc<Target> {
     Catalogue::new("up").tool(name, policy).resolve(&Method::ToolsCall, Some(name), None)
 }

@@ -100,7 +100,7 @@ async fn moody(rng: Arc<Mutex<Rng>>, attempts: Arc<AtomicU64>) -> Result<Respons
     attempts.fetch_add(1, Ordering::Relaxed);
     let (mood, delay) = {
         let mut rng = rng.lock().unwrap();
-        (rng.u8(..10), Duration::from_millis(rng.u64(..40)))
+        (rng.u8(..20), Duration::from_millis(rng.u64(..40)))
     };
     tokio::time::sleep(delay).await;
     match mood {
@@ -134,6 +134,7 @@ async fn every_call_is_on_record_once() {
     // Attempts by callers who left, which nobody sees the end of; and those on record.
     let (mut unseen, mut recorded) = (0, 0);
     for n in 0..CALLS {
+        tokio::time::sleep(Duration::from_millis(rng.u64(..40))).await;
         let tool = if rng.bool() { "known".to_owned() } else { format!("made up {n}") };
         let call = service.answer(message(&tool, &json!({})).request(&catalogue, Caller::default()));
         if rng.u8(..10) == 0 {
@@ -158,7 +159,7 @@ async fn every_call_is_on_record_once() {
     assert_eq!(recorded + unseen, attempts.load(Ordering::Relaxed));
     assert_eq!(outcomes["cancelled"], left);
     for outcome in ["success", "rejected", "timeout", "panic", "unknown"] {
-        assert!(outcomes[outcome] > 20, "{outcomes:?}");
+        assert!(outcomes.get(outcome).is_some_and(|count| *count > 10), "{outcomes:?}");
     }
     assert_eq!(trail.backlog(), 0);
 }

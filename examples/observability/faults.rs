@@ -31,12 +31,15 @@ fn nobody_is_there() -> Result<Plan, TroubleError> {
     Ok(Plan::all(Trouble::new([(Fault::NotSent, 1.0)])?))
 }
 
+/// What goes wrong, and for how many seconds.
+type Stage = (fn() -> Result<Plan, TroubleError>, u64);
+
 /// Breaks the server in turns, for as long as it is polled.
 pub async fn come_and_go(faults: FaultHandle) {
-    let stages: [(fn() -> Result<Plan, TroubleError>, u64); 4] =
+    let stages: [Stage; 4] =
         [(|| weekday().map(Plan::all), 8), (radar_is_sick, 10), (|| weekday().map(Plan::all), 7), (nobody_is_there, 3)];
     // It ends on a quiet stage, long enough for the breakers to close.
-    let calm: (fn() -> Result<Plan, TroubleError>, u64) = (|| weekday().map(Plan::all), 12);
+    let calm: Stage = (|| weekday().map(Plan::all), 12);
     for (plan, seconds) in stages.into_iter().chain([calm]).cycle() {
         match plan() {
             Ok(plan) => faults.inject(plan),

@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, sync::Mutex};
+use tokio::{net::TcpListener, sync::Mutex, task::JoinError};
 use tower_http::compression::CompressionLayer;
 
 use super::Metrics;
@@ -97,10 +97,42 @@ impl Admin {
 }
 
 async fn scrape(State(shared): State<Shared>) -> Response {
-    let _turn = shared.rendering.lock().await;
-    let metrics = shared.metrics;
-    match tokio::task::spawn_blocking(move || metrics.render()).await {
+    match in_turn(shared.rendering, move || shared.metrics.render()).await {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered\n").into_response(),
+    }
+}
+
+/// Does what blocks, and nothing beside it. It goes on where a scraper hangs up, and so does its turn.
+async fn in_turn<T: Send + 'static>(turns: Arc<Mutex<()>>, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    let turn = turns.lock_owned().await;
+    let working = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    working.await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scraper_that_hangs_up_does_not_make_way_for_another_scrape() {
+        let turns = Arc::new(Mutex::new(()));
+        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let scrape = tokio::spawn(in_turn(turns.clone(), move || {
+            let _ = began.send(());
+            ends.recv()
+        }));
+        has_begun.await.unwrap();
+        scrape.abort();
+        assert!(scrape.await.unwrap_err().is_cancelled());
+        assert!(turns.try_lock().is_err(), "it renders on");
+        drop(end);
+        let _next = turns.lock().await;
     }
 }

@@ -1,6 +1,10 @@
 //! The record of one call: opened before the call is made, and closed exactly once, whatever happens.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -12,7 +16,7 @@ use super::{
     text::capped,
 };
 use crate::{
-    call::{CallParams, CallResult, Caller, Request, Response, Served, Target, Verdict},
+    call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Target, Verdict},
     error::{BoxError, Exhausted, Reason, Rejected, find},
 };
 
@@ -28,7 +32,7 @@ pub(super) struct Entry {
     pub(super) caller: Caller,
     pub(super) name: Option<Box<str>>,
     pub(super) request_id: Option<Box<str>>,
-    pub(super) protocol: Option<Box<str>>,
+    pub(super) revision: Option<Revision>,
     pub(super) mode: &'static str,
     pub(super) arguments: Option<Box<RawValue>>,
     pub(super) pseudonyms: Option<HashKey>,
@@ -102,14 +106,13 @@ impl Open {
     pub(super) fn new<P: CallParams>(shared: &Arc<Shared>, request: &Request<P>) -> Self {
         let target = request.head.target.clone();
         let listed = target.name().is_some();
-        let particulars = request.params.particulars();
-        let word = |word: Option<std::borrow::Cow<'_, str>>| word.map(|word| capped(&word, WORD).into());
+        let word = |word: Option<Cow<'_, str>>| word.map(|word| capped(&word, WORD).into());
         let settings = &shared.settings;
         let entry = Entry {
             caller: bounded(&request.head.caller),
-            name: if listed { None } else { word(particulars.name) },
-            request_id: word(particulars.request_id),
-            protocol: word(particulars.protocol),
+            name: if listed { None } else { word(request.params.name()) },
+            request_id: word(request.params.request_id()),
+            revision: request.head.revision,
             mode: settings.arguments.mode(),
             arguments: settings.said(&request.params, listed),
             pseudonyms: settings.pseudonyms.clone(),
@@ -150,7 +153,7 @@ impl Open {
     #[expect(clippy::disallowed_methods, reason = "what is compared with the records of other machines bears the wall's time")]
     fn finish(&mut self, end: End, completed: Instant) {
         let Some(mut entry) = self.entry.take() else { return };
-        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let duration = completed.saturating_duration_since(self.arrived);
         entry.end = End { duration, arrived: now.saturating_sub(duration), ..end };
         self.shared.record(entry, self.reserved);

@@ -41,7 +41,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    protocol: Option<&'a str>,
+    protocol: Option<String>,
     actor: Actor<'a>,
     arguments: Arguments<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         prompt,
         known,
         request_id: entry.request_id.as_deref(),
-        protocol: entry.protocol.as_deref(),
+        protocol: entry.revision.map(|revision| revision.to_string()),
         actor: Actor {
             tenant: word(caller.tenant()),
             principal: caller.principal_name().map(word),

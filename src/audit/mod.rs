@@ -27,7 +27,7 @@
 //! | `tool`, `prompt` | its name, at most 64 bytes | `resources[].name`, with `type` `tool` or `prompt` |
 //! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
 //! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
-//! | `protocol` | the revision, where the request says it | `api.version` |
+//! | `protocol` | the revision, where it is known | `api.version` |
 //! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |
 //! | `actor.principal` | the same | `actor.user.uid` |
 //! | `actor.client` | the same; by default the client's own word | `actor.app_name` |

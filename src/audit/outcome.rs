@@ -93,7 +93,7 @@ impl Answered {
         };
         match kind {
             ResultKind::Error(code) => Self { is_error: true, code: Some(code), bytes },
-            ResultKind::ToolError => Self { is_error: true, code: None, bytes },
+            ResultKind::ToolError | ResultKind::Unrecognised => Self { is_error: true, code: None, bytes },
             ResultKind::Unstated | ResultKind::Complete | ResultKind::InputRequired | ResultKind::Task => {
                 Self { is_error: false, code: None, bytes }
             }

@@ -23,7 +23,7 @@ use tower::{Layer, Service};
 
 use super::{Arguments, AuditHandle, AuditLayer, FileSink, HashKey, OnFull, Sink};
 use crate::{
-    call::{CallParams, Caller, ErrorObject, Method, Particulars, Request, Response, Served, Target},
+    call::{CallParams, Caller, ErrorObject, Method, Request, Response, Revision, Served, Target},
     catalogue::Catalogue,
     error::{BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
     testing::{Outcome, Script, Step, tool},
@@ -74,8 +74,12 @@ impl CallParams for Said {
         self.arguments.as_deref().map(Cow::Borrowed)
     }
 
-    fn particulars(&self) -> Particulars<'_> {
-        Particulars { name: Some((&*self.name).into()), request_id: Some("7".into()), protocol: Some("2026-07-28".into()) }
+    fn name(&self) -> Option<Cow<'_, str>> {
+        Some((&*self.name).into())
+    }
+
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        Some("7".into())
     }
 }
 
@@ -203,6 +207,7 @@ async fn each_end_of_a_call_has_its_line() {
 #[tokio::test]
 async fn a_line_says_who_called_what() {
     let mut request = Request::new(known("t"), Said { name: "t".into(), arguments: Some(r#"{"city":"Oslo"}"#.into()) });
+    request.head.revision = Revision::from_wire("2026-07-28");
     request.head.caller = Caller::of_tenant("acme").principal("ada").client("claude").agent("s-1").access_token(b"s3cret");
     let (told, text) = line(|layer| layer, request.clone()).await;
     assert_eq!(

@@ -82,7 +82,7 @@ mod tests {
         fn a_text_is_written_as_it_is_or_cut(text in any::<String>(), cap in 0_usize..80) {
             let line = printed(&text);
             prop_assert!(!line.chars().any(is_unsafe));
-            prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text.clone());
+            prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), &*text);
             let cut = capped(&text, cap);
             // The quotes and the ellipsis.
             prop_assert!(printed(&cut).len() <= 2 + cap + 3, "{}", cut);

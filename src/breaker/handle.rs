@@ -87,7 +87,8 @@ impl BreakerHandle {
     }
 
     /// Lets all breakers go by another policy, those that there are and those to come. None changes its state by it, and what
-    /// they have counted counts on; a cool-down under way ends no later than the new longest one would.
+    /// they have counted counts on, but for what was counted by time if the time they look back over is another one now. A cool-down
+    /// under way ends no later than the new longest one would.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.set_policy(policy);
     }

@@ -290,7 +290,10 @@ async fn a_forced_breaker_does_as_it_is_told() {
     }
     assert_eq!(handle.target(&target).map(|status| (status.state, status.forced)), Some((State::Open, false)));
 
+    let forced = || handle.upstream(&target).map(|status| status.forced);
+    assert_eq!(forced(), Some(false));
     handle.force_upstream(&target, Force::Open);
+    assert_eq!(forced(), Some(true));
     handle.force(&target, Force::Closed);
     assert_eq!(refusal(call(&mut service, &target).await).map(|refused| refused.reason()), Some(Reason::UpstreamOpen));
     handle.force_upstream(&target, Force::Auto);
@@ -519,4 +522,24 @@ async fn progress_decides_a_probe_of_the_upstream_and_no_other_call() {
     tokio::time::sleep(SECOND).await;
     assert_eq!(state(), Some(State::Closed));
     assert!(!probe.is_finished());
+}
+
+/// However often it has come back: calls that go by the word beside the lock count like any.
+#[tokio::test(start_paused = true)]
+async fn an_upstream_may_be_lost_any_number_of_times() {
+    let round = || (0..6).map(|_| lost()).chain((0..3).map(|_| answered(Verdict::Ok)));
+    let (mut service, handle, script) = steered(&seeded(), (0..8).flat_map(|_| round()));
+    let [read, one, other] = tools(["read", "one", "other"]);
+    let state = || handle.upstream(&read).map(|status| status.state);
+    for n in 1..=8 {
+        for tool in [&one, &other].into_iter().cycle().take(6) {
+            assert_eq!(refusal(call(&mut service, tool).await), None);
+        }
+        assert_eq!(state(), Some(State::Open), "round {n}");
+        advance(Duration::from_secs(600)).await;
+        assert!(call(&mut service, &read).await.is_ok());
+        advance(Duration::from_secs(600)).await;
+        assert!(call(&mut service, &one).await.is_ok() && call(&mut service, &other).await.is_ok());
+        assert_eq!((state(), script.calls()), (Some(State::Closed), 9 * n));
+    }
 }

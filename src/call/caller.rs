@@ -3,7 +3,7 @@
 use std::{
     collections::hash_map::RandomState,
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, Hash},
     sync::{Arc, LazyLock},
 };
 
@@ -17,9 +17,14 @@ pub struct Digest(u128);
 impl Digest {
     /// The digest of some bytes.
     pub fn of(bytes: &[u8]) -> Self {
+        Self::of_parts(&bytes)
+    }
+
+    /// The digest of several things, of which none can pass for a part of another.
+    pub(crate) fn of_parts(parts: &impl Hash) -> Self {
         static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
         let [low, high] = &*KEYS;
-        Self(u128::from(high.hash_one(bytes)) << 64 | u128::from(low.hash_one(bytes)))
+        Self(u128::from(high.hash_one(parts)) << 64 | u128::from(low.hash_one(parts)))
     }
 
     pub(crate) const fn bits(self) -> u128 {
@@ -45,6 +50,7 @@ struct Identity {
     tenant: Arc<str>,
     tenant_digest: Digest,
     principal: Option<Arc<str>>,
+    principal_digest: Option<Digest>,
     client: Option<Arc<str>>,
     agent: Option<Arc<str>>,
     authorisation: Option<Digest>,
@@ -59,6 +65,7 @@ impl Caller {
             tenant_digest: Digest::of(&[b"tenant ", tenant.as_bytes()].concat()),
             tenant,
             principal: None,
+            principal_digest: None,
             client: None,
             agent: None,
             authorisation: None,
@@ -69,7 +76,9 @@ impl Caller {
     /// The same, acting as this principal (the subject of its token, say).
     #[must_use]
     pub fn principal(mut self, principal: impl Into<Arc<str>>) -> Self {
-        Arc::make_mut(&mut self.0).principal = Some(principal.into());
+        let (principal, identity) = (principal.into(), Arc::make_mut(&mut self.0));
+        identity.principal_digest = Some(Digest::of_parts(&(identity.tenant_digest, &principal)));
+        identity.principal = Some(principal);
         self
     }
 
@@ -145,6 +154,12 @@ impl Caller {
     /// The digest of the caller's access token; `None` is an anonymous caller.
     pub fn authorisation(&self) -> Option<Digest> {
         self.0.authorisation
+    }
+
+    /// Tells who was listed what, and whose idempotency key it is: the principal of a tenant, who stays the same when its token is
+    /// renewed, else the access token. `None`: a caller who cannot be told from any other.
+    pub fn audience(&self) -> Option<Digest> {
+        self.0.principal_digest.or(self.0.authorisation)
     }
 }
 

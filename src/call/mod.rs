@@ -34,7 +34,7 @@ pub use joint::Joint;
 pub(crate) use key::{Identity, Key, Question};
 pub use meta::{ATTEMPT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, TIMEOUT_KEY};
 pub use method::Method;
-pub use params::{CallParams, Particulars};
+pub use params::CallParams;
 pub use peer::{Asking, Notify, Peer, Progress};
 pub use request::{Head, Request};
 pub use response::{CacheScope, CallResult, ErrorObject, Freshness, Refusal, Response, ResultKind, Served};

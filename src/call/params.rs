@@ -18,6 +18,12 @@ pub trait CallParams: Clone {
         None
     }
 
+    /// The name that is asked for: of the tool or the prompt, or the method's own where no revision defines it. Also where nobody
+    /// has listed it, and so always the same for the same call. `None`: unknown, and then it is the target's that counts.
+    fn name(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
     /// A digest of what continues an earlier call that was asked for more (`inputResponses` and `requestState` of the
     /// specification, Multi Round-Trip Requests). `None`: this is no continuation.
     fn continuation(&self) -> Option<Digest> {
@@ -31,22 +37,12 @@ pub trait CallParams: Clone {
         None
     }
 
-    /// What else the request says of itself, for those who write calls down; no layer decides by it.
-    fn particulars(&self) -> Particulars<'_> {
-        Particulars::default()
+    /// The id of the JSON-RPC request; a number by its digits. `None`: it has none, or it is not known.
+    ///
+    /// For those who write calls down; no layer decides by it.
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        None
     }
-}
-
-/// What a request says of itself beside its arguments. All of it is the caller's own word.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Particulars<'a> {
-    /// The name of the tool or prompt as the caller spelled it: names that are not known share one target.
-    pub name: Option<Cow<'a, str>>,
-    /// The id of the JSON-RPC request; a number by its digits.
-    pub request_id: Option<Cow<'a, str>>,
-    /// The revision of the protocol.
-    pub protocol: Option<Cow<'a, str>>,
 }
 
 impl CallParams for () {
@@ -86,6 +82,10 @@ impl<T: CallParams> CallParams for std::sync::Arc<T> {
         T::arguments(self)
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        T::name(self)
+    }
+
     fn continuation(&self) -> Option<Digest> {
         T::continuation(self)
     }
@@ -94,7 +94,7 @@ impl<T: CallParams> CallParams for std::sync::Arc<T> {
         T::arguments_text(self)
     }
 
-    fn particulars(&self) -> Particulars<'_> {
-        T::particulars(self)
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        T::request_id(self)
     }
 }

@@ -1,8 +1,15 @@
 //! How to speak to the caller while its call runs.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, task::Waker, time::Duration};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::Duration,
+};
 
-use tokio::time::Instant;
+use tokio::{task::unconstrained, time::Instant};
 
 use crate::{
     error::BoxError,
@@ -46,15 +53,18 @@ impl Progress {
 }
 
 /// What a [`Peer`] sends its notifications through: an adapter has one per call.
+///
+/// It is asked for one at a time, and polled under the lock of the peer: it must not turn to the peer itself.
 pub trait Notify: Send + Sync {
     /// Hands one notification to the transport. Resolves when the transport has taken it, which bounds what is in flight.
+    /// Dropped before that, it should not be sent: the attempt is over.
     fn progress(&self, progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>>;
 }
 
 /// The caller's ear, for the length of one attempt. Cheap to clone; a handler's own tasks may hold it.
 ///
 /// What a dead attempt says goes nowhere: an attempt's peer is closed when the next one begins and when the call ends.
-/// Progress never runs backwards, over all attempts together. The first thing said *commits* the call: it is never
+/// Progress never runs backwards, over all attempts together, and none is handed on once the attempt is over. The first thing said *commits* the call: it is never
 /// repeated after that.
 #[derive(Clone)]
 pub struct Peer {
@@ -69,6 +79,8 @@ struct Channel {
     live: AtomicU32,
     committed: AtomicBool,
     signs: Mutex<Signs>,
+    /// Held by the step that is on its way to the transport.
+    telling: tokio::sync::Mutex<()>,
     /// Who waits for the end of what is asked: the call's timer.
     answered: AtomicWaker,
 }
@@ -109,6 +121,7 @@ impl Peer {
                 live: AtomicU32::new(0),
                 committed: AtomicBool::new(false),
                 signs: Mutex::default(),
+                telling: tokio::sync::Mutex::default(),
                 answered: AtomicWaker::new(),
             }),
             attempt: 0,
@@ -121,46 +134,56 @@ impl Peer {
     }
 
     /// Tells the caller how far the call has come. Counts as a sign of life and commits the call. Says nothing, and is no
-    /// error, where the attempt is over or `progress` has not grown.
+    /// error, where the attempt is over or `progress` has not grown. Steps that are told at once wait for each other, and leave
+    /// in the order in which they were taken.
     ///
     /// # Errors
     ///
     /// The transport's, if it could not take the notification.
     pub async fn progress(&self, progress: Progress) -> Result<(), BoxError> {
-        match &self.channel.notify {
-            Some(notify) if self.advance(progress.progress) => notify.progress(progress).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Takes a step, if this attempt may speak and the step goes forward. Under the lock, so that no step falls between an
-    /// attempt's end and the question whether the call is committed.
-    fn advance(&self, progress: f64) -> bool {
-        let mut signs = self.signs();
-        let grown = !progress.is_nan() && signs.highest.is_none_or(|highest| progress > highest);
-        if !grown || !self.is_open() {
-            return false;
-        }
-        signs.highest = Some(progress);
-        self.commit();
-        let now = Instant::now();
-        signs.last_progress = Some((now, signs.stood_still(now)));
-        true
+        let Some(notify) = &self.channel.notify else { return Ok(()) };
+        // Adapters that have no time to wait ask once: where nobody tells anything, the runtime must not put them off.
+        let _turn = unconstrained(self.channel.telling.lock()).await;
+        let (mut step, mut telling) = (Some(progress), None);
+        poll_fn(|cx| {
+            // Under the lock, so that no step falls between an attempt's end and the question whether the call is committed, and
+            // none leaves after that end.
+            let mut signs = self.signs();
+            if !self.is_open() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(step) = step.take_if(|step| signs.advance(step.progress)) {
+                self.channel.commit();
+                telling = Some(notify.progress(step));
+            }
+            telling.as_mut().map_or(Poll::Ready(Ok(())), |telling| telling.as_mut().poll(cx))
+        })
+        .await
     }
 
     /// Says that a person is being asked (elicitation), or the caller's own model (sampling): until the guard is dropped, all
     /// clocks of the call but the hard one stand still. Commits the call: to repeat it would be to ask again.
+    ///
+    /// The guard of an attempt that is over stops nothing and commits nothing.
     pub fn ask(&self) -> Asking {
-        self.commit();
         let mut signs = self.signs();
+        if !self.is_open() {
+            return Asking { peer: None };
+        }
+        self.channel.commit();
         signs.asking += 1;
         signs.since.get_or_insert_with(Instant::now);
-        Asking { peer: self.clone() }
+        Asking { peer: Some(self.clone()) }
     }
 
-    /// Marks the call committed: something of its outcome has reached the caller (partial content, say).
+    /// Marks the call committed: something of its outcome has reached the caller (partial content, say). Nothing of an attempt
+    /// that is over does.
     pub fn commit(&self) {
-        self.channel.committed.store(true, Ordering::Release);
+        // As with a step, so that no commit falls between an attempt's end and the question whether the call is committed.
+        let _settled = self.signs();
+        if self.is_open() {
+            self.channel.commit();
+        }
     }
 
     /// Whether the caller has already seen something of the outcome.
@@ -196,6 +219,7 @@ impl Peer {
     #[must_use]
     pub(crate) fn next_attempt(&self) -> Self {
         let attempt = self.attempt + 1;
+        let _settled = self.signs();
         self.channel.live.store(attempt, Ordering::Release);
         Self { channel: self.channel.clone(), attempt }
     }
@@ -207,7 +231,25 @@ impl Peer {
     }
 }
 
+impl Channel {
+    /// Under the lock of the signs, by an attempt that may speak.
+    fn commit(&self) {
+        self.committed.store(true, Ordering::Release);
+    }
+}
+
 impl Signs {
+    /// Takes a step, if it goes forward.
+    fn advance(&mut self, progress: f64) -> bool {
+        if progress.is_nan() || self.highest.is_some_and(|highest| progress <= highest) {
+            return false;
+        }
+        self.highest = Some(progress);
+        let now = Instant::now();
+        self.last_progress = Some((now, self.stood_still(now)));
+        true
+    }
+
     fn stood_still(&self, now: Instant) -> Duration {
         self.stood_still + self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
@@ -217,18 +259,20 @@ impl Signs {
 #[derive(Debug)]
 #[must_use = "dropped, the clocks run on"]
 pub struct Asking {
-    peer: Peer,
+    /// `None`: the attempt was over.
+    peer: Option<Peer>,
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        let mut signs = self.peer.signs();
+        let Some(peer) = &self.peer else { return };
+        let mut signs = peer.signs();
         signs.asking -= 1;
         if signs.asking == 0 {
             signs.stood_still = signs.stood_still(Instant::now());
             signs.since = None;
             drop(signs);
-            self.peer.channel.answered.wake();
+            peer.channel.answered.wake();
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{Asking, Notify, Peer, Progress};
@@ -75,6 +76,64 @@ async fn the_last_progress_moves_with_clocks_that_stood_still_since() {
     let heard = Instant::now();
     drop_after(peer.ask(), 5).await;
     assert_eq!(peer.stood_still().1, Some(heard + Duration::from_secs(5)));
+}
+
+/// A handler's own task may outlive its attempt.
+#[tokio::test(start_paused = true)]
+async fn a_dead_attempt_neither_asks_nor_commits() {
+    let first = Peer::unheard();
+    first.silence();
+    let second = first.next_attempt();
+    first.commit();
+    let asking = first.ask();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert!(!second.is_committed() && !second.is_asking(Waker::noop()));
+    assert_eq!(second.stood_still().0, Duration::ZERO);
+    let own = second.ask();
+    drop(asking);
+    assert!(second.is_asking(Waker::noop()), "what never was a question ends none");
+    drop(own);
+    assert!(!second.is_asking(Waker::noop()));
+}
+
+/// The wire is read by one task, which asks once and reads on.
+#[tokio::test]
+async fn a_step_that_finds_nobody_before_it_is_told_at_once() {
+    let heard = Heard::default();
+    let peer = Peer::new(heard.clone());
+    // The runtime's patience is at its end.
+    while tokio::task::consume_budget().now_or_never().is_some() {}
+    assert!(peer.progress(step(1.0)).now_or_never().is_some());
+    assert_eq!(*heard.0.lock().unwrap(), [1.0]);
+}
+
+/// A transport that takes the longer for a step the smaller it is.
+struct Slow(Heard);
+
+impl Notify for Slow {
+    fn progress(&self, progress: Progress) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send + '_>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(10).div_f64(progress.progress)).await;
+            self.0.progress(progress).await
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_are_told_at_once_arrive_in_their_order_and_none_after_the_end() {
+    let heard = Heard::default();
+    let peer = Peer::new(Slow(heard.clone()));
+    let (one, two) = tokio::join!(peer.progress(step(1.0)), peer.progress(step(2.0)));
+    assert!(one.is_ok() && two.is_ok());
+    assert_eq!(*heard.0.lock().unwrap(), [1.0, 2.0]);
+    let late = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.progress(step(5.0)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.silence();
+    late.await.unwrap().unwrap();
+    assert_eq!(*heard.0.lock().unwrap(), [1.0, 2.0]);
 }
 
 async fn drop_after(asking: Asking, seconds: u64) {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Digest, Facts, Standing, Verdict, Word};
+use super::{Digest, Facts, OUTCOME_KEY, Standing, Verdict, Word};
 
 /// A handler's answer: `Ok(Response)` of a service means that it answered, whatever the answer.
 #[derive(Debug, Clone)]
@@ -128,6 +128,16 @@ impl ErrorObject {
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), data: None }
     }
+
+    /// As [`CallResult::clear_facts`] does.
+    pub(crate) fn clear_facts(&mut self) {
+        if let Some(Value::Object(data)) = &mut self.data
+            && data.remove(OUTCOME_KEY).is_some()
+            && data.is_empty()
+        {
+            self.data = None;
+        }
+    }
 }
 
 impl std::fmt::Display for ErrorObject {
@@ -153,6 +163,9 @@ pub enum ResultKind {
     InputRequired,
     /// `resultType` is `task`.
     Task,
+    /// `resultType` is none of these, or the result cannot be read: not valid for a client that does not know it either. Taken for
+    /// the tool's own failure: the server has spoken, and what it said is neither repeated nor kept.
+    Unrecognised,
     /// A JSON-RPC error that this result type carries within itself (raw messages).
     Error(i64),
 }
@@ -205,9 +218,18 @@ pub trait CallResult: Sized + Clone {
         None
     }
 
+    /// Takes out what [`said_facts`](Self::said_facts) reads, wherever else the result may hold it: from a server that the operator
+    /// does not trust it would be taken for ours by whoever trusts us.
+    fn clear_facts(&mut self) {}
+
     /// How long this result may be served again, and to whom.
     fn freshness(&self) -> Freshness {
         Freshness::default()
+    }
+
+    /// Says how long this result may still be served again, where it says anything of that: an answer that was kept has aged.
+    fn set_ttl(&mut self, left: Duration) {
+        let _ = left;
     }
 
     /// About how many bytes of memory the result takes, for what keeps results.
@@ -224,12 +246,6 @@ pub trait CallResult: Sized + Clone {
     /// on each of them (`_meta`). `None`: unknown.
     fn digest(&self) -> Option<Digest> {
         None
-    }
-
-    /// The result without what ties it to the one request that it answers: for a copy that answers another.
-    #[must_use]
-    fn detached(&self) -> Self {
-        self.clone()
     }
 
     /// A tool result with `isError: true` that says `text` to the model and carries `facts` (under our own `_meta` key).

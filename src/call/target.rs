@@ -38,6 +38,18 @@ impl Annotations {
         self
     }
 
+    /// What two lists agree on: a hint is true where both say so, and false where either does.
+    pub(crate) const fn agreed(self, other: Self) -> Self {
+        const fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+            match (one, other) {
+                (Some(true), Some(true)) => Some(true),
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                _ => None,
+            }
+        }
+        Self { read_only: both(self.read_only, other.read_only), idempotent: both(self.idempotent, other.idempotent) }
+    }
+
     /// Two bits a hint: stated, and true.
     const fn pack(self) -> u8 {
         const fn bits(hint: Option<bool>) -> u8 {
@@ -75,8 +87,12 @@ impl Annotations {
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct TargetPolicy {
-    /// Whether repeating a call whose outcome is unknown is safe. `None`: ask the method, and the annotations if trusted.
+    /// Whether repeating a call whose outcome is unknown is safe. `None`: ask the method, what is said of reading, and the annotations
+    /// if trusted. A tool that is safe to repeat is not shared or kept for that: it may be a write that sets again what it has set.
     pub safe: Option<bool>,
+    /// Whether the tool does not change anything, so that calls which ask the same may share one answer. `None`: ask the
+    /// annotations if trusted.
+    pub read_only: Option<bool>,
     /// Whether the backend honours idempotency keys, so that a call which carries one is safe to repeat.
     pub honours_idempotency_key: bool,
     /// What one call weighs in quotas. `None`: 1.
@@ -113,6 +129,13 @@ impl TargetPolicy {
     #[must_use]
     pub const fn safe(mut self, safe: bool) -> Self {
         self.safe = Some(safe);
+        self
+    }
+
+    /// Says whether the tool does not change anything.
+    #[must_use]
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = Some(read_only);
         self
     }
 
@@ -167,9 +190,10 @@ impl TargetPolicy {
 
 impl fmt::Debug for TargetPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { safe, honours_idempotency_key, cost, concurrency, criticality, cache_for, judge_errors } = self;
+        let Self { safe, read_only, honours_idempotency_key, cost, concurrency, criticality, cache_for, judge_errors } = self;
         f.debug_struct("TargetPolicy")
             .field("safe", safe)
+            .field("read_only", read_only)
             .field("honours_idempotency_key", honours_idempotency_key)
             .field("cost", cost)
             .field("concurrency", concurrency)
@@ -258,7 +282,7 @@ impl Target {
         }
     }
 
-    /// What the tool said about itself when it was last listed.
+    /// What the tool says about itself, as far as all lists [agree](crate::catalogue::Catalogue).
     pub fn annotations(&self) -> Annotations {
         Annotations::unpack(self.annotations.load(Ordering::Relaxed))
     }
@@ -278,18 +302,20 @@ impl Target {
         self.trust.next_hop
     }
 
-    /// Whether the target does not change anything: a method that only reads by its definition, or a tool that says so where
-    /// the operator trusts it.
+    /// Whether the target does not change anything: a method that only reads by its definition, else the operator's word, else a tool
+    /// that says so where the operator trusts it.
     pub fn is_read_only(&self) -> bool {
-        self.method.is_read() || (self.trust.annotations && self.annotations().read_only == Some(true))
+        let says_so = || self.trust.annotations && self.annotations().read_only == Some(true);
+        self.method.is_read() || self.policy.read_only.unwrap_or_else(says_so)
     }
 
     /// Whether a call whose outcome is unknown may be repeated: the operator's word, else a method that is safe by its
-    /// definition, else the tool's own annotations where the operator trusts them.
+    /// definition, else a target that [only reads](Self::is_read_only), else a tool that says that it is idempotent where the operator
+    /// trusts it.
     pub fn is_safe(&self) -> bool {
         self.policy.safe.unwrap_or_else(|| {
-            let Annotations { read_only, idempotent } = self.annotations();
-            self.method.is_repeatable() || (self.trust.annotations && (read_only == Some(true) || idempotent == Some(true)))
+            let says_so = || self.trust.annotations && self.annotations().idempotent == Some(true);
+            self.method.is_repeatable() || self.is_read_only() || says_so()
         })
     }
 
@@ -377,6 +403,14 @@ mod tests {
         assert!(!tool(&unstated, true, Annotations::default()).is_safe());
         assert!(tool(&says(true), false, Annotations::default()).is_safe());
         assert!(!tool(&says(false), true, reads).is_safe());
+
+        let changes = |read_only| TargetPolicy::default().read_only(read_only);
+        assert!(tool(&changes(true), false, Annotations::default()).is_safe());
+        assert!(tool(&changes(true), true, idempotent).is_read_only());
+        assert!(!tool(&changes(false), true, reads).is_read_only());
+        assert!(!tool(&changes(false), true, reads).is_safe());
+        assert!(tool(&changes(false), true, idempotent).is_safe());
+        assert!(!tool(&says(true), false, reads).is_read_only(), "a write may be safe");
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl Verdict {
         matches!(self, Self::Throttled { .. } | Self::NotSent | Self::LocalReject)
     }
 
+    /// Whether it says of its own attempt that nothing was done: of the call it says so only if no other attempt ended in doubt.
+    pub(crate) const fn denies(self) -> bool {
+        self.is_unexecuted() || matches!(self, Self::ClientFault | Self::Denied | Self::SessionLost)
+    }
+
     /// A stable lower-case name, for logs and `_meta`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -8,11 +8,12 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tower::Service;
+use tower::{Service, util::Oneshot};
 
 use super::{flight::Waiter, work::Work};
 use crate::{
-    call::{CallResult, Request, Response, Served},
+    call::{CallResult, Request, Response, Served, Verdict},
+    classify::code,
     error::{BoxError, Clock, TimedOut},
 };
 
@@ -38,8 +39,11 @@ pin_project! {
         S: Service<Request<P>>,
     {
         Passed { #[pin] future: F },
+        Own { #[pin] future: Oneshot<S, Request<P>> },
         Waiting {
             waiter: Waiter<Work<S, P>, R>,
+            // A joiner's own call, should the answer turn out to be the leader's alone.
+            own: Option<(S, Request<P>)>,
             began: Instant,
             end: Option<(Instant, Clock)>,
             // Armed when the call is first found pending.
@@ -58,8 +62,13 @@ where
         Self { state: State::Passed { future } }
     }
 
-    pub(super) const fn waiting(waiter: Waiter<Work<S, P>, R>, began: Instant, end: Option<(Instant, Clock)>) -> Self {
-        Self { state: State::Waiting { waiter, began, end, sleep: None } }
+    pub(super) const fn waiting(
+        waiter: Waiter<Work<S, P>, R>,
+        own: Option<(S, Request<P>)>,
+        began: Instant,
+        end: Option<(Instant, Clock)>,
+    ) -> Self {
+        Self { state: State::Waiting { waiter, own, began, end, sleep: None } }
     }
 
     pub(super) const fn done() -> Self {
@@ -79,8 +88,15 @@ where
         let mut state = self.project().state;
         let outcome = match state.as_mut().project() {
             StateProj::Passed { future } => return future.poll(cx).map_err(Into::into),
-            StateProj::Waiting { waiter, began, end, mut sleep } => match waiter.poll(cx) {
+            StateProj::Own { future } => return future.poll(cx).map_err(Into::into),
+            StateProj::Waiting { waiter, own, began, end, mut sleep } => match waiter.poll(cx) {
                 Poll::Ready(outcome) if waiter.has_led() => outcome,
+                Poll::Ready(outcome) if is_leaders_alone(&outcome) => {
+                    let Some((service, request)) = own.take() else { return Poll::Ready(outcome) };
+                    state.set(State::Own { future: Oneshot::new(service, request) });
+                    let StateProj::Own { future } = state.project() else { return Poll::Pending };
+                    return future.poll(cx).map_err(Into::into);
+                }
                 Poll::Ready(outcome) => outcome.map(joined),
                 Poll::Pending => {
                     let Some((end, clock)) = *end else { return Poll::Pending };
@@ -102,9 +118,17 @@ where
     }
 }
 
+/// Whether the answer is to the one client whose request was sent: what is asked back is asked of it, a task is its own, and what
+/// it cannot do another may (specification, multi round-trip requests: `requestState` is for the retry of that very request).
+fn is_leaders_alone<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> bool {
+    matches!(Verdict::of(outcome), Verdict::InputRequired | Verdict::Task)
+        || outcome.as_ref().is_ok_and(|response| {
+            response.result.as_ref().is_err_and(|error| error.code == code::MISSING_REQUIRED_CLIENT_CAPABILITY)
+        })
+}
+
 /// The answer for one whose request was not the one that was sent.
-fn joined<R: CallResult>(response: Response<R>) -> Response<R> {
-    let mut response = response.map(|result| result.detached());
+fn joined<R>(mut response: Response<R>) -> Response<R> {
     response.served = Served::Shared;
     response
 }
@@ -115,7 +139,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Passed { .. } => "passed",
+            State::Passed { .. } | State::Own { .. } => "passed",
             State::Waiting { .. } => "waiting",
             State::Done => "done",
         };

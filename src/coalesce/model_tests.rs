@@ -20,7 +20,7 @@ use super::CoalesceLayer;
 use crate::{
     call::{Caller, Request, Response, Served, Target},
     error::{BoxError, Transport},
-    testing::safe_tool,
+    testing::reading_tool,
 };
 
 const TENANTS: [&str; 3] = ["a", "b", "c"];
@@ -146,7 +146,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Running { upstream: upstream.clone(), number, answer }
         })
     };
-    let (layer, target): (_, Arc<Target>) = (CoalesceLayer::new(), safe_tool("t"));
+    let (layer, target): (_, Arc<Target>) = (CoalesceLayer::new(), reading_tool("t"));
     let mut service = layer.layer(handler);
     let askers: Rc<RefCell<Vec<Asker>>> = Rc::default();
 

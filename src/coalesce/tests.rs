@@ -15,11 +15,15 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::{Coalesce, CoalesceLayer};
 use crate::{
-    call::{Caller, Deadline, Method, Notify, Peer, Progress, Request, Response, Served, Target, TargetPolicy, Verdict},
+    call::{
+        Admission, Caller, Criticality, Deadline, ErrorObject, Meta, Method, Notify, Peer, Progress, Request, Response, Served,
+        Target, TargetPolicy, Verdict,
+    },
     catalogue::Catalogue,
+    classify::code,
     error::{BoxError, Clock, Panicked, Reason, Rejected, SharedFailure, TimedOut, Transport, find},
     outcome::Word,
-    testing::{Outcome, Script, Step, safe_tool, tool},
+    testing::{Outcome, Script, Step, reading_tool, safe_tool, tool},
     timeout::TimeoutLayer,
 };
 
@@ -55,7 +59,7 @@ fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
 /// 10,000 callers who miss at once are one call.
 #[tokio::test(start_paused = true)]
 async fn a_herd_is_one_call() {
-    let (script, target, layer) = (Script::new([after(SECOND)]), safe_tool("t"), layer());
+    let (script, target, layer) = (Script::new([after(SECOND)]), reading_tool("t"), layer());
     let service = layer.layer(script.clone());
     let calls = (0..10_000).map(|_| tokio::spawn(service.clone().oneshot(asks(&target))));
     let outcomes: Vec<Outcome> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
@@ -78,13 +82,14 @@ async fn the_call_outlives_the_first_and_dies_with_the_last() {
             }
         })
     };
-    let (layer, target) = (layer(), safe_tool("t"));
+    let (layer, target) = (layer(), reading_tool("t"));
     let mut service = layer.layer(handler);
     let mut calls: Vec<_> = (0..3).map(|_| Box::pin(service.call(asks(&target)))).collect();
     assert!(calls.iter_mut().all(is_pending));
     let last = calls.pop().unwrap();
     drop(calls);
-    assert_eq!((Arc::strong_count(&alive), layer.under_way()), (3, 1));
+    // Held here, by the service, by the call under way, and by the last for a call of its own.
+    assert_eq!((Arc::strong_count(&alive), layer.under_way()), (4, 1));
     let response = last.await.unwrap();
     assert_eq!((response.result, response.served), (Ok("answered"), Served::Shared));
 
@@ -97,7 +102,7 @@ async fn the_call_outlives_the_first_and_dies_with_the_last() {
 /// What had been under way when a call came may be shared; what has ended may not.
 #[tokio::test(start_paused = true)]
 async fn who_comes_after_the_end_makes_a_call_of_its_own() {
-    let (script, target) = (Script::new([after(SECOND), after(SECOND)]), safe_tool("t"));
+    let (script, target) = (Script::new([after(SECOND), after(SECOND)]), reading_tool("t"));
     let mut service = layer().layer(script.clone());
     let (mut first, mut idle) = (boxed(&mut service, asks(&target)), boxed(&mut service, asks(&target)));
     assert!(is_pending(&mut first) && is_pending(&mut idle));
@@ -108,9 +113,33 @@ async fn who_comes_after_the_end_makes_a_call_of_its_own() {
     assert_eq!(idle.await.unwrap().served, Served::Shared);
 }
 
+/// Who joins fares as the first does: so the first must not fare worse than who joins would have.
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_a_call_that_fares_worse() {
+    type Change = fn(&mut Request<()>);
+    let changes: [(&str, Change); 4] = [
+        ("sheddable", |first| first.head.caller = first.head.caller.clone().criticality(Criticality::Sheddable)),
+        ("must not wait", |first| first.head.admission = Admission::NoWait),
+        ("spare", |first| first.head.spare = true),
+        ("the sender repeats it", |first| {
+            first.head.meta = Some(Arc::new(Meta { attempt: Some(1), ..Meta::default() }));
+        }),
+    ];
+    for (what, change) in changes {
+        let (script, target) = (Script::new([after(SECOND), after(SECOND), after(SECOND)]), reading_tool("t"));
+        let mut service = layer().layer(script.clone());
+        let mut first = asks(&target);
+        change(&mut first);
+        let (mut first, mut second) = (boxed(&mut service, first), boxed(&mut service, asks(&target)));
+        assert!(is_pending(&mut first) && is_pending(&mut second));
+        assert_eq!(script.calls(), 2, "{what}");
+        assert_eq!((first.await.unwrap().served, second.await.unwrap().served), (Served::Attempt, Served::Attempt), "{what}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_waiter_has_its_own_deadline_and_the_call_the_latest() {
-    let (script, target) = (Script::new([after(30 * SECOND)]), safe_tool("t"));
+    let (script, target) = (Script::new([after(30 * SECOND)]), reading_tool("t"));
     // The timer of each attempt is further in, as in a stack.
     let inner = TimeoutLayer::deadline_only().layer(script.clone());
     let service = layer().layer(inner);
@@ -129,7 +158,7 @@ async fn each_waiter_has_its_own_deadline_and_the_call_the_latest() {
 /// The timer further in gives the attempt its verdict, which breakers live on.
 #[tokio::test(start_paused = true)]
 async fn the_last_waiter_leaves_the_last_word_to_the_timer_further_in() {
-    let target = safe_tool("t");
+    let target = reading_tool("t");
     let service = layer().layer(TimeoutLayer::deadline_only().layer(Script::new([Step::Hang])));
     let first = tokio::spawn(service.clone().oneshot(until(&target, 10 * SECOND)));
     advance(5 * SECOND).await;
@@ -145,7 +174,7 @@ async fn a_failure_is_shared_with_its_source() {
     let failed = || Step::After(SECOND, Err(Transport::not_sent("refused").into()));
     let refused = Step::After(SECOND, Err(Rejected::new("breaker", Reason::BreakerOpen).into()));
     let script = Script::new([failed(), failed(), refused]);
-    let (service, target) = (layer().layer(script.clone()), safe_tool("t"));
+    let (service, target) = (layer().layer(script.clone()), reading_tool("t"));
     let alone = service.clone().oneshot(asks(&target)).await.unwrap_err();
     assert!(alone.is::<Transport>(), "who waits alone has the error itself");
     for verdict in [Verdict::NotSent, Verdict::LocalReject] {
@@ -164,7 +193,7 @@ async fn a_panic_reaches_all_as_an_error() {
         sleep(SECOND).await;
         std::panic::resume_unwind(Box::new("as told"))
     });
-    let (layer, target) = (layer(), safe_tool("t"));
+    let (layer, target) = (layer(), reading_tool("t"));
     let service = layer.layer(handler);
     let outcomes = join_all((0..3).map(|_| service.clone().oneshot(asks(&target)))).await;
     assert!(outcomes.into_iter().all(|outcome| find::<Panicked>(&*outcome.unwrap_err()).is_some()));
@@ -191,21 +220,22 @@ async fn calls(layer: CoalesceLayer, requests: [Request<()>; 2]) -> usize {
 #[tokio::test(start_paused = true)]
 async fn what_is_shared_and_what_is_not() {
     let pair = |target: Arc<Target>| [asks(&target), asks(&target)];
-    assert_eq!(calls(layer(), pair(safe_tool("t"))).await, 1);
+    assert_eq!(calls(layer(), pair(reading_tool("t"))).await, 1);
     assert_eq!(calls(layer(), pair(tool("t"))).await, 2, "not safe");
-    assert_eq!(calls(layer().capacity(0), pair(safe_tool("t"))).await, 2, "no room");
-    assert_eq!(calls(CoalesceLayer::new().capacity(0).single_caller(), pair(safe_tool("t"))).await, 2, "no room still");
-    assert_eq!(calls(CoalesceLayer::new(), pair(safe_tool("t"))).await, 2, "nobody knows who calls");
+    assert_eq!(calls(layer(), pair(safe_tool("t"))).await, 2, "safe to repeat, and perhaps a write");
+    assert_eq!(calls(layer().capacity(0), pair(reading_tool("t"))).await, 2, "no room");
+    assert_eq!(calls(CoalesceLayer::new().capacity(0).single_caller(), pair(reading_tool("t"))).await, 2, "no room still");
+    assert_eq!(calls(CoalesceLayer::new(), pair(reading_tool("t"))).await, 2, "nobody knows who calls");
 
     let of = |method: Method| pair(Catalogue::new("up").resolve(&method, None, None));
     assert_eq!(calls(layer(), of(Method::ResourcesRead)).await, 1);
     assert_eq!(calls(layer(), of(Method::Ping)).await, 2, "keeps the connection alive");
     assert_eq!(calls(layer(), of(Method::ResourcesSubscribe)).await, 2, "changes something, if the same twice");
-    let unsafe_read = TargetPolicy::default().safe(false);
+    let unsafe_read = TargetPolicy::default().read_only(true).safe(false);
     let target = Catalogue::new("up").tool("t", unsafe_read).resolve(&Method::ToolsCall, Some("t"), None);
     assert_eq!(calls(layer(), pair(target)).await, 2);
 
-    let heard = pair(safe_tool("t")).map(|mut request| {
+    let heard = pair(reading_tool("t")).map(|mut request| {
         request.head.peer = Some(Peer::new(Deaf));
         request
     });
@@ -214,7 +244,7 @@ async fn what_is_shared_and_what_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn only_callers_of_one_identity_share() {
-    let (target, caller) = (safe_tool("t"), Caller::of_tenant("a").access_token(b"1"));
+    let (target, caller) = (reading_tool("t"), Caller::of_tenant("a").access_token(b"1"));
     let pair = |other: Caller| {
         [caller.clone(), other].map(|caller| {
             let mut request = asks(&target);
@@ -233,7 +263,7 @@ async fn only_callers_of_one_identity_share() {
 /// Two that wait, of which one is never polled again, and one that gets on all the same.
 #[tokio::test(start_paused = true)]
 async fn one_that_is_not_polled_holds_up_nobody() {
-    let (script, target) = (Script::new([after(SECOND)]), safe_tool("t"));
+    let (script, target) = (Script::new([after(SECOND)]), reading_tool("t"));
     let mut service = layer().layer(script);
     let mut lazy = boxed(&mut service, asks(&target));
     assert!(is_pending(&mut lazy));
@@ -265,7 +295,7 @@ fn nobody_sleeps_through_a_wake_up_that_comes_while_the_call_is_polled() {
             })
         })
     };
-    let (service, target) = (layer().layer(handler), safe_tool("t"));
+    let (service, target) = (layer().layer(handler), reading_tool("t"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
     runtime.block_on(async {
         for round in 0..ROUNDS {
@@ -286,7 +316,7 @@ fn nobody_sleeps_through_a_wake_up_that_comes_while_the_call_is_polled() {
 async fn what_is_known_of_the_answer_is_shared() {
     let throttled = Response::new("busy").with_word(Word::Throttled { retry_after: None });
     let service = layer().layer(Script::new([Step::After(SECOND, Ok(throttled))]));
-    let target = safe_tool("t");
+    let target = reading_tool("t");
     let (one, other) = tokio::join!(service.clone().oneshot(asks(&target)), service.clone().oneshot(asks(&target)));
     assert_eq!(one.unwrap().word, other.unwrap().word);
 }
@@ -310,7 +340,7 @@ async fn a_call_that_takes_the_place_of_a_dying_one_keeps_it() {
         }
     }
 
-    let (again, target, calls) = (Again::default(), safe_tool("t"), Arc::new(AtomicUsize::new(0)));
+    let (again, target, calls) = (Again::default(), reading_tool("t"), Arc::new(AtomicUsize::new(0)));
     let handler = {
         let (again, target, calls) = (again.clone(), target.clone(), calls.clone());
         service_fn(move |_: Request<()>| {
@@ -334,4 +364,27 @@ async fn a_call_that_takes_the_place_of_a_dying_one_keeps_it() {
     let (second, third) = tokio::join!(second, service.call(asks(&target)));
     assert_eq!((second.unwrap().served, third.unwrap().served), (Served::Attempt, Served::Shared));
     assert_eq!(calls.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_of_one_client_is_not_shared() {
+    let asked = || {
+        let mut response = Response::new("give me a name");
+        response.verdict = Some(Verdict::InputRequired);
+        Step::After(SECOND, Ok(response))
+    };
+    let cannot = || {
+        let error = ErrorObject::new(code::MISSING_REQUIRED_CLIENT_CAPABILITY, "elicitation");
+        Step::After(SECOND, Ok(Response::from_error(error)))
+    };
+    for leaders_alone in [asked(), cannot()] {
+        let script = Script::new([leaders_alone, after(SECOND), after(SECOND)]);
+        let (target, mut service) = (reading_tool("t"), layer().layer(script.clone()));
+        let calls: Vec<_> = (0..3).map(|_| service.call(asks(&target))).collect();
+        let outcomes = join_all(calls).await;
+        let own = |outcome: &Outcome| outcome.as_ref().is_ok_and(|response| response.result == Ok("answered"));
+        assert_eq!(outcomes.iter().map(own).collect::<Vec<_>>(), [false, true, true]);
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap().served == Served::Attempt));
+        assert_eq!(script.calls(), 3);
+    }
 }

@@ -71,13 +71,18 @@ impl AdaptiveLimit for Adaptive {
     }
 
     fn sample(&mut self, sample: &Sample) {
-        let outcome = match sample.verdict {
-            Verdict::Ok | Verdict::ToolError => Outcome::Answered,
-            Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { overload: true, .. } => Outcome::Overload,
-            Verdict::Cancelled => Outcome::Cut,
-            _ => Outcome::Nothing,
-        };
-        self.ended(sample.started, outcome, sample.crowd, sample.ended);
+        self.ended(sample.started, Outcome::of(sample.verdict), sample.crowd, sample.ended);
+    }
+}
+
+impl Outcome {
+    const fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Ok | Verdict::ToolError => Self::Answered,
+            Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { overload: true, .. } => Self::Overload,
+            Verdict::Cancelled => Self::Cut,
+            _ => Self::Nothing,
+        }
     }
 }
 
@@ -99,6 +104,29 @@ impl fmt::Debug for Limit {
             Self::Off => f.write_str("Off"),
             Self::Static(limit) => f.debug_tuple("Static").field(limit).finish(),
             Self::Adaptive(_) => f.debug_tuple("Adaptive").finish_non_exhaustive(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_verdict_says_of_the_limit() {
+        let doubt = |overload| Verdict::Ambiguous { retry_after: None, overload };
+        for (verdict, outcome) in [
+            (Verdict::Ok, Outcome::Answered),
+            (Verdict::ToolError, Outcome::Answered),
+            (Verdict::Throttled { retry_after: None }, Outcome::Overload),
+            (Verdict::NotSent, Outcome::Overload),
+            (doubt(true), Outcome::Overload),
+            (doubt(false), Outcome::Nothing),
+            (Verdict::Cancelled, Outcome::Cut),
+            (Verdict::ClientFault, Outcome::Nothing),
+            (Verdict::Denied, Outcome::Nothing),
+        ] {
+            assert_eq!(Outcome::of(verdict), outcome, "{verdict:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use super::{AdaptiveLimit, Bounds, ConcurrencyLayer, Sample};
+use super::{AdaptiveLimit, Bounds, ConcurrencyLayer, Crowd, Sample};
 use crate::{
     Mode,
     call::{Admission, Caller, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
@@ -377,6 +377,74 @@ async fn a_limit_that_adapts_hears_of_every_attempt_and_lets_in_who_waits() {
     assert_eq!((status.limit, status.adapts, samples.lock().unwrap().len()), (9, false, 4));
 }
 
+/// Hears of those who come and of those who start: how many slots are held and how many calls wait.
+#[derive(Debug, Clone, Default)]
+struct Counting {
+    came: Arc<std::sync::Mutex<Vec<(u32, u32)>>>,
+    started: Arc<std::sync::Mutex<Vec<(u32, u32)>>>,
+}
+
+impl AdaptiveLimit for Counting {
+    fn limit(&self) -> NonZeroU32 {
+        NonZeroU32::MIN
+    }
+
+    fn arrived(&mut self, crowd: Crowd, _now: Instant) {
+        self.came.lock().unwrap().push((crowd.in_flight, crowd.waiting));
+    }
+
+    fn started(&mut self, crowd: Crowd, _now: Instant) {
+        self.started.lock().unwrap().push((crowd.in_flight, crowd.waiting));
+    }
+
+    fn sample(&mut self, _sample: &Sample) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_and_has_to_wait_is_one_of_those_who_wait() {
+    let heard = Counting::default();
+    let layer = ConcurrencyLayer::adaptive_with({
+        let heard = heard.clone();
+        move |_| heard.clone()
+    });
+    let (mut service, target) = (layer.layer(slow().0), tool("t"));
+    let calls: Vec<_> = (0..3).map(|_| service.call(request(&target))).collect();
+    assert_eq!(*heard.came.lock().unwrap(), [(0, 0), (1, 1), (1, 2)]);
+    for call in calls.into_iter().map(tokio::spawn).collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(*heard.started.lock().unwrap(), [(1, 0), (1, 1), (1, 0)]);
+}
+
+/// Has three slots once it has seen an answer, and would rather let nobody in who waits.
+#[derive(Debug)]
+struct Reluctant(NonZeroU32);
+
+impl AdaptiveLimit for Reluctant {
+    fn limit(&self) -> NonZeroU32 {
+        self.0
+    }
+
+    fn may_start(&self, _now: Instant) -> bool {
+        false
+    }
+
+    fn sample(&mut self, _sample: &Sample) {
+        self.0 = NonZeroU32::new(3).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_may_hold_back_who_waits_as_long_as_anybody_runs() {
+    let layer = ConcurrencyLayer::adaptive_with(|_| Reluctant(NonZeroU32::MIN));
+    let (mut service, target) = (layer.layer(slow().0), tool("t"));
+    let calls: Vec<_> = (0..3).map(|_| service.call(request(&target))).map(tokio::spawn).collect();
+    let began = Instant::now();
+    let all = tokio::time::timeout(Duration::from_secs(60), futures_util::future::join_all(calls)).await;
+    assert!(all.is_ok_and(|all| all.into_iter().all(|call| call.unwrap().is_ok())));
+    assert_eq!(began.elapsed(), Duration::from_secs(3), "one after the other, although there are slots for all");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_grows_while_calls_wait_and_is_fixed_by_the_handle() {
     let layer = ConcurrencyLayer::adaptive(Bounds::try_new(4, 8, 256).unwrap()).queue(1000);
@@ -426,6 +494,22 @@ async fn behind_an_adaptive_limit_too_a_retry_does_not_wait() {
     assert_eq!(reason(&service.call(retry()).await), Some(Reason::NoSlot));
     drop(running);
     assert!(service.call(retry()).now_or_never().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_an_adaptive_limit_too_observing_counts_what_it_would_refuse() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let layer = ConcurrencyLayer::adaptive(Bounds::try_new(1, 1, 1).unwrap()).mode(Mode::Observe);
+    let (mut service, target) = (layer.layer(hang_all(3)), tool("t"));
+    let _running = [0; 3].map(|_| {
+        let mut retry = request(&target);
+        retry.head.admission = Admission::NoWait;
+        service.call(retry)
+    });
+    let seen = recorder.snapshotter().snapshot().into_vec().into_iter();
+    let counted = seen.filter(|(key, ..)| key.key().labels().any(|label| label.value() == "no_slot")).map(|(.., value)| value);
+    assert_eq!(counted.collect::<Vec<_>>(), [metrics_util::debugging::DebugValue::Counter(2)]);
 }
 
 #[tokio::test(start_paused = true)]

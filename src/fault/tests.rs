@@ -127,6 +127,7 @@ fn settings_that_make_no_sense_are_refused_by_their_values() {
         assert_eq!(error, format!("the share of not_sent is {share}, but must be from 0 to 1"));
         assert!(Trouble::default().slow(share, SECOND, SECOND).is_err());
     }
+    assert!(Trouble::default().slow(0.5, SECOND, SECOND).is_ok());
     let backwards = told(Trouble::default().slow(0.5, 2 * SECOND, SECOND).unwrap_err());
     assert_eq!(backwards, "the shortest delay is 2s, but must be no longer than the longest, which is 1s");
     // Ten tenths are a whole, whatever binary fractions make of them.

@@ -8,6 +8,7 @@ use tower::Service;
 use super::tool::{Hedged, Tool};
 use crate::{
     call::{Admission, Request, Response, Turn, Verdict},
+    classify::in_doubt,
     error::BoxError,
 };
 
@@ -26,6 +27,8 @@ where
     second: Option<Second<S::Future>>,
     /// How the first attempt ended, if it failed while the second is under way.
     failed: Option<Outcome<R>>,
+    /// Whether it is not known what the second attempt has done: then the call may have happened, whatever the first says.
+    doubt: bool,
 }
 
 pub(super) struct Spare<S, P> {
@@ -46,7 +49,7 @@ where
     S: Service<Request<P>, Response = Response<R>>,
 {
     pub(super) const fn new(tool: Arc<Tool>, began: Instant, spare: Option<Spare<S, P>>) -> Self {
-        Self { tool, began, first_ended: false, spare, second: None, failed: None }
+        Self { tool, began, first_ended: false, spare, second: None, failed: None, doubt: false }
     }
 
     /// When the second attempt is due.
@@ -67,7 +70,7 @@ where
             self.failed = Some(outcome);
             return None;
         }
-        Some(outcome)
+        Some(self.firsts(outcome))
     }
 
     /// The second attempt has ended. `None`: the first may do better.
@@ -81,14 +84,21 @@ where
                 response
             }));
         }
-        if Verdict::of(&outcome) == Verdict::LocalReject {
+        let verdict = Verdict::of(&outcome);
+        self.doubt |= matches!(verdict, Verdict::Ambiguous { .. });
+        if verdict == Verdict::LocalReject {
             self.tool.count(Hedged::Refused);
             self.tool.refund();
             second.turn.give_back();
         } else {
             self.tool.count(Hedged::Lost);
         }
-        self.failed.take()
+        self.failed.take().map(|outcome| self.firsts(outcome))
+    }
+
+    /// The outcome of the call, by that of the first attempt.
+    fn firsts(&self, outcome: Outcome<R>) -> Outcome<R> {
+        if self.doubt { in_doubt(outcome) } else { outcome }
     }
 
     /// The caller has heard of the first attempt: the second has nothing to win any more.
@@ -117,6 +127,7 @@ where
 {
     fn drop_second(&mut self) {
         if let Some(second) = self.second.take() {
+            self.doubt = true;
             let now = Instant::now();
             self.tool.given_up(now.saturating_duration_since(second.began), now);
             self.tool.count(Hedged::Lost);

@@ -78,6 +78,10 @@ fn reset() -> Outcome {
     Err(Transport::unknown("reset").into())
 }
 
+fn refused() -> Outcome {
+    Err(Transport::not_sent("refused").into())
+}
+
 async fn call<S>(service: &S, target: &Arc<Target>) -> Outcome
 where
     S: Service<Request<()>, Response = Response<&'static str>, Error = BoxError> + Clone,
@@ -136,10 +140,26 @@ async fn a_failure_waits_for_the_other_and_two_failures_are_the_first_ones() {
     handler.then(50 * MS, done);
     handler.then(10 * MS, reset);
     assert_eq!(call(&service, &target).await.unwrap().result, Ok("done"));
-    handler.then(15 * MS, || Err(Transport::not_sent("refused").into()));
-    handler.then(10 * MS, reset);
+    handler.then(15 * MS, refused);
+    handler.then(10 * MS, refused);
     let error = call(&service, &target).await.unwrap_err();
     assert_eq!(Verdict::of_error(&*error), Verdict::NotSent);
+}
+
+/// Whatever the first says of itself, the second may have done it.
+#[tokio::test(start_paused = true)]
+async fn the_doubt_of_the_second_is_not_forgotten_by_the_first() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let service = HedgeLayer::new().layer(handler.service());
+    warm(&service, &target, &handler).await;
+    // The first ends before the second, and after it.
+    for first in [15, 50] {
+        handler.then(first * MS, refused);
+        handler.then(10 * MS, reset);
+        let error = call(&service, &target).await.unwrap_err();
+        assert_eq!((Verdict::of_error(&*error), handler.calls()), (Verdict::AMBIGUOUS, 2), "{first}");
+        handler.heads.lock().unwrap().clear();
+    }
 }
 
 #[tokio::test(start_paused = true)]

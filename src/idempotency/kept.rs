@@ -8,7 +8,7 @@ use std::{
 
 use crate::call::{CallResult, Response, Served};
 
-/// An answer that is kept, whatever the handler's result type. Cheap to clone.
+/// An answer that is kept in this process, whatever the handler's result type. Cheap to clone.
 #[derive(Clone)]
 pub struct Kept {
     /// A `Mutex<Response<R>>`: results are `Send`, and need not be `Sync`.
@@ -19,7 +19,7 @@ pub struct Kept {
 impl Kept {
     pub(super) fn of<R: CallResult + Send + 'static>(response: &Response<R>) -> Self {
         let (result, weight) = match &response.result {
-            Ok(result) => (Ok(result.detached()), result.weight()),
+            Ok(result) => (Ok(result.clone()), result.weight()),
             Err(error) => {
                 let data = error.data.as_ref().map_or(0, |data| data.to_string().len());
                 (Err(error.clone()), error.message.len() + data)

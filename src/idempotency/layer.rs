@@ -1,11 +1,14 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use metrics::Counter;
 use tower::Layer;
 
-use super::{Claim, Idempotency, InMemory, Keyed, Reply, Store};
+use super::{Claim, Idempotency, InMemory, Keyed, Reply, Store, store::asked};
 use crate::{
-    call::{CallParams, Request, Slot, Target},
+    call::{CallParams, Caller, Request, Slot, Target},
     metrics::{IDEMPOTENCY_HITS, labels_of},
 };
 
@@ -25,7 +28,18 @@ impl Default for IdempotencyLayer {
 impl IdempotencyLayer {
     /// What is known of keys is kept in `store`.
     pub fn new(store: impl Store + 'static) -> Self {
-        Self { shared: Arc::new(Shared { store: Box::new(store), slot: Slot::new() }) }
+        Self::with(Arc::new(store), false)
+    }
+
+    /// Takes all callers of a tenant who name neither principal nor access token for one, and looks at their keys too: right where
+    /// the transport has one caller only (stdio, in process), and nowhere else. The store stays the same.
+    #[must_use]
+    pub fn single_caller(self) -> Self {
+        Self::with(self.shared.store.clone(), true)
+    }
+
+    fn with(store: Arc<dyn Store>, single_caller: bool) -> Self {
+        Self { shared: Arc::new(Shared { store, single_caller, told: AtomicBool::new(false), slot: Slot::new() }) }
     }
 }
 
@@ -40,17 +54,31 @@ impl<S> Layer<S> for IdempotencyLayer {
 /// What all services of one layer share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
+    single_caller: bool,
+    /// Whether it has been told that keys are not looked at.
+    told: AtomicBool,
     slot: Slot<Counters>,
 }
 
 impl Shared {
+    /// Whether a caller's keys are its own. Who cannot be told from others must not be given their answers.
+    pub(super) fn knows(&self, caller: &Caller) -> bool {
+        let known = self.single_caller || caller.audience().is_some();
+        if !known && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "nobody knows whose an idempotency key is: keys of callers without principal and access token do nothing"
+            );
+        }
+        known
+    }
+
     pub(super) fn claim<P: CallParams>(&self, request: &Request<P>, key: &str) -> Reply<Claim> {
         let head = &request.head;
         self.store.claim(&Keyed {
             head,
             key,
-            arguments: request.params.arguments(),
+            asked: asked(request),
             repeatable: head.is_safe(),
             now: tokio::time::Instant::now(),
         })

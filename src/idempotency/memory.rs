@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -20,6 +21,9 @@ struct Shared {
     state: Mutex<State>,
 }
 
+/// Longer than any process runs, and not too long for any clock.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 #[derive(Default)]
 struct State {
     keys: HashMap<u128, Key>,
@@ -32,7 +36,7 @@ struct State {
 /// What is known of one key.
 struct Key {
     tenant: Digest,
-    arguments: Option<Digest>,
+    asked: Digest,
     known: Known,
 }
 
@@ -147,10 +151,10 @@ impl State {
             }
             self.tenants.entry(tenant).or_default().keys += 1;
             let known = Known::Running { before: Before::Nothing, ended: None };
-            self.keys.insert(scope, Key { tenant, arguments: call.arguments, known });
+            self.keys.insert(scope, Key { tenant, asked: call.asked, known });
             return Some(Taken::Mine);
         };
-        if key.arguments.zip(call.arguments).is_some_and(|(first, this)| first != this) {
+        if key.asked != call.asked {
             return Some(Taken::Known(Claim::Conflict));
         }
         let (before, until) = match &mut key.known {
@@ -187,8 +191,7 @@ impl State {
                 }
             }
         };
-        // A time that no clock will show is one that never comes.
-        let until = now.checked_add(settings.keep_for).unwrap_or(now);
+        let until = now + settings.keep_for.min(FOR_EVER);
         key.known = Known::Resting { what, until };
         self.ends.insert((until, scope));
     }

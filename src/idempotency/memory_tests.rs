@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    call::{Caller, Head, Response},
+    call::{Caller, Head, Method, Response},
+    catalogue::Catalogue,
     error::BoxError,
     testing::tool,
 };
@@ -19,8 +20,8 @@ fn head(tenant: u8) -> Head {
 }
 
 fn claim(store: &InMemory, head: &Head, key: u8, arguments: u8, repeatable: bool, now: Instant) -> Result<Claim, BoxError> {
-    let (key, arguments) = (key.to_string(), Some(Digest::of(&[arguments])));
-    let keyed = Keyed { head, key: &key, arguments, repeatable, now };
+    let (key, asked) = (key.to_string(), Digest::of(&[arguments]));
+    let keyed = Keyed { head, key: &key, asked, repeatable, now };
     store.claim(&keyed).now_or_never().expect("at once")
 }
 
@@ -95,32 +96,42 @@ async fn answers_may_take_all_the_room_there_is_and_each_tenants_half_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_kept_for_ever_is_never_forgotten() {
+    let store = InMemory::try_new(Settings { keep_for: Duration::MAX, ..Settings::default() }).unwrap();
+    let head = head(1);
+    drop(claim(&store, &head, 1, 0, false, Instant::now()));
+    for year in 1..30 {
+        assert!(matches!(claim(&store, &head, 1, 0, false, Instant::now()), Ok(Claim::Unknown)), "{year}");
+        tokio::time::advance(365 * 24 * HOUR).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_two_keys_are_one() {
-    let target = tool("t");
-    let of = |caller: Caller, key: &str| {
-        let mut head = Head::new(target.clone());
+    let of = |upstream: &str, method: Method, caller: Caller, key: &str| {
+        let mut head = Head::new(Catalogue::new(upstream).resolve(&method, Some("t"), None));
         head.caller = caller;
-        Keyed { head: &head, key, arguments: None, repeatable: false, now: Instant::now() }.scope()
+        Keyed { head: &head, key, asked: Digest::of(b""), repeatable: false, now: Instant::now() }.scope()
     };
+    let pays = |caller, key| of("up", Method::ToolsCall, caller, key);
     let acme = || Caller::of_tenant("acme");
     let scopes = [
-        of(acme(), "k"),
-        of(acme(), "kk"),
-        of(Caller::of_tenant("other"), "k"),
-        of(acme().principal("k"), ""),
-        of(acme().principal("p"), "k"),
-        of(acme().principal("pk"), ""),
-        of(acme().access_token(b"p"), "k"),
+        pays(acme(), "k"),
+        pays(acme(), "kk"),
+        pays(Caller::of_tenant("other"), "k"),
+        pays(acme().principal("k"), ""),
+        pays(acme().principal("p"), "k"),
+        pays(acme().principal("pk"), ""),
+        pays(acme().access_token(b"p"), "k"),
+        of("u", Method::ToolsCall, acme(), "pk"),
+        of("up2", Method::ToolsCall, acme(), "k"),
+        of("up", Method::PromptsGet, acme(), "k"),
     ];
     for (n, one) in scopes.iter().enumerate() {
         assert!(scopes[..n].iter().all(|other| other != one), "{n}");
     }
     // A principal stays the same when its token is renewed.
-    assert_eq!(of(acme().principal("p").access_token(b"1"), "k"), of(acme().principal("p").access_token(b"2"), "k"));
-    assert_ne!(
-        Keyed { head: &Head::new(tool("t")), key: "k", arguments: None, repeatable: false, now: Instant::now() }.scope(),
-        of(Caller::default(), "k")
-    );
+    assert_eq!(pays(acme().principal("p").access_token(b"1"), "k"), pays(acme().principal("p").access_token(b"2"), "k"));
 }
 
 /// What is known of a key, as the table in the documentation says it.

@@ -10,11 +10,14 @@
 //! | was lost: timed out, reset, or its caller left | *outcome unknown*: never made again, unless repeating it is [safe](crate::call::Head::is_safe) |
 //! | was asked for more (`input_required`) | goes on: the continuation is the same call, and so is the call from its beginning |
 //! | did not happen: refused, throttled, not sent, at fault, not allowed | is made |
-//! | had other arguments | refused (`key_reused`), and never admitted |
+//! | asked something else: another tool, or with other arguments | refused (`key_reused`), and never admitted |
 //!
-//! A key belongs to its tenant and principal (else its access token), and to one target. Calls without a key pass untouched.
+//! A key belongs to its tenant and principal (else its access token), to one upstream by its name, and to one method. A caller without
+//! principal and access token cannot be told from any other, and might be given somebody else's answer: its keys are not looked at,
+//! and its calls pass as if they had none, unless the transport has one caller only ([`single_caller`](IdempotencyLayer::single_caller)).
+//! Calls without a key pass untouched.
 //!
-//! What is known of a key is kept in a [`Store`]. The one [in memory](InMemory) is bounded in keys and bytes, with at most half for
+//! What is known of a key is kept in a [`Store`], in this process. The one [in memory](InMemory) is bounded in keys and bytes, with at most half for
 //! one tenant, and keeps what it knows for 24 h. It never forgets sooner to make room, as the next call under that key would be made
 //! twice: when it is full, calls under new keys are refused (`shed`), and an answer that finds no room is remembered as unknown. The
 //! same goes for a store that fails. Calls that are safe to repeat need no such protection, and are made without it then.
@@ -27,7 +30,7 @@
 //! * **Clones** share the store, and so do two services from one layer.
 //! * **Drop**: once the inner service was called, the outcome is unknown from then on, since nobody hears it; before that, it is as if
 //!   there had been no call. Who waits for another's answer leaves no trace.
-//! * **Allocations**: none for a call without a key; 4 for one with a key, that of the kept answer included and the table's own growth
+//! * **Allocations**: none for a call without a key; 3 for one with a key, that of the kept answer included and the table's own growth
 //!   apart.
 //! * **Observe-only**: there is no such mode: to let a call pass is to make it twice.
 //! * **Metrics**: [`IDEMPOTENCY_HITS`](crate::metrics::IDEMPOTENCY_HITS).
@@ -42,7 +45,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
-//! let mut service = ServiceBuilder::new().layer(IdempotencyLayer::default()).service(service_fn(
+//! let mut service = ServiceBuilder::new().layer(IdempotencyLayer::default().single_caller()).service(service_fn(
 //!     async |_: Request<&'static str>| Ok::<_, BoxError>(Response::new(format!("receipt {}", PAID.fetch_add(1, Ordering::Relaxed)))),
 //! ));
 //! let target = Catalogue::new("bank").resolve(&Method::ToolsCall, Some("pay"), None);

@@ -43,7 +43,7 @@ where
         let head = &request.head;
         let key = head.meta.as_ref().and_then(|meta| meta.idempotency_key.clone());
         match key {
-            Some(key) if !head.target.is_exempt() => {
+            Some(key) if !head.target.is_exempt() && self.shared.knows(&head.caller) => {
                 // A clone is not ready: a call that waits for another must not hold what the inner service has reserved.
                 self.inner = self.inner.clone();
                 IdempotencyFuture::asking(Asking::new(self.shared.clone(), key, request, self.inner.clone()))

@@ -11,7 +11,7 @@ pub struct Settings {
     pub keys: usize,
     /// How many bytes of answers are kept. A tenant may have half of them.
     pub bytes: usize,
-    /// How long a key is known after its last call has ended.
+    /// How long a key is known after its last call has ended. `Duration::MAX`: as long as the process runs.
     pub keep_for: Duration,
     /// How many calls may wait for the one that is running, per key. 0: all are refused.
     pub waiting: usize,

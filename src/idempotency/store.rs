@@ -11,17 +11,19 @@ use tokio::time::Instant;
 
 use super::Kept;
 use crate::{
-    call::{Digest, Head},
+    call::{CallParams, Digest, Head, Request},
     error::BoxError,
 };
 
 /// Keeps what is known of idempotency keys.
 ///
 /// A store must never let two calls of one key run at once, and must never forget a key on its own account before its time: each would
-/// be a second effect. Both methods answer by a [`Reply`], which a store in memory has at once, and one behind a network later.
+/// be a second effect. Both methods answer by a [`Reply`], which a store in memory has at once, and one that has to ask somebody later.
 ///
-/// A store that several processes share has to name keys by what [`Keyed::head`] says (tenant, principal, upstream, target), not
-/// by [`Keyed::scope`] and [`Keyed::arguments`]: digests are this process's own.
+/// What a store keeps is this process's own: an answer is kept as the value that it is, and digests mean nothing elsewhere. So no
+/// other process can give the answer again, or tell whether a key was reused. A store that several share can prevent the second
+/// effect all the same: it names keys by what [`Keyed::head`] says (tenant, principal, upstream, method) and [`Keyed::key`], and
+/// says [`Claim::Unknown`] of a call that another process has made.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Takes the key for a call, or says what is known of it.
     fn claim(&self, call: &Keyed<'_>) -> Reply<Claim>;
@@ -35,8 +37,9 @@ pub struct Keyed<'a> {
     pub head: &'a Head,
     /// The caller's name for the call.
     pub key: &'a str,
-    /// What the call's arguments are compared by. `None`: they cannot be compared.
-    pub arguments: Option<Digest>,
+    /// What is asked: the name and the arguments. Two calls under one key that differ in it are a [conflict](Claim::Conflict). Calls
+    /// whose arguments cannot be read are compared by name alone, and differ from all that can be.
+    pub asked: Digest,
     /// Whether the call may be made again where its outcome is unknown.
     pub repeatable: bool,
     /// The time.
@@ -44,20 +47,20 @@ pub struct Keyed<'a> {
 }
 
 impl Keyed<'_> {
-    /// Tells keys apart: by tenant, principal (else access token), target, and key.
+    /// Tells keys apart: by tenant, principal (else access token), upstream, method, and key. Not by what is called: neither the
+    /// target's entry, which changes when its name is listed, nor the name, so that a key that is used for two is a conflict.
     pub fn scope(&self) -> Digest {
-        let caller = &self.head.caller;
-        let who = match (caller.principal_name(), caller.authorisation()) {
-            (Some(principal), _) => [b"p", principal.as_bytes()].concat(),
-            (None, Some(token)) => [b"t".as_slice(), &token.bits().to_le_bytes()].concat(),
-            (None, None) => Vec::new(),
-        };
-        let target = self.head.target.id().to_le_bytes();
-        let tenant = caller.tenant_digest().bits().to_le_bytes();
-        // Of fixed lengths but for the last two, and the length of one of them: no two calls have the same bytes.
-        let length = who.len().to_le_bytes();
-        Digest::of(&[tenant.as_slice(), &target, &length, &who, self.key.as_bytes()].concat())
+        let (caller, target) = (&self.head.caller, &self.head.target);
+        let who = (caller.tenant_digest(), caller.audience());
+        Digest::of_parts(&(who, target.upstream(), target.method().as_str(), self.key))
     }
+}
+
+/// What a request asks.
+pub(super) fn asked<P: CallParams>(request: &Request<P>) -> Digest {
+    let name = request.params.name();
+    let name = name.as_deref().or_else(|| request.head.target.name());
+    Digest::of_parts(&(name, request.params.arguments()))
 }
 
 /// What a store says to a call.
@@ -71,7 +74,7 @@ pub enum Claim {
     Done(Kept),
     /// The call has been made, and nobody knows what became of it.
     Unknown,
-    /// The key is that of a call with other arguments.
+    /// The key is that of a call that asked something else.
     Conflict,
 }
 

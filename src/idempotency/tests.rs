@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     future::{Future, pending},
     pin::Pin,
     sync::{
@@ -15,7 +16,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::*;
 use crate::{
-    call::{CallParams, Caller, Digest, Meta, Request, Response, Served, Target, Verdict},
+    call::{Annotations, CallParams, Caller, Digest, Meta, Method, Request, Response, Served, Target, Verdict},
+    catalogue::{Catalogue, Scope},
     error::{BoxError, Reason, Rejected, Transport},
     testing::{Outcome, safe_tool, tool},
 };
@@ -42,6 +44,11 @@ fn keyed<P>(target: &Arc<Target>, key: &str, params: P) -> Request<P> {
     request.head.meta = Some(Arc::new(meta));
     request.head.deadline.soft = Some(Instant::now() + 10 * SECOND);
     request
+}
+
+/// For a transport that has one caller only.
+fn layer() -> IdempotencyLayer {
+    IdempotencyLayer::default().single_caller()
 }
 
 /// A handler that ends calls in these verdicts, and then succeeds; it counts how often it is called.
@@ -127,7 +134,7 @@ async fn what_the_second_call_gets_by_what_became_of_the_first() {
     ] {
         for (target, second) in [(tool("t"), unsafe_second), (safe_tool("t"), safe_second)] {
             let told = Told::new(&[first]);
-            let service = told.behind(&IdempotencyLayer::default());
+            let service = told.behind(&layer());
             let call = async || service.clone().oneshot(keyed(&target, "k", Ask("x", None))).await;
             assert_eq!(Verdict::of(&call().await), first);
             let again = call().await;
@@ -143,8 +150,8 @@ async fn what_the_second_call_gets_by_what_became_of_the_first() {
 #[tokio::test(start_paused = true)]
 async fn calls_without_a_key_and_keys_of_others_are_apart() {
     let told = Told::default();
-    let service = told.behind(&IdempotencyLayer::default());
-    let (one, other) = (tool("one"), tool("other"));
+    let service = told.behind(&layer());
+    let one = tool("one");
     let of = |caller: Caller| {
         let mut call = keyed(&one, "k", Ask("x", None));
         call.head.caller = caller;
@@ -156,7 +163,6 @@ async fn calls_without_a_key_and_keys_of_others_are_apart() {
         Request::new(one.clone(), Ask("x", None)),
         keyed(&one, "k", Ask("x", None)),
         keyed(&one, "l", Ask("x", None)),
-        keyed(&other, "k", Ask("x", None)),
         of(acme()),
         of(acme().principal("p")),
         of(acme().access_token(b"t")),
@@ -167,10 +173,97 @@ async fn calls_without_a_key_and_keys_of_others_are_apart() {
     }
 }
 
+/// A call that says its name itself, as the adapters' do, and whose arguments may be unreadable.
+#[derive(Debug, Clone)]
+struct Named(&'static str, Option<&'static str>);
+
+impl CallParams for Named {
+    fn arguments(&self) -> Option<Digest> {
+        self.1.map(|arguments| Digest::of(arguments.as_bytes()))
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        Some(self.0.into())
+    }
+}
+
+/// Its outcome stays unknown, although the name is listed after the first call, and the token is renewed.
+#[tokio::test(start_paused = true)]
+async fn a_key_outlives_the_entry_of_its_target() {
+    let told = Told::new(&[Verdict::AMBIGUOUS]);
+    let service = told.behind(&IdempotencyLayer::default());
+    let catalogue = Catalogue::new("bank");
+    let call = async |token: &'static str| {
+        let caller = Caller::of_tenant("acme").principal("ann").access_token(token.as_bytes());
+        let target = catalogue.resolve(&Method::ToolsCall, Some("pay"), caller.audience());
+        let mut request = keyed(&target, "k", Named("pay", Some("x")));
+        request.head.caller = caller.clone();
+        let outcome = service.clone().oneshot(request).await;
+        let listed = [("pay", Annotations::default())];
+        catalogue.learn(&Method::ToolsCall, Scope::Private(caller.audience()), listed);
+        Verdict::of(&outcome)
+    };
+    for token in ["old", "old", "new"] {
+        assert_eq!(call(token).await, Verdict::AMBIGUOUS);
+    }
+    assert_eq!(told.calls(), 1);
+    // Nor does it change with the connection: it is the same upstream by its name.
+    let again = Catalogue::new("bank").resolve(&Method::ToolsCall, Some("pay"), None);
+    let mut request = keyed(&again, "k", Named("pay", Some("x")));
+    request.head.caller = Caller::of_tenant("acme").principal("ann");
+    assert_eq!(Verdict::of(&service.oneshot(request).await), Verdict::AMBIGUOUS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_used_for_another_tool_is_a_conflict() {
+    let service = Told::default().behind(&layer());
+    let nobody_listed = Catalogue::new("up").resolve(&Method::ToolsCall, Some("one"), None);
+    let asks = async |key, target: &Arc<Target>, params| reason(&service.clone().oneshot(keyed(target, key, params)).await);
+    for (key, first, other) in [
+        ("names", Named("one", Some("x")), Named("other", Some("x"))),
+        ("unreadable", Named("one", None), Named("other", None)),
+        ("arguments", Named("one", Some("x")), Named("one", Some("y"))),
+        ("readable first", Named("one", Some("x")), Named("one", None)),
+        ("readable then", Named("one", None), Named("one", Some("x"))),
+    ] {
+        assert_eq!(asks(key, &nobody_listed, first.clone()).await, None, "{key}");
+        assert_eq!(asks(key, &nobody_listed, other).await, Some(Reason::KeyReused), "{key}");
+        assert_eq!(asks(key, &nobody_listed, first).await, None, "{key}");
+    }
+    // Parameters that do not say what they are for are for their target.
+    let service = Told::default().behind(&layer());
+    let asks = async |target| reason(&service.clone().oneshot(keyed(&target, "k", "x")).await);
+    assert_eq!([asks(tool("one")).await, asks(tool("other")).await], [None, Some(Reason::KeyReused)]);
+}
+
+/// Two who cannot be told apart may not have each other's answers.
+#[tokio::test(start_paused = true)]
+async fn a_key_of_a_caller_that_nobody_knows_does_nothing() {
+    let call = |caller: Caller| {
+        let mut call = keyed(&tool("t"), "1", Ask("x", None));
+        call.head.caller = caller;
+        call
+    };
+    for (layer, caller, calls) in [
+        (IdempotencyLayer::default(), Caller::default(), 2),
+        (IdempotencyLayer::default(), Caller::of_tenant("acme").agent("session").client("claude"), 2),
+        (IdempotencyLayer::default(), Caller::default().access_token(b"t"), 1),
+        (IdempotencyLayer::default(), Caller::default().principal("p"), 1),
+        (layer(), Caller::default(), 1),
+    ] {
+        let told = Told::default();
+        let service = told.behind(&layer);
+        for _ in 0..2 {
+            assert_eq!(Verdict::of(&service.clone().oneshot(call(caller.clone())).await), Verdict::Ok);
+        }
+        assert_eq!(told.calls(), calls, "{caller:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn other_arguments_are_a_conflict_and_a_continuation_is_not() {
     let told = Told::new(&[Verdict::InputRequired, Verdict::InputRequired]);
-    let service = told.behind(&IdempotencyLayer::default());
+    let service = told.behind(&layer());
     let target = tool("t");
     let call = async |arguments, continues| service.clone().oneshot(keyed(&target, "k", Ask(arguments, continues))).await;
     assert_eq!(said(call("x", None).await), "first");
@@ -194,7 +287,7 @@ async fn what_a_refused_call_leaves_behind_is_what_it_found() {
         (&[Verdict::LocalReject, Verdict::LocalReject], None),
         (&[Verdict::AMBIGUOUS, Verdict::LocalReject], Some(Reason::KeyReused)),
     ] {
-        let service = Told::new(verdicts).behind(&IdempotencyLayer::default());
+        let service = Told::new(verdicts).behind(&layer());
         let target = safe_tool("t");
         for _ in 0..2 {
             let _ended = service.clone().oneshot(keyed(&target, "k", Ask("x", None))).await;
@@ -203,7 +296,7 @@ async fn what_a_refused_call_leaves_behind_is_what_it_found() {
     }
     // Safe once, and refused: still nobody knows what the first one did.
     let told = Told::new(&[Verdict::AMBIGUOUS, Verdict::LocalReject]);
-    let service = told.behind(&IdempotencyLayer::default());
+    let service = told.behind(&layer());
     let target = tool("t");
     let mut honours = keyed(&target, "k", Ask("x", None));
     assert!(service.clone().oneshot(honours.clone()).await.is_err());
@@ -215,7 +308,7 @@ async fn what_a_refused_call_leaves_behind_is_what_it_found() {
 #[tokio::test(start_paused = true)]
 async fn who_comes_while_it_runs_waits_for_the_answer() {
     let (told, target) = (Told::slow(), tool("t"));
-    let service = told.behind(&IdempotencyLayer::default());
+    let service = told.behind(&layer());
     let calls: Vec<_> = (0..20).map(|_| tokio::spawn(service.clone().oneshot(keyed(&target, "k", Ask("x", None))))).collect();
     let mut ends = Vec::new();
     for call in calls {
@@ -235,7 +328,7 @@ async fn who_comes_while_it_runs_waits_for_the_answer() {
 async fn waiting_ends_at_the_deadline_and_when_the_first_call_is_lost() {
     for (target, expected) in [(tool("t"), Verdict::AMBIGUOUS), (safe_tool("t"), Verdict::Ok)] {
         let told = Told { takes: 100 * SECOND, ..Told::default() };
-        let layer = IdempotencyLayer::default();
+        let layer = layer();
         let service = told.behind(&layer);
         let first = tokio::spawn(service.clone().oneshot(keyed(&target, "k", Ask("x", None))));
         tokio::task::yield_now().await;
@@ -258,7 +351,7 @@ fn poll<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_before_it_begins_was_never_there() {
     let (store, target) = (InMemory::default(), tool("t"));
-    let layer = IdempotencyLayer::new(store.clone());
+    let layer = IdempotencyLayer::new(store.clone()).single_caller();
     for polls in 0..2 {
         let mut call = Box::pin(layer.layer(NeverReady).call(keyed(&target, "k", Ask("x", None))));
         for _ in 0..polls {
@@ -336,7 +429,7 @@ impl Lease for FarLease {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_may_take_its_time_and_may_fail() {
-    let far = |delay, works| IdempotencyLayer::new(Far { store: InMemory::default(), delay, works });
+    let far = |delay, works| IdempotencyLayer::new(Far { store: InMemory::default(), delay, works }).single_caller();
     let (told, target) = (Told::slow(), tool("t"));
     let service = told.behind(&far(SECOND, true));
     let began = Instant::now();
@@ -366,7 +459,7 @@ fn a_call_under_a_key_allocates_what_is_stated() {
     let _entered = runtime.enter();
     let target = tool("t");
     let answers = service_fn(|_: Request<Ask>| std::future::ready(Ok::<_, BoxError>(Response::new("done"))));
-    let mut service = IdempotencyLayer::default().layer(answers);
+    let mut service = layer().layer(answers);
     let mut calls = |from: usize, count: usize| {
         for key in from..from + count {
             let request = keyed(&target, &key.to_string(), Ask("x", None));
@@ -379,7 +472,7 @@ fn a_call_under_a_key_allocates_what_is_stated() {
     calls(0, 2000);
     let measured = allocation_counter::measure(|| calls(10_000, 1000)).count_total - requests.count_total;
     // The table and the order of ends grow a little too.
-    assert!((4000..4400).contains(&measured), "{measured} in 1000 calls");
+    assert!((3000..3400).contains(&measured), "{measured} in 1000 calls");
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -431,7 +524,7 @@ proptest! {
                 })
             };
             let store = InMemory::default();
-            let service = IdempotencyLayer::new(store.clone()).layer(handler);
+            let service = IdempotencyLayer::new(store.clone()).single_caller().layer(handler);
             let target = tool("t");
             let mut under_way = Vec::new();
             let judge = |outcome: Outcome| match outcome {

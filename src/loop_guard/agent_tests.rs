@@ -119,16 +119,31 @@ async fn refusals_are_counted() {
     assert_eq!(agent.refused(), 0);
     for (calls, refused) in [(2, 0), (3, 3)] {
         for _ in 0..calls {
-            let _ = agent.admit(Some(key), &policy, Instant::now());
+            agent.admit(Some(key), &policy, Instant::now());
         }
         assert_eq!(agent.refused(), refused, "the budget is for two");
     }
     for _ in 0..5 {
-        let _ = agent.settle(key, None, failure("same"), &policy, Instant::now());
+        agent.settle(key, None, failure("same"), &policy, Instant::now());
     }
     agent.admit(Some(key), &policy, Instant::now());
     assert_eq!(agent.refused(), 4);
     assert_eq!(Found::ALL.map(Found::as_str), ["repetition", "ping_pong"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_shows_as_blocked_only_while_it_is() {
+    let (policy, mut agent) = (Policy::default(), Agent::default());
+    let shown = |agent: &Agent| agent.runs(&policy, Instant::now()).collect::<Vec<_>>();
+    assert_eq!(shown(&agent), []);
+    for (failures, blocked) in [(1, false), (2, false), (3, false), (4, false), (5, true), (6, true)] {
+        agent.settle(Key(1), None, failure("same"), &policy, Instant::now());
+        assert_eq!(shown(&agent), [(failures, blocked)], "in the others it is spaced at most");
+    }
+    tokio::time::advance(300 * SECOND).await;
+    assert_eq!(shown(&agent), [(6, false)], "it may be tried");
+    tokio::time::advance(300 * SECOND).await;
+    assert_eq!(shown(&agent), []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,5 +141,13 @@ mod tests {
         }
         assert_eq!(agents.len(), 1);
         assert!(agents.with(who(9), |_| ()).is_some());
+
+        let agents = Agents::new(NonZeroUsize::MIN.saturating_add(3 * SHARDS - 1));
+        // The last of them has been heard of before, and finds itself.
+        for n in [0, 1, 2, 0, 3, 4, 0] {
+            agents.with_new(who(n), |agent| agent.admit(None, &Policy::default(), Instant::now()));
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        }
+        assert_eq!([0, 1, 2, 3, 4].map(|n| agents.with(who(n), |_| ()).is_some()), [true, false, false, true, true]);
     }
 }

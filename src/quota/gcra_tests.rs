@@ -70,6 +70,24 @@ fn the_end_of_time_refuses_and_never_lets_all_pass() {
     assert_eq!(gcra.decide(u64::MAX - 1, u64::MAX / 2, ONE), Decision::Never);
     assert_eq!(gcra.decide(u64::MAX, u64::MAX, ONE), Decision::Never);
     assert_eq!(Gcra::new(quota(u64::MAX, u32::MAX)).decide(0, 1, weight(u32::MAX)), Decision::Never);
+    assert_eq!(Gcra::new(quota(u64::MAX, u32::MAX)).decide(0, 0, weight(u32::MAX)), Decision::Never);
+}
+
+#[test]
+fn what_remains_is_what_would_pass_at_once() {
+    let gcra = Gcra::new(quota(100, 3));
+    for (tat, remaining) in [(0, 3), (1_000, 3), (1_001, 2), (1_100, 2), (1_150, 1), (1_300, 0), (9_999, 0)] {
+        assert_eq!(gcra.remaining(tat, 1_000), remaining, "at {tat}");
+    }
+}
+
+#[test]
+fn what_is_owed_under_a_quota_is_owed_under_the_next_in_calls() {
+    let (old, new) = (Gcra::new(quota(100, 3)), Gcra::new(quota(1_000, 2)));
+    assert_eq!(new.carry(&old, 1_150, 1_000), 2_500, "a call and a half");
+    assert_eq!(new.carry(&old, 1_300, 1_000), 3_000, "three, and the burst is two");
+    assert_eq!(new.carry(&old, 900, 1_000), 1_000, "none");
+    assert_eq!(old.carry(&new, 1_001, 1_000), 1_001, "a tenth of a nanosecond is one");
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl Handles {
 }
 
 /// What becomes of a call.
+#[expect(clippy::large_enum_variant, reason = "handed on at once, and boxed with the call that waits")]
 pub(super) enum Answer {
     /// It passes, and no limit counts it.
     Free,

@@ -166,7 +166,8 @@ impl Store {
                         return Err(Refused { index, retry_after: Some(retry_after) });
                     }
                     if waits.is_none() {
-                        let before = held.map.get(key).unwrap_or(before);
+                        // Not what is planned: that is not counted, and a key without a cell goes back to having none.
+                        let before = held.map.get(key).unwrap_or(0);
                         waits = Some((Turn { index, at }, Counted { key, before, after: tat }));
                     }
                 }

@@ -125,6 +125,84 @@ fn a_key_named_twice_counts_both_costs() {
     assert_eq!(admit(&store, now, &twice), Ok(()));
     assert_eq!(admit(&store, now, &twice), refused(1, SECOND));
     assert_eq!(burst_of(&store, now, &[check(7, gcra)]), 2);
+    let thrice = [check(8, gcra); 3];
+    assert_eq!(admit(&store, now, &thrice), Ok(()));
+    assert_eq!(burst_of(&store, now, &[check(8, gcra)]), 2);
+}
+
+#[test]
+fn a_cell_counted_twice_goes_back_in_two_steps() {
+    let store = Store::new(1_000);
+    let now = nanos(SECOND);
+    let mut ticket = Ticket::default();
+    assert_eq!(store.admit(now, &[check(7, quota(SECOND, 5)); 2], None, &mut ticket), Ok(None));
+    store.refund(&ticket);
+    assert_eq!(store.len(), 0, "as if nobody had called");
+}
+
+#[test]
+fn a_place_in_the_line_goes_back_whole() {
+    let store = Store::new(1_000);
+    let now = nanos(SECOND);
+    let gcra = quota(SECOND, 2);
+    let twice = [1, 2].map(|cost| Some(Check { key: 7, gcra, cost: weight(cost), former: None }));
+    for cells in [0, 1] {
+        let mut ticket = Ticket::default();
+        let turn = store.admit(now, &twice, Some(nanos(9 * SECOND)), &mut ticket).unwrap();
+        assert_eq!(turn.map(|turn| turn.index), Some(1), "the first is planned, and not counted");
+        store.refund(&ticket);
+        assert_eq!(store.len(), cells);
+        // And where there was a cell before.
+        assert_eq!(store.admit(now, &[check(7, gcra)], None, &mut ticket), Ok(None));
+    }
+}
+
+#[test]
+fn a_call_waits_as_long_as_it_may_and_for_limits_that_are_all_ready_then() {
+    let store = Store::new(1_000);
+    let now = nanos(SECOND);
+    let both = [1, 2].map(|n| check(key(n, n), quota(SECOND, 1)));
+    let mut ticket = Ticket::default();
+    assert_eq!(store.admit(now, &both, None, &mut ticket), Ok(None));
+    assert!(store.admit(now, &both, Some(nanos(SECOND) - 1), &mut ticket).is_err());
+    let turn = Turn { index: 0, at: 2 * now };
+    assert_eq!(store.admit(now, &both, Some(nanos(SECOND)), &mut ticket), Ok(Some(turn)));
+}
+
+#[test]
+fn a_key_takes_what_it_owes_along_to_the_next_quota_once() {
+    let store = Store::new(1_000);
+    let now = store.epoch + SECOND;
+    let (old, new) = (quota(SECOND, 2), quota(10 * SECOND, 2));
+    let former = Former { flip: 3, gcra: old, until: nanos(SECOND), forgotten: u64::MAX };
+    let before = [check(key(0, 1), old)];
+    let after = [Some(Check { key: key(0, 1 ^ 3), gcra: new, cost: weight(1), former: Some(&former) })];
+    let ask = || store.admit(nanos(SECOND), &after, None, &mut Ticket::default()).map(drop);
+    assert_eq!(burst_of(&store, now, &before), 2);
+    assert_eq!(after.map(|check| check.map(|check| store.look(&check))), [Some(nanos(21 * SECOND))]);
+    assert_eq!(ask(), refused(0, 10 * SECOND));
+    assert_eq!(store.len(), 1, "the old cell is gone");
+    // Somebody who read the limits before they were changed comes late.
+    assert_eq!(admit(&store, now, &before), Ok(()));
+    assert_eq!(ask(), refused(0, 10 * SECOND));
+}
+
+#[test]
+fn the_round_keeps_its_pace_and_makes_up_for_silence_within_bounds() {
+    let store = Store::new(1_000);
+    let step = ROUND_NS / 64;
+    for (now, visits) in [(0, 1), (step - 1, 1), (step, 2), (step, 2), (4 * step, 5), (u64::MAX, 5 + VISITS)] {
+        assert_eq!(store.admit(now, &[], None, &mut Ticket::default()), Ok(None));
+        assert_eq!(store.round_visits.load(Relaxed) as u64, visits, "at {now}");
+    }
+}
+
+#[test]
+fn there_is_room_for_as_many_keys_as_asked_for() {
+    for (asked, shards, cells) in [(0, 64, 64), (100, 64, 128), (20_000, 128, 20_096), (1 << 25, 1 << 16, 1 << 25)] {
+        let store = Store::new(asked);
+        assert_eq!((store.shards.len(), store.capacity()), (shards, cells));
+    }
 }
 
 #[test]
@@ -167,11 +245,12 @@ fn distinct_keys_are_bounded_and_the_rest_share_one_cell_a_shard() {
 fn each_quota_has_its_own_shared_cell() {
     let store = Store::new(64);
     let now = store.epoch + SECOND;
-    let (slow, fast) = (quota(60 * SECOND, 2), quota(SECOND, 3));
+    let (slow, fast, wide) = (quota(60 * SECOND, 2), quota(SECOND, 3), quota(60 * SECOND, 3));
     assert_eq!(admit(&store, now, &[check(key(0, 1), slow)]), Ok(()));
     assert_eq!(burst_of(&store, now, &[check(key(0, 2), slow)]), 2);
     assert_eq!(burst_of(&store, now, &[check(key(0, 3), slow)]), 0);
     assert_eq!(burst_of(&store, now, &[check(key(0, 4), fast)]), 3);
+    assert_eq!(burst_of(&store, now, &[check(key(0, 6), wide)]), 3);
     assert_eq!(burst_of(&store, now, &[check(key(0, 1), slow)]), 1, "its own cell is its own");
     assert_eq!(burst_of(&store, now, &[check(key(1, 5), slow)]), 2, "other shards have room");
 }
@@ -185,6 +264,16 @@ fn two_new_keys_for_the_last_place_of_a_shard_do_not_both_get_it() {
     assert_eq!((store.len(), store.overflows()), (2, 1));
     let third = [check(key(0, 3), gcra)];
     assert_eq!(burst_of(&store, store.epoch, &third), 1, "the second key went to the shared cell");
+}
+
+#[test]
+fn each_shard_has_room_of_its_own() {
+    let store = Store::new(64);
+    assert_eq!(admit(&store, store.epoch, &[0, 1].map(|shard| check(key(shard, 1), quota(SECOND, 1)))), Ok(()));
+    assert_eq!((store.len(), store.overflows()), (2, 0));
+    // Full to the last place, and that one is fresh again.
+    assert_eq!(admit(&store, store.epoch + SECOND, &[check(key(0, 2), quota(SECOND, 1))]), Ok(()));
+    assert_eq!(store.overflows(), 0);
 }
 
 #[test]

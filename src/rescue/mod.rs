@@ -7,7 +7,8 @@
 //!
 //! An answer that the handler gave itself is left as it is where it is a success or a plain failure. Where the call was
 //! throttled, not sent, or its outcome is in doubt, the facts are added (to an error only if it has no `data` of its own); and
-//! where it is in doubt and repeating is not safe, a notice says so.
+//! where it is in doubt and repeating is not safe, a notice says so. What a server has put under our key itself is taken out,
+//! unless it is [trusted](crate::catalogue::Catalogue::trust_next_hop): a stack that trusts this one would read it as ours.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError), for readiness only: a call always ends in `Ok`.
 //! * **Order**: outermost.

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     call::{Admission, Peer, Request, Response, Target, Verdict},
-    error::{BoxError, Exhausted, Transport},
+    classify::in_doubt,
+    error::{BoxError, Exhausted},
 };
 
 pub(super) type Outcome<R> = Result<Response<R>, BoxError>;
@@ -187,15 +188,8 @@ impl<S, P, R> Call<S, P, R> {
 
     /// The call's outcome, which says how many attempts it took, and does not forget a doubt.
     fn counted(&self, outcome: Outcome<R>) -> Outcome<R> {
-        let verdict = Verdict::of(&outcome);
-        let denies = verdict.is_unexecuted() || matches!(verdict, Verdict::ClientFault | Verdict::Denied);
-        let doubt = denies && self.trouble.as_ref().is_some_and(|trouble| trouble.doubt);
-        match outcome {
-            Ok(mut response) if doubt => {
-                (response.verdict, response.attempts) = (Some(Verdict::AMBIGUOUS), self.attempts);
-                Ok(response)
-            }
-            Err(error) if doubt => Err(Exhausted::new(self.attempts, Transport::unknown(error).into()).into()),
+        let doubt = self.trouble.as_ref().is_some_and(|trouble| trouble.doubt);
+        match if doubt { in_doubt(outcome) } else { outcome } {
             Ok(mut response) => {
                 response.attempts = self.attempts;
                 Ok(response)

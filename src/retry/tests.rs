@@ -8,7 +8,7 @@ use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use super::{Budget, FullJitter, RetryLayer};
 use crate::{
     call::{Admission, Head, Meta, Notify, Peer, Progress, Request, Response, Target, Verdict},
-    error::{BoxError, Clock, Exhausted, Reason, Rejected, TimedOut, Transport},
+    error::{BoxError, Clock, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport},
     outcome::Word,
     testing::{Outcome, Script, Step, safe_tool, tool},
 };
@@ -162,6 +162,10 @@ async fn the_doubt_of_one_attempt_is_not_forgotten_by_the_next() {
     let script = Script::new([timed_out(), classified(Word::NotSent), classified(Word::NotSent)]);
     let response = call(&layer(), &script, safe_tool("t")).await.unwrap();
     assert_eq!((response.verdict, response.attempts), (Some(Verdict::AMBIGUOUS), 3));
+    let lost = || Step::Answer(Err(HttpStatus::new(404).in_session().into()));
+    let script = Script::new([timed_out(), lost()]);
+    let error = call(&layer(), &script, safe_tool("t")).await.unwrap_err();
+    assert_eq!((Verdict::of_error(&*error), script.calls()), (Verdict::AMBIGUOUS, 2));
 }
 
 #[tokio::test(start_paused = true)]

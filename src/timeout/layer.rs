@@ -29,15 +29,15 @@ pub(super) enum Limit {
 }
 
 impl TimeoutLayer {
-    /// Every attempt ends after `limit`, or at the call's deadline if that is earlier.
+    /// Every attempt ends after `limit`, or at the call's deadline if that is earlier. Zero is no limit.
     pub fn new(limit: Duration) -> Self {
-        Self::with(Limit::All(limit))
+        Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::All(limit) })
     }
 
     /// An attempt after which another may follow ends after `limit`; any other goes on to the call's deadline. Once a call is
-    /// committed it cannot be repeated, and the limit no longer holds.
+    /// committed it cannot be repeated, and the limit no longer holds. Zero is no limit.
     pub fn repeatable(limit: Duration) -> Self {
-        Self::with(Limit::Repeatable(limit))
+        Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::Repeatable(limit) })
     }
 
     /// Only the call's deadline holds.
@@ -64,7 +64,8 @@ pub(super) struct Counters([Counter; Clock::ALL.len()]);
 
 impl Counters {
     pub(super) fn new(target: &Target) -> Self {
-        Self(Clock::ALL.map(|clock| TIMEOUTS.counter(labels_of(target).into_iter().chain([clock.as_str().into()]))))
+        let counter = |clock: Clock| TIMEOUTS.counter(labels_of(target).into_iter().chain([clock.as_str().into()]));
+        Self(std::array::from_fn(|place| counter(Clock::ALL[place])))
     }
 
     pub(super) fn count(&self, clock: Clock) {

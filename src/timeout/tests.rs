@@ -51,6 +51,14 @@ async fn only_an_attempt_that_may_be_followed_by_another_has_a_limit_of_its_own(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_of_zero_is_none() {
+    assert_eq!(ended(TimeoutLayer::new(Duration::ZERO), request(5, 9)).await, (Clock::Soft, 5 * SECOND));
+    let mut repeatable = request(5, 9);
+    repeatable.head.repeatable = true;
+    assert_eq!(ended(TimeoutLayer::repeatable(Duration::ZERO), repeatable).await, (Clock::Soft, 5 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_at_the_very_end_is_heard() {
     let script = Script::new([Step::After(SECOND, Ok(Response::new("just in time")))]);
     let response = TimeoutLayer::new(SECOND).layer(script).oneshot(request(5, 9)).await.unwrap();

@@ -10,6 +10,7 @@ mod http;
 #[cfg(feature = "cache")]
 mod kept;
 mod onward;
+mod panics;
 mod passing;
 mod progress;
 mod rig;

@@ -1,12 +1,14 @@
 //! What the server sees of a call: its attempts, and what each says of itself. What the client sees of its end.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use buttress::{
     Stack,
-    call::{ATTEMPT_KEY, OUTCOME_KEY, TIMEOUT_KEY},
+    call::{ATTEMPT_KEY, Caller, OUTCOME_KEY, TIMEOUT_KEY},
+    quota::QuotaLayer,
     rmcp::client::{Client, ClientLayer},
 };
+use governor::Quota;
 use rmcp::{
     ErrorData, ServerHandler,
     model::{CallToolRequestParams, ServerCapabilities, ServerConfig, SubscriptionFilter},
@@ -134,9 +136,27 @@ async fn connections_of_one_layer_share_its_limits() {
     first.call().await.unwrap();
     assert!(texts(&second.call().await.unwrap())[0].starts_with("Rate limited: "));
     // Another tenant has a quota of its own.
-    let other = first.client.as_ref().unwrap().on_behalf_of(buttress::call::Caller::of_tenant("other"));
+    let other = first.client.as_ref().unwrap().on_behalf_of(Caller::of_tenant("other"));
     assert_eq!(texts(&other.call_tool(CallToolRequestParams::new(TOOL)).await.unwrap()), ["done"]);
     assert_eq!(probe.calls(), 2);
+}
+
+/// Lists that name no `cacheScope` are each caller's own; a tool is one all the same.
+#[tokio::test]
+async fn callers_who_each_have_a_list_of_their_own_share_a_tools_limits() {
+    let two_an_hour = Quota::per_hour(NonZeroU32::new(2).unwrap());
+    let layer = ClientLayer::new("up", &Stack::new().quota(QuotaLayer::new().per_target(two_an_hour)));
+    let (rig, _serving) = over_duplex(Seam::Peer, Era::Modern, Probe::new(async |_, _| good()), &layer).await;
+    let call = async |token: &[u8]| {
+        let client = rig.client.as_ref().unwrap().on_behalf_of(Caller::default().access_token(token));
+        client.list_all_tools().await.unwrap();
+        let answer = client.call_tool(CallToolRequestParams::new(TOOL)).await.unwrap();
+        texts(&answer)[0].to_owned()
+    };
+    assert_eq!([call(b"one").await, call(b"other").await], ["done", "done"]);
+    let third = rig.client.as_ref().unwrap().on_behalf_of(Caller::default().access_token(b"one"));
+    let refused = third.call_tool(CallToolRequestParams::new(TOOL)).await.unwrap();
+    assert!(texts(&refused)[0].starts_with("Rate limited: \"probe\""), "{:?}", texts(&refused));
 }
 
 /// A stack that waits for readiness of its own would hang here.

@@ -155,7 +155,7 @@ contract! {
     loop_guard: LoopGuardLayer::default(), allocations: 0, refuses: [Failures: Loop];
     quota: QuotaLayer::new().overall(plenty()), allocations: 0,
         refuses: [Call: Quota] in QuotaLayer::new().overall(one());
-    idempotency: IdempotencyLayer::default(), allocations: 0;
+    idempotency: IdempotencyLayer::default().single_caller(), allocations: 0;
     cache: CacheLayer::new(MEGABYTE).single_caller(), allocations: 0;
     // The call that others may join, what wakes them, their places, its end, and its future.
     coalesce: CoalesceLayer::new().single_caller(), allocations: 5;

@@ -89,10 +89,10 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A target that no layer has met. Repeating its calls is safe, so that a retry repeats whatever fails.
+    /// A target that no layer has met. It only reads, so that a retry repeats whatever fails, and calls may be shared.
     pub fn new() -> Self {
-        let safe = TargetPolicy::default().safe(true);
-        let target = Catalogue::new("contract").tool("probe", safe).resolve(&Method::ToolsCall, Some("probe"), None);
+        let reads = TargetPolicy::default().read_only(true);
+        let target = Catalogue::new("contract").tool("probe", reads).resolve(&Method::ToolsCall, Some("probe"), None);
         Self { target, params: Params::default(), book: Arc::default() }
     }
 

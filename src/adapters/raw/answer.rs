@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
+use super::text::{Edits, Members, object, present};
 use crate::{
     call::{CacheScope, CallResult, Digest, ErrorObject, Facts, Freshness, OUTCOME_KEY, ResultKind, canonical},
     classify::code,
@@ -14,13 +15,15 @@ use crate::{
 pub struct RawAnswer {
     pub(super) body: Body,
     kind: ResultKind,
+    /// Whether there is something under our own key.
+    states_facts: bool,
 }
 
 /// What is known of a message that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
-    /// The whole message.
-    AsItCame(Bytes),
+    /// The whole message, and its id as it stands there.
+    AsItCame { message: Bytes, id: Option<Bytes> },
     /// The `result` of a message that is still to be written, under the id of the caller's own spelling.
     Result(Bytes),
     /// The `error` of such a message.
@@ -34,14 +37,19 @@ pub(super) fn made(body: &Value) -> Bytes {
 
 #[derive(Deserialize)]
 struct ResponseView<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
-    error: Option<ErrorView>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct ErrorView {
+struct ErrorView<'a> {
     code: i64,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +58,8 @@ struct ResultView<'a> {
     is_error: Option<bool>,
     #[serde(borrow)]
     result_type: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +68,13 @@ struct FreshnessView<'a> {
     ttl_ms: Option<i64>,
     #[serde(borrow)]
     cache_scope: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TtlView<'a> {
+    #[serde(borrow)]
+    ttl_ms: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -72,68 +89,94 @@ struct BlockView<'a> {
     text: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
-struct FactsView {
-    #[serde(rename = "_meta")]
-    meta: Option<OutcomeView>,
-    data: Option<OutcomeView>,
-}
-
-#[derive(Deserialize)]
-struct OutcomeView {
-    #[serde(rename = "dev.buttress/outcome")]
-    outcome: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct BodyView<'a> {
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
 impl RawAnswer {
     /// Reads a response.
     ///
     /// # Errors
     ///
-    /// -32603, if it is neither a result nor an error: what the upstream did is then not known.
+    /// -32603, if it is not either a result or an error: what the upstream did is then not known.
     pub fn parse(message: Bytes) -> Result<Self, ErrorObject> {
-        let view: Option<ResponseView<'_>> = serde_json::from_slice(&message).ok();
-        let kind = match view {
-            Some(ResponseView { error: Some(error), .. }) => ResultKind::Error(error.code),
-            Some(ResponseView { result: Some(result), .. }) => result_kind(result.get()),
-            _ => return Err(ErrorObject::new(code::INTERNAL_ERROR, "the upstream's answer is not a JSON-RPC response")),
+        let broken = || ErrorObject::new(code::INTERNAL_ERROR, "the upstream's answer is not a JSON-RPC response");
+        let view: Option<ResponseView<'_>> = std::str::from_utf8(&message).ok().and_then(object);
+        let ResponseView { id, result, error } = view.ok_or_else(broken)?;
+        let (kind, holder) = match (result, error) {
+            (Some(result), None) => result_kind(result.get()),
+            (None, Some(error)) => {
+                let ErrorView { code, data } = object(error.get()).ok_or_else(broken)?;
+                (ResultKind::Error(code), data)
+            }
+            _ => return Err(broken()),
         };
-        Ok(Self { body: Body::AsItCame(message), kind })
+        let states_facts = holder.is_some_and(|holder| facts(holder).is_some());
+        let id = id.map(|id| message.slice_ref(id.get().as_bytes()));
+        Ok(Self { body: Body::AsItCame { message, id }, kind, states_facts })
     }
-}
 
-impl RawAnswer {
+    /// The number that the upstream answered to: the one that the request [went on](super::RawMessage::onward) under. `None`: it
+    /// answered to something else, or did not say to what.
+    pub fn id(&self) -> Option<u64> {
+        let Body::AsItCame { id, .. } = &self.body else { return None };
+        serde_json::from_slice(id.as_ref()?).ok()
+    }
+
     /// The text of the `result` or `error` member.
-    fn text(&self) -> Option<&str> {
-        let bytes = match &self.body {
-            Body::Result(body) | Body::Error(body) => return std::str::from_utf8(body).ok(),
-            Body::AsItCame(message) => message,
-        };
-        let view: BodyView<'_> = serde_json::from_slice(bytes).ok()?;
-        view.error.or(view.result).map(RawValue::get)
+    pub(super) fn text(&self) -> Option<&str> {
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let text = std::str::from_utf8(bytes).ok()?;
+        if !matches!(self.body, Body::AsItCame { .. }) {
+            return Some(text);
+        }
+        let ResponseView { result, error, .. } = object(text)?;
+        error.or(result).map(RawValue::get)
     }
 
     fn view<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
-        serde_json::from_str(self.text()?).ok()
+        object(self.text()?)
+    }
+
+    /// Puts another text in the place of what it was made from.
+    fn set_text(&mut self, text: Bytes) {
+        match &mut self.body {
+            Body::Result(body) | Body::Error(body) => {
+                *body = text;
+                self.states_facts = self.holder().is_some_and(|holder| facts(holder).is_some());
+            }
+            // What else is known of the message stands elsewhere now.
+            Body::AsItCame { .. } => {
+                if let Ok(answer) = Self::parse(text) {
+                    *self = answer;
+                }
+            }
+        }
+    }
+
+    /// The object that facts stand in: the `_meta` of a result, the `data` of an error.
+    fn holder(&self) -> Option<&RawValue> {
+        match self.kind {
+            ResultKind::Error(_) => self.view::<ErrorView<'_>>()?.data,
+            _ => self.view::<ResultView<'_>>()?.meta,
+        }
     }
 }
 
-fn result_kind(result: &str) -> ResultKind {
-    let view: Option<ResultView<'_>> = serde_json::from_str(result).ok();
-    match view {
-        Some(ResultView { result_type: Some(kind), .. }) if kind == "input_required" => ResultKind::InputRequired,
-        Some(ResultView { result_type: Some(kind), .. }) if kind == "task" => ResultKind::Task,
-        Some(ResultView { is_error: Some(true), .. }) => ResultKind::ToolError,
-        _ => ResultKind::Complete,
-    }
+/// What stands under our own key.
+fn facts(holder: &RawValue) -> Option<&RawValue> {
+    let Members(members) = object(holder.get())?;
+    members.into_iter().find(|(name, _)| name == OUTCOME_KEY).map(|(_, facts)| facts)
+}
+
+/// What kind a result is, and its `_meta`. A type that is not known makes a result that is not valid; and what has a member
+/// twice, or one of another type, is read by nobody alike.
+fn result_kind(result: &str) -> (ResultKind, Option<&RawValue>) {
+    let Some(ResultView { is_error, result_type, meta }) = object(result) else { return (ResultKind::Unrecognised, None) };
+    let kind = match (result_type.as_deref(), is_error) {
+        (Some("input_required"), _) => ResultKind::InputRequired,
+        (Some("task"), _) => ResultKind::Task,
+        (None | Some("complete"), Some(true)) => ResultKind::ToolError,
+        (None | Some("complete"), _) => ResultKind::Complete,
+        (Some(_), _) => ResultKind::Unrecognised,
+    };
+    (kind, meta)
 }
 
 impl CallResult for RawAnswer {
@@ -142,8 +185,14 @@ impl CallResult for RawAnswer {
     }
 
     fn tool_error(text: String, facts: &Facts) -> Result<Self, String> {
-        let result = json!({ "content": [{ "type": "text", "text": text }], "isError": true, "_meta": { OUTCOME_KEY: facts } });
-        Ok(Self { body: Body::Result(made(&result)), kind: ResultKind::ToolError })
+        // Revisions before 2026-07-28 have no `resultType`, and let their results have any members.
+        let result = json!({
+            "resultType": "complete",
+            "content": [{ "type": "text", "text": text }],
+            "isError": true,
+            "_meta": { OUTCOME_KEY: facts },
+        });
+        Ok(Self { body: Body::Result(made(&result)), kind: ResultKind::ToolError, states_facts: true })
     }
 
     fn error_text(&self) -> Option<Cow<'_, str>> {
@@ -156,8 +205,23 @@ impl CallResult for RawAnswer {
     }
 
     fn said_facts(&self) -> Option<Value> {
-        let FactsView { meta, data } = self.view()?;
-        meta.or(data)?.outcome
+        serde_json::from_str(facts(self.holder()?)?.get()).ok()
+    }
+
+    fn clear_facts(&mut self) {
+        if !self.states_facts {
+            return;
+        }
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let mut edits = Edits::of(bytes);
+        if let Some(holder) = self.holder()
+            && let Some(members) = object::<Members<'_>>(holder.get())
+        {
+            edits.replace(holder.get().as_bytes(), members.without(OUTCOME_KEY));
+        }
+        if let Some(cleared) = edits.apply() {
+            self.set_text(cleared);
+        }
     }
 
     fn freshness(&self) -> Freshness {
@@ -168,29 +232,34 @@ impl CallResult for RawAnswer {
         }
     }
 
+    fn set_ttl(&mut self, left: Duration) {
+        let said = self.freshness().ttl;
+        if said.as_millis() == left.as_millis() {
+            return;
+        }
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let mut edits = Edits::of(bytes);
+        if let Some(TtlView { ttl_ms }) = self.view() {
+            edits.replace(ttl_ms.get().as_bytes(), left.as_millis().to_string());
+        }
+        if let Some(edited) = edits.apply() {
+            self.set_text(edited);
+        }
+    }
+
     fn weight(&self) -> usize {
-        let (Body::AsItCame(bytes) | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
         size_of::<Self>() + bytes.len()
     }
 
     fn bytes(&self) -> Option<usize> {
-        let (Body::AsItCame(bytes) | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
         Some(bytes.len())
     }
 
     fn digest(&self) -> Option<Digest> {
         // Members that no two answers share say nothing of what was answered.
         canonical::digest_of_members(self.text()?, |name| name != "_meta")
-    }
-
-    fn detached(&self) -> Self {
-        let Body::AsItCame(message) = &self.body else { return self.clone() };
-        let body = self.text().map(|text| message.slice_ref(text.as_bytes()));
-        match (body, self.kind) {
-            (Some(body), ResultKind::Error(_)) => Self { body: Body::Error(body), kind: self.kind },
-            (Some(body), _) => Self { body: Body::Result(body), kind: self.kind },
-            (None, _) => self.clone(),
-        }
     }
 
     fn add_notice(&mut self, text: &str, facts: &Facts) {
@@ -214,5 +283,6 @@ impl CallResult for RawAnswer {
             }
             self.body = Body::Result(made(&body));
         }
+        self.states_facts = true;
     }
 }

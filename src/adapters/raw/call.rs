@@ -7,10 +7,12 @@ use serde_json::{json, value::RawValue};
 use super::{
     RawMessage,
     answer::{Body, RawAnswer, made},
+    list::List,
+    text::{Edits, object},
 };
 use crate::{
-    call::{Caller, ErrorObject, Meta, Method, Request, Response, Revision},
-    catalogue::Catalogue,
+    call::{CacheScope, CallResult, Caller, ErrorObject, Meta, Method, Request, Response, ResultKind, Revision},
+    catalogue::{Catalogue, Scope},
     classify::code,
 };
 
@@ -38,17 +40,20 @@ struct RequestView<'a> {
     params: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct ParamsView<'a> {
     #[serde(borrow)]
-    name: Option<Cow<'a, str>>,
+    name: Option<&'a RawValue>,
     #[serde(borrow, rename = "_meta")]
     meta: Option<&'a RawValue>,
 }
 
 /// What is there in another type is as if it were not there: hence the raw values.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct MetaView<'a> {
+    // Only so that there is one: it is changed on a connection that calls share.
+    #[serde(borrow, rename = "progressToken")]
+    _token: Option<&'a RawValue>,
     #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
     revision: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/idempotencyKey")]
@@ -81,7 +86,8 @@ impl RawCall {
     /// # Errors
     ///
     /// The JSON-RPC error to answer with: -32700 for what is not JSON, -32600 for what is not one request with a string or a
-    /// number as its id: a batch, a notification, a response; -32602 for params that are not one object with one name.
+    /// number as its id: a batch, a notification, a response; -32602 for params that are not one object, where a name has to be
+    /// in it, and for names or `_meta` that are there twice or have a member twice.
     pub fn parse(message: Bytes) -> Result<Self, ErrorObject> {
         let invalid = |what| ErrorObject::new(code::INVALID_REQUEST, what);
         let view: RequestView<'_> = match serde_json::from_slice(&message) {
@@ -99,33 +105,29 @@ impl RawCall {
         let id = id.ok_or_else(|| invalid("the request's id must be a string or a number"))?;
         let method = Method::from_wire(&method);
         let named = matches!(method, Method::ToolsCall | Method::PromptsGet);
-        let params = match view.params {
-            Some(params) => {
-                // What we cannot read, the upstream might read otherwise: a second `name`, say, and so past a limit.
-                let object = Some(params.get()).filter(|params| params.starts_with('{')).unwrap_or_default();
-                match serde_json::from_str::<ParamsView<'_>>(object) {
-                    Ok(params) => Some(params),
-                    Err(_) if !named => None,
-                    Err(_) => {
-                        return Err(ErrorObject::new(code::INVALID_PARAMS, "the params must be one object with one name"));
-                    }
-                }
-            }
-            None => None,
+        // What we cannot read, the upstream might read otherwise: a second `name`, say, and so past a limit.
+        let odd = || ErrorObject::new(code::INVALID_PARAMS, "the params must be one object with one of each member");
+        let ParamsView { name, meta } = match view.params.map(RawValue::get) {
+            Some(params) if params.starts_with('{') => object(params).ok_or_else(odd)?,
+            Some(_) if named => return Err(odd()),
+            _ => ParamsView::default(),
         };
-        let (name, meta) = params.map_or((None, None), |params| (params.name.filter(|_| named), params.meta));
-        let said = meta.and_then(|meta| serde_json::from_str::<MetaView<'_>>(meta.get()).ok());
-        let (revision, meta) = said.map_or((None, None), |said| (said.revision(), said.meta()));
-        let name = name.map(Cow::into_owned);
+        let name = name.filter(|_| named).map(|name| serde_json::from_str(name.get()).map_err(|_| odd())).transpose()?;
+        let said = match meta.map(RawValue::get) {
+            Some(meta) if meta.starts_with('{') => object(meta).ok_or_else(odd)?,
+            _ => MetaView::default(),
+        };
+        let (revision, meta) = (said.revision(), said.meta());
         Ok(Self { id: message.slice_ref(id.as_bytes()), method, name, revision, meta, message })
     }
 
-    /// The request as the stack sees it; its parameters are the whole message.
+    /// The request as the stack sees it; its parameters are the whole message. Not for a
+    /// [subscription](Self::is_subscription).
     ///
     /// The revision is known where the request says it, as it must since 2026-07-28. Of older ones it stands in the handshake, and
     /// the session in a header: who keeps or shares answers sets both in the head (`revision`, `session`).
     pub fn request(&self, catalogue: &Catalogue, caller: Caller) -> Request<RawMessage> {
-        let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.authorisation());
+        let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.audience());
         let mut request = Request::new(target, RawMessage::new(self.message.clone()));
         request.head.caller = caller;
         request.head.revision = self.revision;
@@ -133,10 +135,32 @@ impl RawCall {
         request
     }
 
-    /// The message that answers this request: the upstream's as it came, or one that carries what the stack has to say.
+    /// Whether this is `subscriptions/listen`: no call, but a stream that goes on until somebody ends it. Pass it by the stack, which
+    /// would hold a slot for it and end it by the deadline; and put a limit of your own on how many there are.
+    pub fn is_subscription(&self) -> bool {
+        self.method == Method::SubscriptionsListen
+    }
+
+    /// Learns the tools or prompts in the answer to this request, if it asked for a list of them; to be called for every answer.
+    /// Names that were never learned share one entry, and with it one breaker and one limit.
+    pub fn learn(&self, catalogue: &Catalogue, caller: &Caller, response: &Response<RawAnswer>) {
+        let Ok(answer) = &response.result else { return };
+        if answer.kind() != ResultKind::Complete {
+            return;
+        }
+        let Some(list) = answer.text().and_then(|result| List::read(&self.method, result)) else { return };
+        let scope = match answer.freshness().scope {
+            CacheScope::Public => Scope::Public,
+            CacheScope::Private => Scope::Private(caller.audience()),
+        };
+        catalogue.learn(&list.method, scope, list.names().iter().map(|(name, said)| (&**name, *said)));
+    }
+
+    /// The message that answers this request: the upstream's as it came but for its id, which is the caller's own again, or one
+    /// that carries what the stack has to say.
     pub fn answer(&self, response: Response<RawAnswer>) -> Bytes {
         let (member, body) = match response.result {
-            Ok(RawAnswer { body: Body::AsItCame(message), .. }) => return message,
+            Ok(RawAnswer { body: Body::AsItCame { message, id }, .. }) => return self.readdressed(message, id.as_ref()),
             Ok(RawAnswer { body: Body::Result(result), .. }) => ("result", result),
             Ok(RawAnswer { body: Body::Error(error), .. }) => ("error", error),
             Err(ErrorObject { code, message, data }) => (
@@ -154,5 +178,19 @@ impl RawCall {
         message.extend_from_slice(&body);
         message.push(b'}');
         message.into()
+    }
+
+    /// The upstream's message under the caller's id: it may have been asked under another, or by another caller.
+    fn readdressed(&self, message: Bytes, id: Option<&Bytes>) -> Bytes {
+        if id == Some(&self.id) {
+            return message;
+        }
+        let own = String::from_utf8_lossy(&self.id);
+        let mut edits = Edits::of(&message);
+        match id {
+            Some(id) => edits.replace(id, own.into_owned()),
+            None => edits.open(message.trim_ascii(), &format!("\"id\":{own}")),
+        }
+        edits.apply().unwrap_or(message)
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::text::{Edits, object, present};
-use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Particulars, TIMEOUT_KEY, canonical};
+use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Method, TIMEOUT_KEY, canonical};
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct RawMessage(Bytes);
 struct MessageView<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
 }
@@ -31,6 +33,14 @@ struct MetaView<'a> {
     attempt: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
+    #[serde(borrow, rename = "progressToken")]
+    token: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct NameView<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -46,21 +56,6 @@ struct ContinuationView<'a> {
 struct ArgumentsView<'a> {
     #[serde(borrow)]
     arguments: Option<&'a RawValue>,
-}
-
-/// What is there in another type is as if it were not there, and hides nothing else: hence the raw values.
-#[derive(Deserialize)]
-struct NamedView<'a> {
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, rename = "_meta")]
-    meta: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ProtocolView<'a> {
-    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-    protocol: Option<&'a RawValue>,
 }
 
 /// What a JSON string says.
@@ -84,19 +79,33 @@ impl RawMessage {
     }
 
     /// The message for the next hop: the same, with what [`Meta::onward`] says put into its `_meta`; every other byte is as it
-    /// came. The message as it came, where there is nothing to say, or no object to say it in: one that is not as it should be
-    /// is for the server to judge.
-    pub fn onward(&self, head: &Head) -> Bytes {
+    /// came. Nothing is put where there is no object to say it in: one that is not as it should be is for the server to judge.
+    ///
+    /// `id` is what the message goes on under, and its progress token, if it has one; `None` leaves both to the caller. A request
+    /// must not bear the id of another that has no answer yet, nor the token of one that is under way, and attempts of one call
+    /// may well be under way together, as calls of two callers may have one id. So:
+    ///
+    /// * on a connection that several attempts share (stdio, a session, HTTP upstreams that look at ids), give each a number that
+    ///   the connection has not seen. Answers say it again ([`RawAnswer::id`](super::RawAnswer::id)), and so does progress;
+    ///   [`RawCall::answer`](super::RawCall::answer) gives each caller its own id back.
+    /// * on a connection of the attempt's own, `None` will do.
+    pub fn onward(&self, head: &Head, id: impl Into<Option<u64>>) -> Bytes {
         let mut edits = Edits::of(&self.0);
-        self.tell(&Meta::onward(head), &mut edits);
+        self.edit(&Meta::onward(head), id.into().map(|id| id.to_string()), &mut edits);
         edits.apply().unwrap_or_else(|| self.0.clone())
     }
 
-    /// Either all that is said finds its place, or nothing does.
-    fn tell(&self, said: &Map<String, Value>, edits: &mut Edits<'_>) -> Option<()> {
-        let MessageView { params, .. } = self.view()?;
+    /// Either all that is said finds its place in the `_meta`, or nothing does.
+    fn edit(&self, said: &Map<String, Value>, own: Option<String>, edits: &mut Edits<'_>) -> Option<()> {
+        let MessageView { id, params, .. } = self.view()?;
+        if let (Some(id), Some(own)) = (id, &own) {
+            edits.replace(id.get().as_bytes(), own.clone());
+        }
         let ParamsView { meta } = known(params)?;
         let there: MetaView<'_> = known(meta)?;
+        if let (Some(token), Some(own)) = (there.token, own) {
+            edits.replace(token.get().as_bytes(), own);
+        }
         let mut fresh = Vec::new();
         for (key, value) in said {
             let known = match key.as_str() {
@@ -137,6 +146,16 @@ impl CallParams for RawMessage {
         canonical::digest_of_members(params.get(), |name| !matches!(name, "_meta" | "inputResponses" | "requestState"))
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        let MessageView { method, params, .. } = self.view()?;
+        let method = string(method?)?;
+        match Method::from_wire(&method) {
+            Method::Custom(_) => Some(method),
+            Method::ToolsCall | Method::PromptsGet => string(object::<NameView<'_>>(params?.get())?.name?),
+            _ => None,
+        }
+    }
+
     fn continuation(&self) -> Option<Digest> {
         let params = self.view()?.params?.get();
         let view: ContinuationView<'_> = object(params)?;
@@ -151,15 +170,8 @@ impl CallParams for RawMessage {
         Some(view.arguments?.get().into())
     }
 
-    fn particulars(&self) -> Particulars<'_> {
-        let Some(MessageView { id, params }) = self.view() else { return Particulars::default() };
-        let params: Option<NamedView<'_>> = params.and_then(|params| object(params.get()));
-        let (name, meta) = params.map_or((None, None), |params| (params.name, params.meta));
-        let protocol = meta.and_then(|meta| serde_json::from_str::<ProtocolView<'_>>(meta.get()).ok()?.protocol);
-        Particulars {
-            name: name.and_then(string),
-            request_id: id.map(|id| string(id).unwrap_or_else(|| id.get().into())),
-            protocol: protocol.and_then(string),
-        }
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        let id = self.view()?.id?;
+        Some(string(id).unwrap_or_else(|| id.get().into()))
     }
 }

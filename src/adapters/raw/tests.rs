@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{RawAnswer, RawCall};
 use crate::{
     call::{
-        CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, OUTCOME_KEY, Response, ResultKind, Revision,
-        TargetPolicy,
+        CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Response, ResultKind,
+        Revision, TargetPolicy,
     },
     catalogue::Catalogue,
     classify::code,
@@ -22,6 +22,10 @@ fn what_is_not_one_request_is_refused_with_the_code_that_says_so() {
     assert_eq!(parse("{"), Err(code::PARSE_ERROR));
     for params in [r#"["t"]"#, r#"{"name":7}"#, r#"{"name":"a","name":"b"}"#] {
         let message = format!(r#"{{"id":1,"method":"tools/call","params":{params}}}"#);
+        assert_eq!(RawCall::parse(message.into()).unwrap_err().code, code::INVALID_PARAMS, "{params}");
+    }
+    for params in [r#"{"_meta":{},"_meta":{}}"#, r#"{"_meta":{"progressToken":1,"progressToken":2}}"#] {
+        let message = format!(r#"{{"id":1,"method":"x/custom","params":{params}}}"#);
         assert_eq!(RawCall::parse(message.into()).unwrap_err().code, code::INVALID_PARAMS, "{params}");
     }
     for message in [
@@ -73,9 +77,36 @@ fn answers_are_told_apart() {
     assert_eq!(kind(r#"{"id":1,"result":{"isError":true}}"#), Ok(ResultKind::ToolError));
     assert_eq!(kind(r#"{"id":1,"result":{"resultType":"input_required"}}"#), Ok(ResultKind::InputRequired));
     assert_eq!(kind(r#"{"id":1,"result":{"resultType":"task"}}"#), Ok(ResultKind::Task));
+    assert_eq!(kind(r#"{"id":1,"result":{"resultType":"complete","isError":true}}"#), Ok(ResultKind::ToolError));
+    for odd in [r#"{"resultType":"half"}"#, r#"{"isError":true,"isError":false}"#, r#"{"isError":"no"}"#, "[]", "7"] {
+        assert_eq!(
+            RawAnswer::parse(format!(r#"{{"id":1,"result":{odd}}}"#).into()).unwrap().kind(),
+            ResultKind::Unrecognised,
+            "{odd}"
+        );
+    }
+    for odd in [r#"{"id":1,"result":{},"error":{"code":1,"message":""}}"#, r#"{"id":1,"error":"no"}"#, r#"[1,{}]"#] {
+        assert_eq!(kind(odd).unwrap_err().code, code::INTERNAL_ERROR, "{odd}");
+    }
     assert_eq!(kind(r#"{"id":1,"error":{"code":-32603,"message":""}}"#), Ok(ResultKind::Error(-32603)));
     assert_eq!(kind("<html>").unwrap_err().code, code::INTERNAL_ERROR);
     assert_eq!(kind(r#"{"id":1}"#).unwrap_err().code, code::INTERNAL_ERROR);
+}
+
+#[test]
+fn an_answer_that_has_aged_says_so_and_every_other_byte_stays() {
+    let left = |message: &'static str| {
+        let mut answer = RawAnswer::parse(Bytes::from_static(message.as_bytes())).unwrap();
+        let asked = RawCall::parse(Bytes::from_static(br#"{"id":7,"method":"tools/list"}"#)).unwrap();
+        answer.set_ttl(Duration::from_millis(1_500));
+        String::from_utf8(asked.answer(Response::new(answer)).to_vec()).unwrap()
+    };
+    assert_eq!(
+        left(r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[ 1.50 ],"ttlMs": 60000 ,"cacheScope":"public"}}"#),
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[ 1.50 ],"ttlMs": 1500 ,"cacheScope":"public"}}"#
+    );
+    let says_nothing = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}"#;
+    assert_eq!(left(says_nothing), says_nothing);
 }
 
 #[test]
@@ -112,6 +143,19 @@ fn calls_are_told_apart_by_what_the_server_sees() {
     assert_eq!(call(r#"{"name":"t","arguments":{"a":1,"a":2}}"#).arguments(), None);
 }
 
+#[test]
+fn a_request_says_what_it_asks_for_whether_or_not_it_was_listed() {
+    let name = |method: &str, params: &str| {
+        let message = format!(r#"{{"id":1,"method":"{method}","params":{params}}}"#);
+        let params = RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default()).params;
+        params.name().map(std::borrow::Cow::into_owned)
+    };
+    assert_eq!(name("tools/call", r#"{"name":"p\u0061y","arguments":{"a":1,"a":2}}"#).as_deref(), Some("pay"));
+    assert_eq!(name("prompts/get", r#"{"name":"greet"}"#).as_deref(), Some("greet"));
+    assert_eq!(name("x/one", r#"{"name":"pay"}"#).as_deref(), Some("x/one"));
+    assert_eq!([name("tools/list", r#"{"name":"pay"}"#), name("tools/call", "{}")], [None, None]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
     let onward = |params: &str| {
@@ -120,7 +164,7 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
         let mut request = call.request(&Catalogue::new("up"), Caller::default());
         request.head.repeats = true;
         request.head.deadline.hard = Some(request.head.arrived + Duration::from_secs(3));
-        String::from_utf8(request.params.onward(&request.head).to_vec()).unwrap()
+        String::from_utf8(request.params.onward(&request.head, None).to_vec()).unwrap()
     };
     const SAID: &str = r#""dev.buttress/attempt":1,"dev.buttress/timeoutMs":3000"#;
     let expect = |params: &str| format!(r#"{{"id":1, "method":"tools/call"{params}}}"#);
@@ -149,7 +193,7 @@ async fn a_message_with_no_place_for_what_is_to_be_said_goes_on_as_it_came() {
         let call = RawCall::parse(message.clone().into()).unwrap();
         let mut request = call.request(&Catalogue::new("up"), Caller::default());
         request.head.repeats = true;
-        assert_eq!(request.params.onward(&request.head), message.as_bytes());
+        assert_eq!(request.params.onward(&request.head, None), message.as_bytes());
     }
 }
 
@@ -178,15 +222,68 @@ fn a_request_may_say_its_revision() {
 }
 
 #[test]
-fn a_detached_answer_answers_another_request() {
-    let came = r#"{"jsonrpc":"2.0","id":1,"result":{"ttlMs":2000,"cacheScope":"public","x":1.50}}"#;
-    let answer = RawAnswer::parse(Bytes::from_static(came.as_bytes())).unwrap();
-    let fresh = Freshness { ttl: Duration::from_secs(2), scope: CacheScope::Public };
-    assert_eq!(answer.freshness(), fresh);
-    let other = RawCall::parse(Bytes::from_static(br#"{"id":"b","method":"tools/list"}"#)).unwrap();
-    assert_eq!(other.answer(Response::new(answer.detached())), came.replace("\"id\":1", "\"id\":\"b\"").as_bytes());
-    assert_eq!(answer.detached().digest(), answer.digest());
-    assert_eq!(answer.detached().freshness(), fresh);
+fn an_answer_comes_back_under_the_callers_own_id() {
+    let call = RawCall::parse(Bytes::from_static(br#"{"id":"b","method":"tools/list"}"#)).unwrap();
+    let read = |came: &str| {
+        let answer = RawAnswer::parse(came.to_owned().into()).unwrap();
+        (answer.id(), String::from_utf8(call.answer(Response::new(answer)).to_vec()).unwrap())
+    };
+    for (came, id) in [("1", Some(1)), ("\"b\"", None), ("\"1\"", None), ("null", None), ("-1", None)] {
+        let message = |id| format!(r#"{{"jsonrpc":"2.0", "id" : {id} ,"result":{{"id":1,"x":1.50}}}}"#);
+        assert_eq!(read(&message(came)), (id, message("\"b\"")));
+    }
+    let error = r#"{"error":{"code":-32600,"message":"what?"}}"#;
+    assert_eq!(read(error), (None, error.replacen('{', r#"{"id":"b","#, 1)));
+}
+
+#[tokio::test]
+async fn a_connection_that_calls_share_sees_neither_an_id_nor_a_token_twice() {
+    let onward = |message: &str, id| {
+        let request = RawCall::parse(message.to_owned().into()).unwrap().request(&Catalogue::new("up"), Caller::default());
+        String::from_utf8(request.params.onward(&request.head, id).to_vec()).unwrap()
+    };
+    let message = |id: &str, token: &str| {
+        format!(r#"{{"method":"x/y","params":{{"id":1,"_meta":{{"progressToken":{token},"x":1.50}}}}, "id" : {id} }}"#)
+    };
+    let came = message("\"a\"", "\"a\"");
+    assert_eq!(onward(&came, Some(7)), message("7", "7"));
+    assert_eq!(onward(&came, None), came);
+    assert_eq!(onward(r#"{"id":1,"method":"ping"}"#, Some(7)), r#"{"id":7,"method":"ping"}"#);
+    assert_eq!(onward(r#"{"id":1,"method":"x/y","params":[]}"#, Some(7)), r#"{"id":7,"method":"x/y","params":[]}"#);
+}
+
+#[test]
+fn names_are_learned_from_the_lists_that_pass_by() {
+    let catalogue = Catalogue::new("up").trust_annotations();
+    let caller = Caller::default();
+    let learn = |method: &str, result: &str| {
+        let call = RawCall::parse(format!(r#"{{"id":1,"method":"{method}"}}"#).into()).unwrap();
+        let answer = RawAnswer::parse(format!(r#"{{"id":1,"result":{result}}}"#).into()).unwrap();
+        call.learn(&catalogue, &caller, &Response::new(answer));
+    };
+    let tools = r#"[{"name":"reads","annotations":{"readOnlyHint":true}},7,{"title":"x"},{"name":"odd","annotations":[true]},
+        {"name":"again","annotations":{"idempotentHint":true,"readOnlyHint":"no"}}]"#;
+    learn("tools/list", &format!(r#"{{"cacheScope":"public","tools":{tools}}}"#));
+    learn("prompts/list", r#"{"prompts":[{"name":"p","annotations":{"readOnlyHint":true}}],"tools":[{"name":"no"}]}"#);
+    learn("tools/list", r#"{"resultType":"other","tools":[{"name":"no"}]}"#);
+    learn("x/list", r#"{"tools":[{"name":"no"}]}"#);
+    let safe = |name| catalogue.known(&Method::ToolsCall, name, None).map(|target| target.is_safe());
+    assert_eq!([safe("reads"), safe("odd"), safe("again"), safe("no")], [Some(true), Some(false), Some(false), None]);
+    assert!(catalogue.known(&Method::PromptsGet, "p", None).is_some());
+}
+
+#[test]
+fn a_subscription_is_told_from_a_call() {
+    let is = |method: &str| RawCall::parse(format!(r#"{{"id":1,"method":"{method}"}}"#).into()).unwrap().is_subscription();
+    assert!(is("subscriptions/listen") && !is("resources/subscribe") && !is("tools/call"));
+}
+
+#[test]
+fn a_refusal_says_that_it_is_complete() {
+    let refusal = RawAnswer::tool_error("no".into(), &Facts::new("local_reject", true)).unwrap();
+    let call = RawCall::parse(Bytes::from_static(br#"{"id":1,"method":"tools/call","params":{"name":"t"}}"#)).unwrap();
+    let message: Value = serde_json::from_slice(&call.answer(Response::new(refusal))).unwrap();
+    assert_eq!((&message["result"]["resultType"], &message["result"]["isError"]), (&json!("complete"), &json!(true)));
 }
 
 #[test]
@@ -205,4 +302,7 @@ fn what_an_answer_says_is_read() {
     let facts = r#"{"id":1,"error":{"code":503,"message":"","data":{"dev.buttress/outcome":{"class":"throttled"}}}}"#;
     assert_eq!(answer(facts).said_facts(), Some(json!({ "class": "throttled" })));
     assert_eq!(one.said_facts(), None);
+    let fresh = Freshness { ttl: Duration::from_secs(2), scope: CacheScope::Public };
+    assert_eq!(answer(r#"{"id":1,"result":{"ttlMs":2000,"cacheScope":"public"}}"#).freshness(), fresh);
+    assert_eq!(answer(r#"{"id":1,"result":{"ttlMs":-1}}"#).freshness(), Freshness::default());
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use ::rmcp::{
     ErrorData,
     model::{
-        self, CallToolResult, ClientRequest, ContentBlock, ErrorCode, ListPromptsResult, ListToolsResult, MetaObject,
+        self, CallToolResult, ClientRequest, ContentBlock, ErrorCode, ListPromptsResult, ListToolsResult, MetaObject, ResultType,
         ServerResult, Tool,
     },
 };
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     call::{
-        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Particulars,
-        ResultKind, canonical,
+        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, ResultKind,
+        canonical,
     },
     catalogue::{Catalogue, Scope},
 };
@@ -22,9 +22,10 @@ use crate::{
 impl CallResult for ServerResult {
     fn kind(&self) -> ResultKind {
         match self {
-            Self::CallToolResult(result) if result.is_error == Some(true) => ResultKind::ToolError,
             Self::InputRequiredResult(_) => ResultKind::InputRequired,
             Self::CreateTaskResult(_) => ResultKind::Task,
+            _ if stated_type(self).is_some_and(|kind| kind != ResultType::COMPLETE.as_str()) => ResultKind::Unrecognised,
+            Self::CallToolResult(result) if result.is_error == Some(true) => ResultKind::ToolError,
             _ => ResultKind::Complete,
         }
     }
@@ -49,6 +50,24 @@ impl CallResult for ServerResult {
         result.meta.as_ref()?.0.get(OUTCOME_KEY).cloned()
     }
 
+    fn clear_facts(&mut self) {
+        match self {
+            Self::CallToolResult(result) => {
+                if let Some(meta) = &mut result.meta {
+                    meta.0.remove(OUTCOME_KEY);
+                }
+            }
+            // It may say of itself whatever a tool's result may.
+            Self::CustomResult(result) => {
+                if let Some(meta) = result.0.get_mut("_meta").and_then(Value::as_object_mut) {
+                    meta.remove(OUTCOME_KEY);
+                }
+            }
+            // No other says that it failed, and only of failures are facts believed.
+            _ => {}
+        }
+    }
+
     fn freshness(&self) -> Freshness {
         let (ttl, scope) = match self {
             Self::ListToolsResult(result) => (result.ttl_ms, result.cache_scope),
@@ -62,6 +81,21 @@ impl CallResult for ServerResult {
         Freshness {
             ttl: ttl.map(Duration::from_millis).unwrap_or_default(),
             scope: if scope == Some(model::CacheScope::Public) { CacheScope::Public } else { CacheScope::Private },
+        }
+    }
+
+    fn set_ttl(&mut self, left: Duration) {
+        let ttl = match self {
+            Self::ListToolsResult(result) => result.ttl_ms.as_mut(),
+            Self::ListPromptsResult(result) => result.ttl_ms.as_mut(),
+            Self::ListResourcesResult(result) => result.ttl_ms.as_mut(),
+            Self::ListResourceTemplatesResult(result) => result.ttl_ms.as_mut(),
+            Self::ReadResourceResult(result) => result.ttl_ms.as_mut(),
+            Self::DiscoverResult(result) => Some(&mut result.ttl_ms),
+            _ => None,
+        };
+        if let Some(ttl) = ttl {
+            *ttl = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         }
     }
 
@@ -86,6 +120,25 @@ impl CallResult for ServerResult {
             note(&mut result.meta, facts);
         }
     }
+}
+
+/// The `resultType`, of results that may state any: rmcp keeps what it does not know.
+fn stated_type(result: &ServerResult) -> Option<&str> {
+    let stated = match result {
+        ServerResult::CallToolResult(result) => &result.result_type,
+        ServerResult::CompleteResult(result) => &result.result_type,
+        ServerResult::GetPromptResult(result) => &result.result_type,
+        ServerResult::GetSkillResult(result) => &result.result_type,
+        ServerResult::ListPromptsResult(result) => &result.result_type,
+        ServerResult::ListResourcesResult(result) => &result.result_type,
+        ServerResult::ListResourceTemplatesResult(result) => &result.result_type,
+        ServerResult::ListSkillsResult(result) => &result.result_type,
+        ServerResult::ListToolsResult(result) => &result.result_type,
+        ServerResult::ReadResourceResult(result) => &result.result_type,
+        ServerResult::CustomResult(result) => return result.0.get("resultType")?.as_str(),
+        _ => return None,
+    };
+    stated.as_ref().map(ResultType::as_str)
 }
 
 fn note(meta: &mut Option<MetaObject>, facts: &Facts) {
@@ -146,6 +199,14 @@ impl CallParams for ClientRequest {
         digests(self).0
     }
 
+    fn name(&self) -> Option<Cow<'_, str>> {
+        match (self, addressed(self).1) {
+            (_, Some(name)) => Some(name.into()),
+            (Self::CustomRequest(custom), None) => Some(custom.method.as_str().into()),
+            _ => None,
+        }
+    }
+
     fn continuation(&self) -> Option<Digest> {
         let continues = match self {
             Self::CallToolRequest(call) => call.params.input_responses.is_some() || call.params.request_state.is_some(),
@@ -163,10 +224,6 @@ impl CallParams for ClientRequest {
             _ => None,
         };
         serde_json::to_string(arguments?).ok().map(Cow::Owned)
-    }
-
-    fn particulars(&self) -> Particulars<'_> {
-        Particulars { name: addressed(self).1.map(Cow::Borrowed), ..Particulars::default() }
     }
 }
 
@@ -191,6 +248,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_answer_that_has_aged_says_so_where_it_says_anything_of_it() {
+        let left = |ttl| {
+            let mut list = ListToolsResult::with_all_items(Vec::new());
+            list.ttl_ms = ttl;
+            let mut result = ServerResult::ListToolsResult(list);
+            result.set_ttl(Duration::from_secs(1));
+            let ServerResult::ListToolsResult(list) = result else { return None };
+            list.ttl_ms
+        };
+        assert_eq!((left(Some(60_000)), left(None)), (Some(1_000), None));
+    }
+
+    #[test]
     fn a_server_that_stamps_the_time_says_the_same_all_the_same() {
         let digest = |text: &str, now: u32| {
             let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
@@ -199,5 +269,32 @@ mod tests {
         };
         assert!(digest("no", 1).is_some() && digest("no", 1) == digest("no", 2));
         assert_ne!(digest("no", 1), digest("never", 1));
+    }
+
+    fn result(value: serde_json::Value) -> ServerResult {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_type_that_is_not_known_is_no_success() {
+        let kind = |value| result(value).kind();
+        assert_eq!(kind(json!({ "content": [] })), ResultKind::Complete);
+        assert_eq!(kind(json!({ "resultType": "complete", "content": [], "isError": true })), ResultKind::ToolError);
+        assert_eq!(kind(json!({ "resultType": "half", "content": [] })), ResultKind::Unrecognised);
+        assert_eq!(kind(json!({ "resultType": "half", "tools": [] })), ResultKind::Unrecognised);
+        assert_eq!(kind(json!({ "resultType": "half", "x": 1 })), ResultKind::Unrecognised);
+        assert_eq!(kind(json!({ "x": 1 })), ResultKind::Complete);
+    }
+
+    #[test]
+    fn facts_are_cleared_wherever_a_result_may_say_that_it_failed() {
+        for shape in [json!({ "content": [], "isError": true }), json!({ "x": 1, "isError": true })] {
+            let mut said = shape.clone();
+            said["_meta"] = json!({ OUTCOME_KEY: { "class": "not_sent" }, "y": 1 });
+            let mut cleared = result(said);
+            cleared.clear_facts();
+            let cleared = serde_json::to_value(cleared).unwrap();
+            assert_eq!(cleared["_meta"], json!({ "y": 1 }), "{shape}");
+        }
     }
 }

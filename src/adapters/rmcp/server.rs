@@ -217,12 +217,12 @@ impl<H: ServerHandler> Server<H> {
         let catalogue = &self.shared.catalogue;
         let (method, name) = addressed(request);
         if let (Method::ToolsCall, Some(name)) = (&method, name)
-            && catalogue.known(&method, name, caller.authorisation()).is_none()
+            && catalogue.known(&method, name, caller.audience()).is_none()
             && let Some(tool) = self.handler.get_tool(name)
         {
             catalogue.learn(&method, Scope::Public, [(name, annotations(&tool))]);
         }
-        catalogue.resolve(&method, name, caller.authorisation())
+        catalogue.resolve(&method, name, caller.audience())
     }
 }
 

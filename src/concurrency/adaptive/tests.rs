@@ -3,6 +3,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
+use crate::concurrency::AdaptiveLimit;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -148,6 +149,7 @@ fn slots_that_come_free_at_once_are_filled_in_turn() {
     };
     let first = starts_at(&mut world, now);
     assert!((1..=16).contains(&first), "{first}");
+    assert!(!AdaptiveLimit::may_start(&world.adaptive, now), "and so the slots hear of it");
     assert!((1..=16).contains(&starts_at(&mut world, now + 50 * MS)));
 }
 

@@ -59,6 +59,14 @@ pub(super) struct Answered {
     pub(super) denied: Option<BoxError>,
 }
 
+impl Answered {
+    /// What is said of a call that panicked outside of the stack's own guard.
+    pub(super) fn panicked() -> Self {
+        tracing::error!("the edge of the stack panicked");
+        Self { result: Err(ErrorData::internal_error("the client failed on this call", None)), denied: None }
+    }
+}
+
 impl ClientLayer {
     /// Sends calls to the server that you call `upstream` through `stack`. What its tools say about themselves is not trusted.
     pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
@@ -156,7 +164,7 @@ impl Shared {
     pub(super) fn record(&self, request: &ClientRequest) -> Passer {
         let (method, name) = addressed(request);
         let (reply, outcome) = oneshot::channel();
-        let target = self.catalogue.resolve(&method, name, self.caller.authorisation());
+        let target = self.catalogue.resolve(&method, name, self.caller.audience());
         Passer::Call(reply, self.recorded.answer(Request::new(target, outcome)))
     }
 
@@ -173,9 +181,9 @@ impl Shared {
     /// Sends one call through the stack, on behalf of `caller` or of who is named in the layer.
     pub(super) async fn answer(self: Arc<Self>, call: Call, caller: Option<Caller>, peer: Peer) -> Answered {
         let caller = caller.unwrap_or_else(|| self.caller.clone());
-        let authorisation = caller.authorisation();
+        let audience = caller.audience();
         let (method, name) = addressed(call.request());
-        let target = self.catalogue.resolve(&method, name, authorisation);
+        let target = self.catalogue.resolve(&method, name, audience);
         let mut request = Request::new(target, call.clone());
         request.head.caller = caller;
         (request.head.revision, request.head.session) = (call.revision(), Some(call.session()));
@@ -192,7 +200,7 @@ impl Shared {
         if let Ok(result) = &response.result {
             let scope = match result.freshness().scope {
                 CacheScope::Public => Scope::Public,
-                CacheScope::Private => Scope::Private(authorisation),
+                CacheScope::Private => Scope::Private(audience),
             };
             learn(&self.catalogue, scope, result);
         }

@@ -1,6 +1,6 @@
 //! The stack around a client's transport.
 
-use std::{borrow::Cow, collections::HashMap, fmt, future::Future, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use ::rmcp::{
     RoleClient,
@@ -76,9 +76,12 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
         let token = request.get_meta().get_progress_token();
         let peer = token.map_or_else(Peer::unheard, |token| Peer::new(Notifier { line: self.line.clone(), token }));
         let call = self.shared.call(request, Link::Line(self.line.clone(), id.clone()));
-        let answered = self.shared.clone().answer(call, None, peer);
+        // The adapter's edge: all calls are polled where the connection is, and a panic outside of the stack's own guard (who reads
+        // errors, say) would take the connection along.
+        let answered = AssertUnwindSafe(self.shared.clone().answer(call, None, peer)).catch_unwind();
         let (running, handle) = abortable({
             let id = id.clone();
+            let answered = answered.map(|answered| answered.unwrap_or_else(|_panic| Answered::panicked()));
             async move { Ended { id, answered: answered.await, denied } }.boxed()
         });
         self.under_way.insert(id, handle);

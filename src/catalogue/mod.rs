@@ -11,7 +11,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+#[cfg(doc)]
+use crate::call::Caller;
 use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
+
+mod lists;
+
+use lists::Lists;
 
 /// How many names a catalogue learns unless told otherwise.
 pub const DEFAULT_CAPACITY: usize = 512;
@@ -21,7 +27,7 @@ pub const DEFAULT_CAPACITY: usize = 512;
 pub enum Scope {
     /// Everybody sees this list.
     Public,
-    /// Only this authorisation sees it; `None` is the callers without one.
+    /// Only these callers see it, by their [`audience`](Caller::audience). So with a list that says nothing: up to 2025-11-25 all.
     Private(Option<Digest>),
 }
 
@@ -30,6 +36,19 @@ pub enum Scope {
 /// Names are learned from the upstream's own `tools/list` and `prompts/list`, or declared by the operator, never from what
 /// callers ask for: all names that nobody listed share one entry per method, and so do names beyond the capacity. So an
 /// invented name makes no entry, no metric label and no breaker.
+///
+/// A name has **one entry**, whoever it was listed to: a limit on a tool, its breaker and its queue hold for all callers
+/// together. The scope of a list says two things:
+///
+/// * **Who finds the entry.** A name that was only in private lists is found by those who were listed it; for others it is a name
+///   that nobody listed. To find it would not let them in, as it is the server that answers; but the words of a refusal would tell
+///   them that there is such a tool, and their calls would take from its limits. Its metrics bear its name all the same.
+/// * **What counts of what it says about itself.** What all lists agree on: a tool is read-only, or idempotent, if each scope was
+///   told so when it was last listed the tool. Where a server has several tools of one name, each for callers of its own, no list
+///   makes a call safe that another list says is not.
+///
+/// Names are never forgotten, since labels would grow with them. Of private scopes the last 4,096 are remembered for each method;
+/// callers of an older one find what everybody finds, until they are listed names again.
 pub struct Catalogue {
     upstream: Arc<Upstream>,
     trust: Trust,
@@ -44,17 +63,16 @@ pub struct Catalogue {
     full: AtomicBool,
 }
 
-type ByName = HashMap<Arc<str>, Arc<Target>>;
-
 #[derive(Clone, Default)]
 struct Names {
-    tools: HashMap<Scope, ByName>,
-    prompts: HashMap<Scope, ByName>,
-    count: usize,
+    tools: Lists,
+    prompts: Lists,
+    /// How many were learned, and not declared.
+    learned: usize,
 }
 
 impl Names {
-    fn of(&self, method: &Method) -> Option<&HashMap<Scope, ByName>> {
+    const fn of(&self, method: &Method) -> Option<&Lists> {
         match method {
             Method::ToolsCall => Some(&self.tools),
             Method::PromptsGet => Some(&self.prompts),
@@ -62,7 +80,7 @@ impl Names {
         }
     }
 
-    fn of_mut(&mut self, method: &Method) -> Option<&mut HashMap<Scope, ByName>> {
+    const fn of_mut(&mut self, method: &Method) -> Option<&mut Lists> {
         match method {
             Method::ToolsCall => Some(&mut self.tools),
             Method::PromptsGet => Some(&mut self.prompts),
@@ -118,7 +136,7 @@ impl Catalogue {
         self.declared()
     }
 
-    /// The operator's word on one tool, which holds whenever a tool of this name is learned; the name is known from now on.
+    /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers.
     #[must_use]
     pub fn tool(mut self, name: impl Into<String>, policy: TargetPolicy) -> Self {
         self.policies.insert(name.into(), policy);
@@ -127,10 +145,11 @@ impl Catalogue {
 
     /// Starts anew with what the operator has declared, which takes nothing from the capacity.
     fn declared(mut self) -> Self {
-        let target = |name: &String| (name.as_str().into(), Arc::new(self.target(&Method::ToolsCall, name)));
-        let declared: ByName = self.policies.keys().map(target).collect();
-        let tools = HashMap::from([(Scope::Public, declared)]);
-        self.names = ArcSwap::from_pointee(Names { tools, ..Names::default() });
+        let mut names = Names::default();
+        for name in self.policies.keys() {
+            names.tools.add(name, self.target(&Method::ToolsCall, name), true);
+        }
+        self.names = ArcSwap::from_pointee(names);
         self
     }
 
@@ -144,17 +163,14 @@ impl Catalogue {
         self.upstream.name()
     }
 
-    /// The entry for a call of `method` on `name`, as a caller with this authorisation sees it.
-    pub fn resolve(&self, method: &Method, name: Option<&str>, authorisation: Option<Digest>) -> Arc<Target> {
-        name.and_then(|name| self.known(method, name, authorisation)).unwrap_or_else(|| self.whole(method).clone())
+    /// The entry for a call of `method` on `name`, as callers of this [`audience`](Caller::audience) find it. Takes no lock.
+    pub fn resolve(&self, method: &Method, name: Option<&str>, audience: Option<Digest>) -> Arc<Target> {
+        name.and_then(|name| self.known(method, name, audience)).unwrap_or_else(|| self.whole(method).clone())
     }
 
     /// The entry of a name that has been learned.
-    pub fn known(&self, method: &Method, name: &str, authorisation: Option<Digest>) -> Option<Arc<Target>> {
-        let names = self.names.load();
-        let scopes = names.of(method)?;
-        let within = |scope| scopes.get(&scope).and_then(|names: &ByName| names.get(name)).cloned();
-        within(Scope::Public).or_else(|| within(Scope::Private(authorisation)))
+    pub fn known(&self, method: &Method, name: &str, audience: Option<Digest>) -> Option<Arc<Target>> {
+        self.names.load().of(method)?.find(name, audience).cloned()
     }
 
     /// The entry for a method as a whole.
@@ -163,36 +179,39 @@ impl Catalogue {
     }
 
     /// Learns names of a method (`tools/call`, `prompts/get`) with what they say about themselves. A name that is known keeps
-    /// its entry, and with it everything that layers remember of it; only its annotations are renewed.
+    /// its entry, and with it everything that layers remember of it; what this scope was told of it is renewed.
     pub fn learn<'a>(&self, method: &Method, scope: Scope, listed: impl IntoIterator<Item = (&'a str, Annotations)>) {
         let _turn = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.names.load_full();
         let mut grown: Option<Names> = None;
-        for (name, annotations) in listed {
+        for (name, said) in listed {
             let names = grown.as_ref().unwrap_or(&current);
-            let Some(scopes) = names.of(method) else { return };
-            if let Some(target) = scopes.get(&scope).and_then(|names| names.get(name)) {
-                target.annotate(annotations);
+            let Some(lists) = names.of(method) else { return };
+            if lists.knows(scope, name, said) {
                 continue;
             }
-            if names.count >= self.capacity {
-                if self.full.swap(true, Ordering::Relaxed) {
-                    break;
-                }
-                let (upstream, capacity) = (&**self.upstream(), self.capacity);
-                tracing::warn!(upstream, capacity, "the catalogue is full; further names share one entry");
-                break;
+            let new = !lists.contains(name);
+            if new && names.learned >= self.capacity {
+                self.tell_that_it_is_full();
+                continue;
             }
-            let target = Arc::new(self.target(method, name));
-            target.annotate(annotations);
             let names = grown.get_or_insert_with(|| Names::clone(&current));
-            names.count += 1;
-            if let Some(scopes) = names.of_mut(method) {
-                scopes.entry(scope).or_default().insert(name.into(), target);
+            names.learned += usize::from(new);
+            let Some(lists) = names.of_mut(method) else { return };
+            if new {
+                lists.add(name, self.target(method, name), false);
             }
+            lists.tell(scope, name, said);
         }
         if let Some(grown) = grown {
             self.names.store(Arc::new(grown));
+        }
+    }
+
+    fn tell_that_it_is_full(&self) {
+        if !self.full.swap(true, Ordering::Relaxed) {
+            let (upstream, capacity) = (&**self.upstream(), self.capacity);
+            tracing::warn!(upstream, capacity, "the catalogue is full; further names share one entry");
         }
     }
 
@@ -209,83 +228,10 @@ impl fmt::Debug for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Catalogue")
             .field("upstream", self.upstream())
-            .field("names", &self.names.load().count)
+            .field("names", &self.names.load().learned)
             .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const READS: Annotations = Annotations { read_only: Some(true), idempotent: None };
-
-    fn public<'a>(catalogue: &Catalogue, names: impl IntoIterator<Item = &'a str>) {
-        catalogue.learn(&Method::ToolsCall, Scope::Public, names.into_iter().map(|name| (name, READS)));
-    }
-
-    #[test]
-    fn invented_names_share_the_entry_of_their_method() {
-        let catalogue = Catalogue::new("up");
-        public(&catalogue, ["listed"]);
-        let resolve = |name| catalogue.resolve(&Method::ToolsCall, Some(name), None);
-        assert_eq!(resolve("listed").name(), Some("listed"));
-        assert!(Arc::ptr_eq(&resolve("made up"), &resolve("also made up")));
-        assert_eq!(resolve("made up").label(), "_OTHER");
-        let custom = |name: &str| catalogue.resolve(&Method::from_wire(name), None, None);
-        assert!(Arc::ptr_eq(&custom("x/one"), &custom("x/two")));
-        assert_eq!(custom("x/one").method().label(), "_OTHER");
-    }
-
-    #[test]
-    fn a_name_keeps_its_entry_when_it_is_listed_again() {
-        let catalogue = Catalogue::new("up").trust_annotations();
-        public(&catalogue, ["t"]);
-        let before = catalogue.resolve(&Method::ToolsCall, Some("t"), None);
-        assert!(before.is_safe());
-        catalogue.learn(&Method::ToolsCall, Scope::Public, [("t", Annotations::default())]);
-        let after = catalogue.resolve(&Method::ToolsCall, Some("t"), None);
-        assert!(Arc::ptr_eq(&before, &after) && !after.is_safe());
-    }
-
-    #[test]
-    fn a_private_name_is_known_to_its_authorisation_only() {
-        let catalogue = Catalogue::new("up");
-        let (mine, yours) = (Some(Digest::of(b"mine")), Some(Digest::of(b"yours")));
-        catalogue.learn(&Method::ToolsCall, Scope::Private(mine), [("secret", READS)]);
-        assert!(catalogue.known(&Method::ToolsCall, "secret", mine).is_some());
-        assert!(catalogue.known(&Method::ToolsCall, "secret", yours).is_none());
-        assert!(catalogue.known(&Method::ToolsCall, "secret", None).is_none());
-    }
-
-    #[test]
-    fn beyond_its_capacity_a_catalogue_learns_nothing() {
-        let catalogue = Catalogue::new("up").capacity(2);
-        public(&catalogue, ["a", "b", "c"]);
-        assert!(catalogue.known(&Method::ToolsCall, "b", None).is_some());
-        assert!(catalogue.known(&Method::ToolsCall, "c", None).is_none());
-        assert_eq!(catalogue.names.load().count, 2);
-    }
-
-    #[test]
-    fn a_catalogue_may_be_built_in_any_order() {
-        let safe = TargetPolicy::default().safe(true);
-        let catalogue = Catalogue::new("up")
-            .tool("a", TargetPolicy::default())
-            .tool("b", TargetPolicy::default())
-            .tool("b", safe)
-            .capacity(1)
-            .trust_annotations();
-        public(&catalogue, ["a", "c", "d"]);
-        let safe = |name| catalogue.known(&Method::ToolsCall, name, None).map(|target| target.is_safe());
-        assert_eq!([safe("a"), safe("b"), safe("c"), safe("d")], [Some(true), Some(true), Some(true), None]);
-    }
-
-    #[test]
-    fn the_operators_word_holds_whenever_the_tool_is_listed() {
-        let safe = TargetPolicy::default().safe(true);
-        let catalogue = Catalogue::new("up").tool("t", safe);
-        public(&catalogue, ["t"]);
-        assert!(catalogue.resolve(&Method::ToolsCall, Some("t"), None).is_safe());
-    }
-}
+mod tests;

@@ -1,0 +1,92 @@
+//! A stack behind a stack: the outer one trusts the inner one, which trusts nobody.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tower::service_fn;
+
+use super::{RawAnswer, RawCall, RawMessage};
+use crate::{
+    BoxError, Stack,
+    call::{Caller, OUTCOME_KEY, Request, Response, TargetPolicy},
+    catalogue::Catalogue,
+    error::Transport,
+};
+
+const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}"#;
+
+/// What the caller of both reads, and how often the server was reached.
+async fn through_both(server: impl Fn() -> Result<&'static str, BoxError> + Clone + Send + Sync + 'static) -> (String, usize) {
+    let reached = Arc::new(AtomicUsize::new(0));
+    let counted = reached.clone();
+    let server = service_fn(move |_: Request<RawMessage>| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let answer = server().and_then(|answer| Ok(Response::new(RawAnswer::parse(Bytes::from_static(answer.as_bytes()))?)));
+        async { answer }
+    });
+    let inner = Stack::new().service(server);
+    let known = Arc::new(Catalogue::new("server").tool("t", TargetPolicy::default()));
+    let hop = service_fn(move |call: Request<RawMessage>| {
+        let (inner, known) = (inner.clone(), known.clone());
+        async move {
+            let call = RawCall::parse(call.params.onward(&call.head, None))?;
+            let response = inner.answer(call.request(&known, Caller::default())).await?;
+            Ok::<_, BoxError>(Response::new(RawAnswer::parse(call.answer(response))?))
+        }
+    });
+    let (outer, known) = (Stack::new().service(hop), Catalogue::new("hop").trust_next_hop().tool("t", TargetPolicy::default()));
+    let call = RawCall::parse(Bytes::from_static(CALL)).unwrap();
+    let response = outer.answer(call.request(&known, Caller::default())).await.unwrap();
+    let read = String::from_utf8(call.answer(response).to_vec()).unwrap();
+    (read, reached.load(Ordering::Relaxed))
+}
+
+/// It does the work, and then says that it did nothing.
+#[tokio::test(start_paused = true)]
+async fn a_server_behind_a_trusted_hop_cannot_have_its_calls_repeated() {
+    for (said, read) in [
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true,"_meta":{"dev.buttress/outcome":{"class":"not_sent"},"x" :1.50},"n":1e2}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true,"_meta":{"x":1.50},"n":1e2}}"#,
+        ),
+        (
+            r#"{"id":1,"result":{"isError":true,"_meta":{"dev.buttress\/outcome":{"class":"throttled"},"\u0064ev.buttress/outcome":{"class":"not_sent"}}}}"#,
+            r#"{"id":1,"result":{"isError":true,"_meta":{}}}"#,
+        ),
+        (
+            r#"{"id":1,"error":{"data":{"dev.buttress/outcome":{"class":"local_reject"}},"code":429,"message":"no"}}"#,
+            r#"{"id":1,"error":{"data":{},"code":429,"message":"no"}}"#,
+        ),
+        (r#"{"id":1,"error":{"code":429,"message":"no"}}"#, r#"{"id":1,"error":{"code":429,"message":"no"}}"#),
+        (r#"{"id":1,"error":{"code":503,"message":"no"}}"#, r#"{"id":1,"error":{"code":503,"message":"no"}}"#),
+        // An array is no object, though it be read as one.
+        (
+            r#"{"id":1,"result":{"isError":true,"_meta":[{"class":"not_sent"}]}}"#,
+            r#"{"id":1,"result":{"isError":true,"_meta":[{"class":"not_sent"}]}}"#,
+        ),
+    ] {
+        let (answer, reached) = through_both(move || Ok(said)).await;
+        assert_eq!((answer.as_str(), reached), (read, 1));
+    }
+}
+
+/// An answer that is both has two readers.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_a_result_and_an_error_is_neither() {
+    let both = r#"{"id":1,"error":{"code":1,"message":""},"result":{"isError":true,"_meta":{"dev.buttress/outcome":{"class":"not_sent"}}}}"#;
+    let (answer, reached) = through_both(move || Ok(both)).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((answer["result"]["_meta"][OUTCOME_KEY]["class"].as_str(), reached), (Some("outcome_unknown"), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_trusted_hop_says_itself_is_believed() {
+    let (answer, reached) = through_both(|| Err(Transport::not_sent("refused").into())).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    // The outer stack repeats the call, and has told the inner one that it does.
+    assert_eq!((answer["result"]["_meta"][OUTCOME_KEY]["class"].as_str(), reached), (Some("not_sent"), 3));
+}

@@ -1,0 +1,46 @@
+//! A panic of what the operator has added ends the call that it belongs to, and no other.
+
+use std::sync::Arc;
+
+use buttress::{
+    Stack,
+    call::{TargetPolicy, Word},
+    catalogue::Catalogue,
+    rmcp::client::ClientLayer,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    probe::{Probe, TOOL, failed, good},
+    rig::{Seam, over_duplex},
+    road::Era,
+};
+
+#[tokio::test(start_paused = true)]
+async fn the_calls_under_way_on_the_connection_go_on() {
+    let answer = Arc::new(Notify::new());
+    let probe = Probe::new({
+        let answer = answer.clone();
+        move |nth, _| {
+            let answer = answer.clone();
+            async move {
+                if nth == 1 {
+                    answer.notified().await;
+                    return good();
+                }
+                failed()
+            }
+        }
+    });
+    let policy = TargetPolicy::default().judge_errors(|_: &str| -> Option<Word> { panic!("of the operator's own") });
+    let layer = ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), &Stack::new());
+    let (rig, _serving) = over_duplex(Seam::Transport, Era::Legacy, probe, &layer).await;
+    let (first, second) = tokio::join!(rig.call(), async {
+        rig.until_sent("tools/call", 1).await;
+        let second = rig.call().await;
+        answer.notify_one();
+        second
+    });
+    assert!(second.unwrap_err().to_string().contains("the client failed on this call"));
+    assert!(first.is_ok(), "{first:?}");
+}
