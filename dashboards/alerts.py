@@ -41,9 +41,9 @@ def others():
            "A circuit breaker opens again and again.", f"{TOOL}: opened {{{{ $value | humanize }}}} times in 15 minutes.")
     # By what it does not pay for: a tenant has half of the budget at most, so the tokens need not be near 0.
     yield ("ButtressRetryBudgetEmpty",
-           'sum by (job, upstream) (rate(buttress_retries_skipped_total{reason="no_budget"}[5m])) > 0.1', "5m", "warning",
-           "The retry budget does not pay for repeats any more.", f"{UPSTREAM}: {{{{ $value | humanize }}}} failed attempts a second are not repeated for want of tokens.")
-    yield ("ButtressRetryAmplificationHigh", "job_upstream:mcp_attempts_per_first_attempt:ratio_rate5m > 1.3", "10m", "warning",
+           'sum by (job, upstream) (increase(buttress_retries_skipped_total{reason="no_budget"}[5m])) > 30', "5m", "warning",
+           "The retry budget does not pay for repeats any more.", f"{UPSTREAM}: {{{{ $value | humanize }}}} failed attempts were not repeated in 5 minutes for want of tokens.")
+    yield ("ButtressRetryAmplificationHigh", "job_upstream:mcp_attempts_per_first_attempt:ratio_rate5m > 1.3 and " + _busy(), "10m", "warning",
            "Repeats add much to the load.", f"{UPSTREAM}: {{{{ $value | humanize }}}} attempts for each first attempt.")
     yield ("ButtressShedHigh", "job_upstream:buttress_shed:ratio_rate5m > 0.05 and " + _busy(), "5m", "warning",
            "Calls are refused for want of room.", f"{UPSTREAM}: {PERCENT} of the calls of the last 5 minutes.")

@@ -20,7 +20,10 @@ use super::{
     ticket::{Admit, Force, State, Ticket, Transition},
     watched::{Watch, Watched},
 };
-use crate::error::{Reason, Rejected};
+use crate::{
+    error::{Reason, Rejected},
+    metrics::upstream_label,
+};
 
 /// The breaker of one upstream.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ impl Upstream {
             name: name.into(),
             machine: Watched::new(Machine { parent: Parent::new(policy, now), rng }),
             members: Mutex::default(),
-            series: Series::new([SharedString::from_shared(name.into()), none.clone(), none.clone(), none], history.clone(), now),
+            series: Series::new([upstream_label(name), none.clone(), none.clone(), none], history.clone(), now),
             history,
         }
     }
