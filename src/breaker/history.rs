@@ -94,3 +94,26 @@ impl History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_are_kept_and_no_more() {
+        let (history, start) = (History::default(), Instant::now());
+        for n in 0..2 * KEPT {
+            let (from, to) = (State::Closed, State::Open);
+            let at = start + std::time::Duration::from_secs(n as u64);
+            history.add(Change { at, upstream: "up".into(), method: None, name: None, from, to, cause: Cause::Failures });
+        }
+        let kept = history.all();
+        assert_eq!((kept.len(), kept[0].at), (KEPT, start + std::time::Duration::from_secs(KEPT as u64)));
+    }
+
+    #[test]
+    fn every_change_has_its_cause() {
+        let causes = Transition::ALL.map(|transition| Cause::of(transition).as_str());
+        assert_eq!(causes, ["failures", "cooled_down", "probe_failed", "probe_passed", "operator"]);
+    }
+}

@@ -14,8 +14,8 @@
 //! the last probe; any other call comes a quarter of the cool-down later (10 s at most), so that it is never stuck. Its ramp
 //! and the targets' own hold side by side.
 //!
-//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers, to force them open or closed, and to change the
-//! policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and counts, and lets pass.
+//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force them
+//! open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and counts, and lets pass.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::BreakerOpen`](crate::error::Reason::BreakerOpen) or
