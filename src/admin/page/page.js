@@ -33,6 +33,8 @@ function figure(value) {
 
 function duration(seconds) {
   if (seconds === null) return "–";
+  // Within the first bucket nobody can tell.
+  if (seconds <= 0.01) return "≤ 10 ms";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
 }
@@ -56,6 +58,11 @@ function percent(part, whole) {
   if (!whole) return "–";
   const share = (100 * part) / whole;
   return `${share > 0 && share < 10 ? share.toFixed(1) : share.toFixed(0)} %`;
+}
+
+function titleOf({ method, name }) {
+  const own = name === "_OTHER" ? "other names" : name;
+  return method === "tools/call" ? own : [method, own].filter(Boolean).join(" ");
 }
 
 function badge(element, breaker) {
@@ -103,8 +110,7 @@ function newRow() {
 
 function showRow(row, target, seconds) {
   const { recent, slots } = target;
-  const own = target.name === "_OTHER" ? "other names" : target.name;
-  put(row.title, target.method === "tools/call" ? own : [target.method, own].filter(Boolean).join(" "));
+  put(row.title, titleOf(target));
   row.title.className = target.method === "tools/call" ? "" : "method";
   row.title.title = `${target.method} ${target.name ?? ""}`;
   row.root.classList.toggle("quiet", recent.calls === 0);
@@ -144,9 +150,9 @@ function showUpstream(upstream, seconds) {
   fact(list, "in flight", String(upstream.in_flight));
   for (const stack of upstream.stacks) {
     fact(list, "retry budget", `${stack.retry.tokens} / ${stack.retry.capacity}`);
-    for (const limit of stack.quota.limits) fact(list, `quota per ${limit.per.replaceAll("_", " ")}`, `${limit.calls} in ${duration(limit.seconds)}`);
+    for (const limit of stack.quota.limits) fact(list, `quota per ${limit.per.replaceAll("_", " ")}`, `${limit.calls} in ${span(Math.ceil(limit.seconds))}`);
     if (stack.cache) fact(list, "cache", `${stack.cache.entries} kept, ${bytes(stack.cache.bytes)}`);
-    if (stack.loop_guard) fact(list, "agents known to the loop guard", String(stack.loop_guard.agents));
+    if (stack.loop_guard) fact(list, "agents watched", String(stack.loop_guard.agents));
     if (stack.audit) fact(list, "audit backlog", String(stack.audit.backlog));
     if (stack.audit?.failing) fact(list, "", "Audit failing", "bad");
     if (stack.faults) fact(list, "", "Faults injected on purpose", "warn");
@@ -160,7 +166,9 @@ function showUpstream(upstream, seconds) {
   facts.replaceChildren(...list);
 
   const left = new Set(rows.keys());
-  const targets = [...upstream.targets].sort((a, b) => (a.method !== "tools/call") - (b.method !== "tools/call"));
+  // Tools first, and among them those without a name of their own last.
+  const order = ({ method, name }) => (method === "tools/call" ? Number(name === "_OTHER") : 2);
+  const targets = [...upstream.targets].sort((a, b) => order(a) - order(b));
   targets.forEach((target, place) => {
     const key = JSON.stringify([target.method, target.name]);
     left.delete(key);
@@ -190,7 +198,7 @@ function showTiles(status) {
   put(byId("t-flight-note"), `${queued} queued`);
   const slowest = all.reduce((worst, target) => ((target.recent.p95_seconds ?? -1) > (worst?.recent.p95_seconds ?? -1) ? target : worst), null);
   put(byId("t-slow"), duration(slowest?.recent.p95_seconds ?? null));
-  put(byId("t-slow-note"), slowest ? slowest.name ?? slowest.method : "no calls");
+  put(byId("t-slow-note"), slowest ? titleOf(slowest) : "no calls");
   const breakers = [...all.map((target) => target.breaker), ...status.upstreams.map((upstream) => upstream.breaker)].filter(Boolean);
   const open = breakers.filter((breaker) => breaker.state === "open").length;
   put(byId("t-open"), String(open));
@@ -220,7 +228,7 @@ function showTransitions(transitions) {
       time.setAttribute("aria-live", "off");
       const [word, look] = WORDS[change.to] ?? [change.to, ""];
       const text = root.appendChild(make("span", "who"));
-      text.append(make("b", "", change.method === null ? change.upstream : change.name ?? change.method), " ");
+      text.append(make("b", "", change.method === null ? change.upstream : titleOf(change)), " ");
       const why = CAUSES[change.cause] ?? change.cause;
       text.append(make("small", "", change.method === null ? `the upstream as a whole: ${why}` : `on ${change.upstream}: ${why}`));
       root.append(make("span", `badge ${look}`, word));
