@@ -30,7 +30,11 @@ fn audit(run: &Run) -> Result<(), String> {
         found.same(&format!("answers of {tool}"), good, call.answered);
         for ((layer, reason), counted) in &call.refusals {
             let labels = [("gen_ai_tool_name", tool), ("layer", *layer), ("reason", *reason)];
-            found.same(&format!("refusals of {tool} by {layer}: {reason}"), series.sum("buttress_rejections_total", &labels), *counted);
+            found.same(
+                &format!("refusals of {tool} by {layer}: {reason}"),
+                series.sum("buttress_rejections_total", &labels),
+                *counted,
+            );
         }
         let refused = series.sum("buttress_rejections_total", &[("gen_ai_tool_name", tool)]);
         found.same(&format!("refusals of {tool} by layer and reason"), refused, call.refused());
@@ -53,15 +57,19 @@ fn audit(run: &Run) -> Result<(), String> {
     let failed = retries("failure");
     found.same("retries that failed", failed.clamp(handler.repeats.bad, handler.repeats.bad + handler.repeats.cut_short), failed);
     let hedges = |outcome| series.sum("buttress_hedges_total", &[("outcome", outcome)]);
-    found.same("hedges that were won or lost", hedges("won") + hedges("lost") , handler.spares);
+    found.same("hedges that were won or lost", hedges("won") + hedges("lost"), handler.spares);
 
     let other = calls.by_tool().filter(|(tool, _)| *tool == "_OTHER").map(|(_, call)| call.all()).sum();
     found.same("calls under no name", series.sum(OVERFLOW, &[("label", "gen_ai_tool_name")]), other);
 
     // Nothing is left open, and each breaker is in one state, to which its transitions led.
-    for gauge in
-        ["buttress_requests_in_flight", "buttress_concurrency_in_flight", "buttress_concurrency_kept", "buttress_queue_length", "buttress_quota_waiting"]
-    {
+    for gauge in [
+        "buttress_requests_in_flight",
+        "buttress_concurrency_in_flight",
+        "buttress_concurrency_kept",
+        "buttress_queue_length",
+        "buttress_quota_waiting",
+    ] {
         for (labels, value) in series.gauges(gauge) {
             found.same(&format!("{gauge}{labels:?}"), value, 0.0);
         }
@@ -69,9 +77,14 @@ fn audit(run: &Run) -> Result<(), String> {
     for (breaker, states) in series.breakers() {
         let mut flow = 0.0;
         for (state, shown) in states {
-            let count = |end| series.sum("buttress_circuit_breaker_transitions_total", &[("gen_ai_tool_name", &breaker), (end, &state)]);
+            let count =
+                |end| series.sum("buttress_circuit_breaker_transitions_total", &[("gen_ai_tool_name", &breaker), (end, &state)]);
             let began = u64::from(state == "closed");
-            found.same(&format!("breaker of {breaker:?}, {state}"), shown, if began + count("to") == count("from") { 0.0 } else { 1.0 });
+            found.same(
+                &format!("breaker of {breaker:?}, {state}"),
+                shown,
+                if began + count("to") == count("from") { 0.0 } else { 1.0 },
+            );
             flow += shown;
         }
         found.same(&format!("states that the breaker of {breaker:?} is in"), flow, 1.0);
@@ -100,7 +113,13 @@ const CODE: &str = "rpc_response_status_code";
 fn went_everywhere(run: &Run) {
     let Books { calls, handler, series } = &run.books;
     let refusals: std::collections::BTreeSet<_> = calls.by_tool().flat_map(|(_, call)| call.refusals.keys().copied()).collect();
-    for by in [("quota", "quota"), ("deadline", "deadline"), ("breaker", "breaker_open"), ("concurrency", "queue_full"), ("loop_guard", "loop")] {
+    for by in [
+        ("quota", "quota"),
+        ("deadline", "deadline"),
+        ("breaker", "breaker_open"),
+        ("concurrency", "queue_full"),
+        ("loop_guard", "loop"),
+    ] {
         assert!(refusals.contains(&by), "nothing was refused by {by:?}: {refusals:?}");
     }
     assert!(calls.by_tool().all(|(tool, call)| call.cancelled > 0 && call.answered > 0 || panic!("{tool}: {call:?}")));
@@ -130,7 +149,9 @@ fn the_books_balance_after_a_million_calls() {
 fn a_single_event_that_is_not_counted_is_found() {
     let mut one = run(3, 5_000);
     audit(&one).unwrap();
-    for defect in [Books::forget_a_call, Books::forget_a_refusal, Books::forget_an_attempt, Books::forget_a_panic, Books::leave_a_gauge] {
+    for defect in
+        [Books::forget_a_call, Books::forget_a_refusal, Books::forget_an_attempt, Books::forget_a_panic, Books::leave_a_gauge]
+    {
         let books = one.books.clone();
         defect(&mut one.books);
         assert!(audit(&one).is_err(), "a planted defect was not noticed");

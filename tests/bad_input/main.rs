@@ -43,7 +43,9 @@ fn scrape(metrics: &Metrics, upstream: &str) -> (usize, Samples) {
 
 /// The sum over all series of a metric that have these labels.
 fn sum(samples: &Samples, metric: &str, wanted: &[(&str, &str)]) -> f64 {
-    let has = |labels: &[(String, String)], (name, value): &(&str, &str)| labels.iter().any(|(n, v)| (n.as_str(), v.as_str()) == (*name, *value));
+    let has = |labels: &[(String, String)], (name, value): &(&str, &str)| {
+        labels.iter().any(|(n, v)| (n.as_str(), v.as_str()) == (*name, *value))
+    };
     let series = samples.get(metric).into_iter().flatten().filter(|(labels, _)| wanted.iter().all(|one| has(labels, one)));
     series.map(|(_, value)| value).sum()
 }
