@@ -44,7 +44,7 @@ mod outcomes;
 
 pub(crate) use expected::expect;
 pub use labels::Values;
-pub(crate) use labels::{LONGEST, OTHER, is_fit, labels_of, overflowing, upstream, upstream_label};
+pub(crate) use labels::{labels_of, overflowing, upstream, upstream_label};
 pub(crate) use outcomes::{Durations, ErrorType, Side};
 
 /// What a metric is.

@@ -4,7 +4,7 @@ use metrics::SharedString;
 
 use super::{Metric, outcomes};
 use crate::{
-    call::{Method, Target},
+    call::{LONGEST, Method, OTHER, Target, is_fit},
     error::{Clock, Reason},
 };
 
@@ -19,17 +19,6 @@ pub(crate) fn upstream_label(name: &str) -> SharedString {
     let fit = |c: char| if c.is_ascii() && is_fit(c as u8) { c } else { '_' };
     SharedString::from_owned(name.chars().take(LONGEST).map(fit).collect())
 }
-
-/// How long a name may be that is a label.
-pub(crate) const LONGEST: usize = 64;
-
-/// Whether a name that is a label may have this in it.
-pub(crate) const fn is_fit(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/' | b'-')
-}
-
-/// What shares a series with whatever else has none of its own.
-pub(crate) const OTHER: &str = "_OTHER";
 
 /// The label of `target` that says [`OTHER`], if one does.
 pub(crate) fn overflowing(target: &Target) -> Option<&'static str> {

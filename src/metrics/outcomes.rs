@@ -4,12 +4,9 @@ use std::{fmt, sync::OnceLock, time::Duration};
 
 use metrics::{Histogram, SharedString};
 
-use super::{
-    CLIENT_DURATION, SERVER_DURATION,
-    labels::{OTHER, labels_of},
-};
+use super::{CLIENT_DURATION, SERVER_DURATION, labels::labels_of};
 use crate::{
-    call::{Response, Target, Verdict},
+    call::{OTHER, Response, Target, Verdict},
     classify::code,
     error::{BoxError, Panicked, TimedOut, find},
 };
