@@ -146,6 +146,18 @@ metrics! {
         "Open subscriptions/listen streams.";
     LABEL_OVERFLOW = Counter "buttress_metric_label_overflow_total" ["upstream" "label"]
         "Calls that are recorded under _OTHER, by the label that says so: mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, or rpc_response_status_code.";
+    BUILD_INFO = Gauge "buttress_build_info" ["version"]
+        "Always 1: which version of this crate is at work. With the feature admin.";
+    EVENT_LOOP_LAG = Histogram "buttress_event_loop_lag_duration_seconds" []
+        "How much later than it had asked for a task was woken, asked ten times a second. With the feature admin.";
+    WORKERS = Gauge "tokio_runtime_workers" []
+        "Worker threads of the runtime. With the feature admin.";
+    TASKS = Gauge "tokio_runtime_alive_tasks" []
+        "Tasks of the runtime that have not ended. With the feature admin.";
+    GLOBAL_QUEUE_DEPTH = Gauge "tokio_runtime_global_queue_depth" []
+        "Tasks that wait in the runtime's global queue for a worker. With the feature admin.";
+    BUSY_RATIO = Gauge "tokio_runtime_worker_busy_ratio" ["worker"]
+        "The share of the last five seconds in which a worker of the runtime was busy. With the feature admin.";
 }
 
 impl Metric {

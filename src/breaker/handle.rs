@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Force, Policy, State, shared::Shared};
+use super::{Change, Force, Policy, State, shared::Shared};
 use crate::{Mode, call::Target};
 
 /// To look at the breakers of one [`BreakerLayer`](super::BreakerLayer), and to steer them while it runs.
@@ -28,6 +28,8 @@ pub struct Status {
     pub name: Option<String>,
     /// Its state as of the last call: an open one whose cool-down is over stays open until the call that becomes its probe.
     pub state: State,
+    /// Since when it is in this state: of one that has never changed, since it was made.
+    pub since: Instant,
     /// Whether an operator holds it where it is.
     pub forced: bool,
     /// How long until a call may be the probe. `None` where it is closed or forced, or its probe is under way.
@@ -64,6 +66,11 @@ impl BreakerHandle {
         })
     }
 
+    /// The last changes of all these breakers, oldest first: fifty of them at most.
+    pub fn changes(&self) -> Vec<Change> {
+        self.shared.history().all()
+    }
+
     /// Opens or closes the breaker of a target until told otherwise, or gives it back to its policy. No effect on a target that
     /// limits do not hold for, nor where the layer is [off](super::BreakerLayer::off).
     pub fn force(&self, target: &Target, force: Force) {
@@ -77,7 +84,8 @@ impl BreakerHandle {
     /// limits do not hold for; forced closed, it lets pass whatever the targets' own breakers let pass.
     pub fn force_upstream(&self, target: &Target, force: Force) {
         if self.shared.is_on() {
-            self.shared.upstream(target, Instant::now()).force(force);
+            let now = Instant::now();
+            self.shared.upstream(target, now).force(force, now);
         }
     }
 
@@ -87,7 +95,8 @@ impl BreakerHandle {
     }
 
     /// Lets all breakers go by another policy, those that there are and those to come. None changes its state by it, and what
-    /// they have counted counts on; a cool-down under way ends no later than the new longest one would.
+    /// they have counted counts on, but for what was counted by time if the time they look back over is another one now. A cool-down
+    /// under way ends no later than the new longest one would.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.set_policy(policy);
     }

@@ -290,7 +290,10 @@ async fn a_forced_breaker_does_as_it_is_told() {
     }
     assert_eq!(handle.target(&target).map(|status| (status.state, status.forced)), Some((State::Open, false)));
 
+    let forced = || handle.upstream(&target).map(|status| status.forced);
+    assert_eq!(forced(), Some(false));
     handle.force_upstream(&target, Force::Open);
+    assert_eq!(forced(), Some(true));
     handle.force(&target, Force::Closed);
     assert_eq!(refusal(call(&mut service, &target).await).map(|refused| refused.reason()), Some(Reason::UpstreamOpen));
     handle.force_upstream(&target, Force::Auto);
@@ -419,7 +422,7 @@ fn changes(recorder: &metrics_util::debugging::DebuggingRecorder) -> Vec<(String
         .filter_map(|(key, .., value)| {
             let key = key.key();
             let label = |name: &str| key.labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
-            let of_upstream = key.name() == "buttress_circuit_breaker_transitions_total" && label("mcp_method_name")?.is_empty();
+            let of_upstream = key.name() == "buttress_circuit_breaker_transitions_total" && label("mcp_method_name").is_none();
             match value {
                 metrics_util::debugging::DebugValue::Counter(times) if of_upstream && times > 0 => {
                     Some((label("from")?, label("to")?, times))

@@ -17,11 +17,20 @@ pub(super) struct Entry {
     result: Box<dyn Any + Send + Sync>,
     pub(super) received: Instant,
     pub(super) ttl: Duration,
-    /// What the target's generation was when the answer was asked for.
-    pub(super) generation: u64,
+    /// When the answer was asked for.
+    pub(super) era: Era,
     pub(super) weight: u32,
     refreshing: AtomicBool,
     _held: Held,
+}
+
+/// A time between changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Era {
+    /// How often all was forgotten before it.
+    pub(super) cleared: u64,
+    /// How often the answers of the target had changed before it.
+    pub(super) changed: u64,
 }
 
 /// What the entry takes, in the gauges; given back with the entry's memory.
@@ -48,19 +57,25 @@ impl Drop for Held {
 }
 
 impl Entry {
-    pub(super) fn new<R>(result: R, received: Instant, ttl: Duration, generation: u64, held: Held) -> Self
+    pub(super) fn new<R>(result: R, received: Instant, ttl: Duration, era: Era, held: Held) -> Self
     where
         R: Send + Sync + 'static,
     {
         let weight = held.weight;
-        Self { result: Box::new(result), received, ttl, generation, weight, refreshing: AtomicBool::new(false), _held: held }
+        Self { result: Box::new(result), received, ttl, era, weight, refreshing: AtomicBool::new(false), _held: held }
     }
 
     /// The answer once more. `None`: it is of another type than this service's.
     pub(super) fn answer<R: CallResult + 'static>(&self, now: Instant, stale: bool) -> Option<Response<R>> {
+        let age = now.saturating_duration_since(self.received);
+        let left = if stale { Duration::ZERO } else { self.ttl.saturating_sub(age) };
         let mut response = Response::new(self.result.downcast_ref::<R>()?.clone());
+        if let Ok(result) = &mut response.result {
+            // Who keeps it in turn counts from when it has come.
+            result.set_ttl(left);
+        }
         response.verdict = Some(Verdict::Ok);
-        response.served = Served::Cache { age: now.saturating_duration_since(self.received), stale };
+        response.served = Served::Cache { age, stale };
         Some(response)
     }
 }

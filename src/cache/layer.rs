@@ -97,7 +97,7 @@ impl CacheLayer {
         !methods.is_empty()
     }
 
-    /// Forgets everything.
+    /// Forgets everything; and no answer to a call that is under way is kept.
     pub fn clear(&self) {
         self.store.clear();
     }

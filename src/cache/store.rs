@@ -14,7 +14,7 @@ use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::{
-    entry::{Entry, Held, Refresh},
+    entry::{Entry, Era, Held, Refresh},
     rules::{Source, Standing, Terms},
 };
 use crate::{
@@ -29,6 +29,8 @@ pub(super) struct Store {
     single_caller: bool,
     most_refreshes: usize,
     refreshing: Arc<AtomicUsize>,
+    /// How often all was forgotten.
+    cleared: AtomicU64,
     slot: Slot<Cell>,
 }
 
@@ -44,8 +46,8 @@ pub(super) struct Settings {
 /// What is known of one target.
 #[derive(Debug)]
 pub(super) struct Cell {
-    /// Moves when the server says that its answers have changed.
-    generation: AtomicU64,
+    /// How often the server has said that its answers have changed.
+    changed: AtomicU64,
     lookups: [Counter; Lookup::ALL.len()],
     stale_if_error: Counter,
     entries: Gauge,
@@ -79,8 +81,8 @@ pub(super) struct Ask {
     pub(super) source: Source,
     question: Question,
     identity: Option<Identity>,
-    /// What the target's generation is as the call is made.
-    generation: u64,
+    /// When the call is made.
+    era: Era,
 }
 
 /// An answer that was kept.
@@ -95,14 +97,22 @@ impl Store {
     pub(super) fn new(settings: Settings) -> Self {
         let Settings { bytes, terms, single_caller, refreshes } = settings;
         let answers = Cache::builder().max_capacity(bytes.get()).weigher(|_: &Key, entry: &Arc<Entry>| entry.weight).build();
-        Self { answers, terms, single_caller, most_refreshes: refreshes, refreshing: Arc::default(), slot: Slot::new() }
+        Self {
+            answers,
+            terms,
+            single_caller,
+            most_refreshes: refreshes,
+            refreshing: Arc::default(),
+            cleared: AtomicU64::new(0),
+            slot: Slot::new(),
+        }
     }
 
     pub(super) fn cell<'a>(&self, target: &'a Target) -> &'a Cell {
         target.cell(&self.slot, || {
             let counter = |lookup: Lookup| CACHE_LOOKUPS.counter(labels_of(target).into_iter().chain([lookup.as_str().into()]));
             Cell {
-                generation: AtomicU64::new(0),
+                changed: AtomicU64::new(0),
                 lookups: Lookup::ALL.map(counter),
                 stale_if_error: CACHE_STALE_IF_ERROR.counter(labels_of(target)),
                 entries: CACHE_ENTRIES.gauge([upstream(target)]),
@@ -111,21 +121,26 @@ impl Store {
         })
     }
 
+    fn era(&self, target: &Target) -> Era {
+        let changed = self.cell(target).changed.load(Ordering::Acquire);
+        Era { cleared: self.cleared.load(Ordering::Acquire), changed }
+    }
+
     /// What the call asks, if its answer may be kept.
     pub(super) fn ask<P: CallParams>(&self, request: &Request<P>) -> Option<Ask> {
         let target = &request.head.target;
         let source = Source::of(target)?;
         let question = Question::of(request)?;
         let identity = Identity::of(&request.head, self.single_caller);
-        let generation = self.cell(target).generation.load(Ordering::Acquire);
-        Some(Ask { target: target.clone(), source, question, identity, generation })
+        Some(Ask { target: target.clone(), source, question, identity, era: self.era(target) })
     }
 
     /// The latest answer that this caller may have: the one to itself, or the one to everybody.
     pub(super) fn find(&self, ask: &Ask) -> Option<Kept> {
         let at = |scope| {
             let key = ask.question.scoped(scope, ask.identity.clone())?;
-            let entry = self.answers.get(&key)?;
+            // What was asked for before all was forgotten may have come after.
+            let entry = self.answers.get(&key).filter(|entry| entry.era.cleared == self.cleared.load(Ordering::Acquire))?;
             Some(Kept { entry, key, scope })
         };
         match (at(CacheScope::Private), at(CacheScope::Public)) {
@@ -135,8 +150,11 @@ impl Store {
     }
 
     pub(super) fn standing(&self, ask: &Ask, entry: &Entry, now: Instant) -> Standing {
-        let current = entry.generation == self.cell(&ask.target).generation.load(Ordering::Acquire);
-        Standing::of(now.saturating_duration_since(entry.received), entry.ttl, current, self.terms)
+        let era = self.era(&ask.target);
+        if entry.era.cleared != era.cleared {
+            return Standing::Dead;
+        }
+        Standing::of(now.saturating_duration_since(entry.received), entry.ttl, entry.era == era, self.terms)
     }
 
     /// Keeps an answer, if it may be kept and is not older than what is known.
@@ -147,8 +165,9 @@ impl Store {
         let Ok(result) = &response.result else { return };
         let Some(freshness) = ask.source.freshness(result.freshness(), self.terms) else { return };
         let cell = self.cell(&ask.target);
-        // Asked for before the server said that something had changed: nobody knows whether the answer knows of it.
-        if cell.generation.load(Ordering::Acquire) != ask.generation {
+        // Asked for before the server said that something had changed, and nobody knows whether the answer knows of it; or
+        // before all was forgotten.
+        if self.era(&ask.target) != ask.era {
             return;
         }
         let received = response.completed.unwrap_or_else(Instant::now);
@@ -162,12 +181,12 @@ impl Store {
         let Some(key) = ask.question.scoped(freshness.scope, ask.identity.clone()) else { return };
         // So with an answer that many shared: the first of them has kept it.
         let known = self.answers.get(&key);
-        if known.is_some_and(|known| known.received >= received && known.generation == ask.generation) {
+        if known.is_some_and(|known| known.received >= received && known.era == ask.era) {
             return;
         }
         let weight = u32::try_from(result.weight() + ENTRY).unwrap_or(u32::MAX);
         let held = Held::new(cell.entries.clone(), cell.bytes.clone(), weight);
-        self.answers.insert(key, Arc::new(Entry::new(result.clone(), received, freshness.ttl, ask.generation, held)));
+        self.answers.insert(key, Arc::new(Entry::new(result.clone(), received, freshness.ttl, ask.era, held)));
     }
 
     /// The answer is gone, or not for this caller. What one caller may not have, all others may still.
@@ -182,6 +201,7 @@ impl Store {
     }
 
     pub(super) fn clear(&self) {
+        self.cleared.fetch_add(1, Ordering::AcqRel);
         self.answers.invalidate_all();
     }
 
@@ -205,7 +225,7 @@ impl Cell {
     }
 
     pub(super) fn out_of_date(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.changed.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -44,6 +44,10 @@ impl CallResult for Page {
         self.freshness
     }
 
+    fn set_ttl(&mut self, left: Duration) {
+        self.freshness.ttl = left;
+    }
+
     fn weight(&self) -> usize {
         self.weight
     }
@@ -495,6 +499,44 @@ async fn its_size_is_bounded_in_bytes() {
     assert!((10..=16).contains(&layer.entries()) && layer.bytes() <= 20_000, "{} in {}", layer.entries(), layer.bytes());
     layer.clear();
     assert_eq!((layer.entries(), layer.bytes()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_under_way_when_all_was_forgotten_is_not_kept() {
+    let (upstream, target, layer) = (Upstream::new(public("old", 10)), list(), layer());
+    let service = upstream.behind(&layer);
+    let under_way = tokio::spawn({
+        let (service, target) = (service.clone(), target.clone());
+        async move { text(&service, &target).await }
+    });
+    sleep(SECOND / 2).await;
+    layer.clear();
+    assert_eq!(under_way.await.unwrap().0, "old");
+    upstream.answers(public("new", 10));
+    assert_eq!(text(&service, &target).await, ("new", Served::Attempt));
+    // Nor is what was found before it, once all is forgotten.
+    advance(11 * SECOND).await;
+    upstream.fails(|| Transport::not_sent("down").into());
+    let under_way = tokio::spawn(async move { ask(&service, &target, None, ASKS).await });
+    sleep(SECOND / 2).await;
+    layer.clear();
+    assert!(under_way.await.unwrap().is_err());
+}
+
+/// Whoever keeps the answer in turn would serve it for its whole time once more.
+#[tokio::test(start_paused = true)]
+async fn an_answer_says_how_much_of_its_time_is_left() {
+    let (upstream, target, layer) = (Upstream::new(public("one", 60)), list(), layer().stale_while_revalidate(SECOND));
+    let service = upstream.behind(&layer);
+    let left = async || ask(&service, &target, None, ASKS).await.unwrap().result.unwrap().freshness.ttl;
+    assert_eq!(left().await, 60 * SECOND);
+    advance(59 * SECOND).await;
+    assert_eq!(left().await, SECOND);
+    upstream.fails(|| Transport::not_sent("down").into());
+    advance(SECOND).await;
+    assert_eq!(left().await, Duration::ZERO, "past its time");
+    advance(SECOND).await;
+    assert_eq!(left().await, Duration::ZERO, "better than an error");
 }
 
 #[tokio::test(start_paused = true)]

@@ -29,9 +29,10 @@ fn digest_of_text(json: &str) -> Option<Digest> {
 }
 
 /// The one spelling of a JSON text. `None` as for [`digest_of_text`].
+#[cfg(any(feature = "audit", test))]
 pub(crate) fn text_of_text(json: &str) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(json.len());
-    write_text(json.trim_ascii(), &mut text, DEPTH)?;
+    Reader::of(serde_json::from_str(json).ok()?).write(&mut text, DEPTH)?;
     Some(text)
 }
 
@@ -42,7 +43,7 @@ pub(crate) fn digest_of_members(json: &str, mut passes: impl FnMut(&str) -> bool
     let mut text = Vec::with_capacity(json.len());
     for (name, value) in members.iter().filter(|(name, _)| passes(name)) {
         write_string(name, &mut text);
-        write_text(value.get(), &mut text, DEPTH)?;
+        Reader::of(value).write(&mut text, DEPTH)?;
         text.push(b',');
     }
     Some(Digest::of(&text))
@@ -71,39 +72,7 @@ fn write_value(value: &Value, to: &mut Vec<u8>) {
     }
 }
 
-fn write_text(json: &str, to: &mut Vec<u8>, depth: u8) -> Option<()> {
-    let depth = depth.checked_sub(1)?;
-    match json.as_bytes().first()? {
-        b'{' => {
-            let Members(members) = serde_json::from_str(json).ok()?;
-            let mut readable = Some(());
-            enclose(b"{}", members, to, |(name, value), to| {
-                write_string(&name, to);
-                readable = readable.and(write_text(value.get(), to, depth));
-            });
-            readable
-        }
-        b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
-            let mut readable = Some(());
-            enclose(b"[]", items, to, |item, to| readable = readable.and(write_text(item.get(), to, depth)));
-            readable
-        }
-        b'"' => {
-            write_string(&serde_json::from_str::<Cow<'_, str>>(json).ok()?, to);
-            Some(())
-        }
-        _ => {
-            let scalar: &RawValue = serde_json::from_str(json).ok()?;
-            match scalar.get() {
-                word @ ("true" | "false" | "null") => to.extend_from_slice(&word.as_bytes()[..1]),
-                number => to.extend_from_slice(number.as_bytes()),
-            }
-            Some(())
-        }
-    }
-}
-
+#[cfg(any(feature = "rmcp", test))]
 fn enclose<T>(marks: &[u8; 2], items: impl IntoIterator<Item = T>, to: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
     to.push(marks[0]);
     for item in items {
@@ -117,6 +86,111 @@ fn enclose<T>(marks: &[u8; 2], items: impl IntoIterator<Item = T>, to: &mut Vec<
 fn write_string(string: &str, to: &mut Vec<u8>) {
     to.extend_from_slice(format!("\"{}:", string.len()).as_bytes());
     to.extend_from_slice(string.as_bytes());
+}
+
+/// Reads a text that serde_json has found to be JSON, in one pass: each level of nesting would be found so anew.
+struct Reader<'a> {
+    json: &'a str,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn of(json: &'a RawValue) -> Self {
+        Self { json: json.get(), at: 0 }
+    }
+
+    /// The next byte that is no space.
+    fn peek(&mut self) -> Option<u8> {
+        let rest = self.json.as_bytes().get(self.at..)?;
+        self.at += rest.len() - rest.trim_ascii_start().len();
+        self.json.as_bytes().get(self.at).copied()
+    }
+
+    /// The text up to the first byte for which this holds, or to the end.
+    fn until(&mut self, ends: impl FnMut(u8) -> bool) -> Option<&'a str> {
+        let rest = self.json.get(self.at..)?;
+        let end = rest.bytes().position(ends).unwrap_or(rest.len());
+        self.at += end;
+        rest.get(..end)
+    }
+
+    /// What a string says.
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        let began = self.at;
+        self.at += 1;
+        let (mut escaped, mut escapes) = (false, false);
+        let inside = self.until(|byte| {
+            let ends = byte == b'"' && !escaped;
+            escaped = byte == b'\\' && !escaped;
+            escapes |= escaped;
+            ends
+        })?;
+        self.at += 1;
+        if escapes { serde_json::from_str(self.json.get(began..self.at)?).ok() } else { Some(inside.into()) }
+    }
+
+    fn write(&mut self, to: &mut Vec<u8>, depth: u8) -> Option<()> {
+        let depth = depth.checked_sub(1)?;
+        match self.peek()? {
+            b'{' => self.write_object(to, depth)?,
+            b'[' => self.write_array(to, depth)?,
+            b'"' => write_string(&self.string()?, to),
+            _ => match self.until(|byte| matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace())? {
+                word @ ("true" | "false" | "null") => to.extend_from_slice(&word.as_bytes()[..1]),
+                number => to.extend_from_slice(number.as_bytes()),
+            },
+        }
+        Some(())
+    }
+
+    fn write_array(&mut self, to: &mut Vec<u8>, depth: u8) -> Option<()> {
+        self.at += 1;
+        to.push(b'[');
+        while self.peek()? != b']' {
+            self.write(to, depth)?;
+            to.push(b',');
+            self.comma()?;
+        }
+        self.at += 1;
+        to.push(b']');
+        Some(())
+    }
+
+    fn write_object(&mut self, to: &mut Vec<u8>, depth: u8) -> Option<()> {
+        self.at += 1;
+        to.push(b'{');
+        let (began, mut members) = (to.len(), Vec::new());
+        while self.peek()? != b'}' {
+            let (name, member) = (self.string()?, to.len() - began);
+            write_string(&name, to);
+            // The colon.
+            self.peek()?;
+            self.at += 1;
+            self.write(to, depth)?;
+            to.push(b',');
+            members.push((name, member..to.len() - began));
+            self.comma()?;
+        }
+        self.at += 1;
+        if !members.is_sorted_by(|(one, _), (next, _)| one < next) {
+            members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                return None;
+            }
+            let written = to.split_off(began);
+            members.into_iter().for_each(|(_, member)| to.extend_from_slice(&written[member]));
+        }
+        to.push(b'}');
+        Some(())
+    }
+
+    /// Steps over a comma, if there is one.
+    fn comma(&mut self) -> Option<()> {
+        if self.peek()? == b',' {
+            self.at += 1;
+        }
+        Some(())
+    }
 }
 
 /// The members of an object, sorted; a name that comes twice is an error.
@@ -152,6 +226,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -202,6 +277,33 @@ mod tests {
         for odd in ["", " ", "{", r#"{"a":1,"a":1}"#, r#"[{"a":1,"\u0061":2}]"#, "1 2", "nul", &deep] {
             assert_eq!(digest_of_text(odd), None, "{odd:.40}");
         }
+    }
+
+    #[test]
+    fn strings_are_compared_by_what_they_say() {
+        let same = [r#"["a\"b\\","\u00e9\n"]"#, "[ \"\\u0061\\\"b\\u005c\" , \"é\\u000a\" ]"];
+        assert!(digest_of_text(same[0]).is_some() && digest_of_text(same[0]) == digest_of_text(same[1]));
+        assert_eq!(digest_of_text(same[0]), Some(digest_of_value(&json!(["a\"b\\", "é\n"]))));
+        assert_eq!(digest_of_text(r#"["\ud800"]"#), None, "half a character");
+        for (one, other) in [(r#"{"\u0062":1,"a":{}}"#, r#"{"a":{ },"b":1}"#), (r#"["\\",[]]"#, r#"[ "\u005c" , [ ] ]"#)] {
+            assert!(digest_of_text(one).is_some() && digest_of_text(one) == digest_of_text(other), "{one} {other}");
+        }
+    }
+
+    /// As much text at each depth takes about as long: what is read again at each level took 25 times as long, or more.
+    #[test]
+    fn nesting_costs_what_its_text_does() {
+        let took = |depth: usize| {
+            let json = format!("{}\"{}\"{}", "[".repeat(depth), "x".repeat(1 << 17), "]".repeat(depth));
+            let took = || {
+                let began = Instant::now();
+                assert!(digest_of_text(&json).is_some());
+                began.elapsed()
+            };
+            (0..5).map(|_| took()).min()
+        };
+        let (flat, deep) = (took(1).unwrap(), took(120).unwrap());
+        assert!(deep < 5 * flat, "{flat:?} {deep:?}");
     }
 
     #[test]

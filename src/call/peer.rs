@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{task::unconstrained, time::Instant};
 
 use crate::{
     error::BoxError,
@@ -142,7 +142,8 @@ impl Peer {
     /// The transport's, if it could not take the notification.
     pub async fn progress(&self, progress: Progress) -> Result<(), BoxError> {
         let Some(notify) = &self.channel.notify else { return Ok(()) };
-        let _turn = self.channel.telling.lock().await;
+        // Adapters that have no time to wait ask once: where nobody tells anything, the runtime must not put them off.
+        let _turn = unconstrained(self.channel.telling.lock()).await;
         let (mut step, mut telling) = (Some(progress), None);
         poll_fn(|cx| {
             // Under the lock, so that no step falls between an attempt's end and the question whether the call is committed, and

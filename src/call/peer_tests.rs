@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{Asking, Notify, Peer, Progress};
@@ -93,6 +94,17 @@ async fn a_dead_attempt_neither_asks_nor_commits() {
     assert!(second.is_asking(Waker::noop()), "what never was a question ends none");
     drop(own);
     assert!(!second.is_asking(Waker::noop()));
+}
+
+/// The wire is read by one task, which asks once and reads on.
+#[tokio::test]
+async fn a_step_that_finds_nobody_before_it_is_told_at_once() {
+    let heard = Heard::default();
+    let peer = Peer::new(heard.clone());
+    // The runtime's patience is at its end.
+    while tokio::task::consume_budget().now_or_never().is_some() {}
+    assert!(peer.progress(step(1.0)).now_or_never().is_some());
+    assert_eq!(*heard.0.lock().unwrap(), [1.0]);
 }
 
 /// A transport that takes the longer for a step the smaller it is.

@@ -227,6 +227,11 @@ pub trait CallResult: Sized + Clone {
         Freshness::default()
     }
 
+    /// Says how long this result may still be served again, where it says anything of that: an answer that was kept has aged.
+    fn set_ttl(&mut self, left: Duration) {
+        let _ = left;
+    }
+
     /// About how many bytes of memory the result takes, for what keeps results.
     fn weight(&self) -> usize {
         size_of::<Self>()

@@ -7,9 +7,12 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use super::flight::{Flight, Waiter};
+use super::{
+    Alike,
+    flight::{Flight, Waiter},
+};
 use crate::{
-    call::{Deadline, Joint, Key},
+    call::{Deadline, Joint},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -22,7 +25,7 @@ pub(super) struct Flights {
 
 #[derive(Default)]
 struct UnderWay {
-    flights: HashMap<Key, Entry>,
+    flights: HashMap<Alike, Entry>,
     /// The number of the next.
     next: u64,
 }
@@ -37,7 +40,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Seat {
     flights: Arc<Flights>,
-    key: Key,
+    of: Alike,
     number: u64,
 }
 
@@ -50,7 +53,7 @@ impl Flights {
     /// another type.
     pub(super) fn join<W, R>(
         self: &Arc<Self>,
-        key: Key,
+        alike: Alike,
         deadline: Deadline,
         make: impl FnOnce(Seat, Joint) -> W,
     ) -> Option<Waiter<W, R>>
@@ -59,7 +62,7 @@ impl Flights {
         R: Send + Sync + 'static,
     {
         let mut under_way = self.lock();
-        let known = under_way.flights.get(&key).map(|entry| entry.flight.upgrade());
+        let known = under_way.flights.get(&alike).map(|entry| entry.flight.upgrade());
         if let Some(Some(flight)) = known {
             // Unlocked first: if it is the last that is dropped here, its seat takes the lock.
             drop(under_way);
@@ -72,11 +75,11 @@ impl Flights {
         }
         let number = under_way.next;
         under_way.next += 1;
-        let (joint, seat) = (Joint::new(deadline), Seat { flights: self.clone(), key: key.clone(), number });
+        let (joint, seat) = (Joint::new(deadline), Seat { flights: self.clone(), of: alike.clone(), number });
         let flight = Arc::new(Flight::new(make(seat, joint.clone()), joint));
         // The annotation erases the type.
         let erased: Weak<dyn Any + Send + Sync> = Arc::<Flight<W, R>>::downgrade(&flight);
-        under_way.flights.insert(key, Entry { number, flight: erased });
+        under_way.flights.insert(alike, Entry { number, flight: erased });
         Some(Waiter::new(flight, true))
     }
 
@@ -97,8 +100,8 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut under_way = self.flights.lock();
         // Another may have taken the place of a call that nobody waited for any more.
-        if under_way.flights.get(&self.key).is_some_and(|entry| entry.number == self.number) {
-            under_way.flights.remove(&self.key);
+        if under_way.flights.get(&self.of).is_some_and(|entry| entry.number == self.number) {
+            under_way.flights.remove(&self.of);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tower::Service;
+use tower::{Service, util::Oneshot};
 
 use super::{flight::Waiter, work::Work};
 use crate::{
@@ -39,6 +39,7 @@ pin_project! {
         S: Service<Request<P>>,
     {
         Passed { #[pin] future: F },
+        Own { #[pin] future: Oneshot<S, Request<P>> },
         Waiting {
             waiter: Waiter<Work<S, P>, R>,
             // A joiner's own call, should the answer turn out to be the leader's alone.
@@ -87,13 +88,13 @@ where
         let mut state = self.project().state;
         let outcome = match state.as_mut().project() {
             StateProj::Passed { future } => return future.poll(cx).map_err(Into::into),
+            StateProj::Own { future } => return future.poll(cx).map_err(Into::into),
             StateProj::Waiting { waiter, own, began, end, mut sleep } => match waiter.poll(cx) {
                 Poll::Ready(outcome) if waiter.has_led() => outcome,
                 Poll::Ready(outcome) if is_leaders_alone(&outcome) => {
-                    let Some((mut service, request)) = own.take() else { return Poll::Ready(outcome) };
-                    let future = service.call(request);
-                    state.set(State::Passed { future });
-                    let StateProj::Passed { future } = state.project() else { return Poll::Pending };
+                    let Some((service, request)) = own.take() else { return Poll::Ready(outcome) };
+                    state.set(State::Own { future: Oneshot::new(service, request) });
+                    let StateProj::Own { future } = state.project() else { return Poll::Pending };
                     return future.poll(cx).map_err(Into::into);
                 }
                 Poll::Ready(outcome) => outcome.map(joined),
@@ -138,7 +139,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Passed { .. } => "passed",
+            State::Passed { .. } | State::Own { .. } => "passed",
             State::Waiting { .. } => "waiting",
             State::Done => "done",
         };

@@ -4,7 +4,7 @@ use metrics::Counter;
 use tower::Layer;
 
 use super::{Coalesce, flights::Flights};
-use crate::call::{CacheScope, CallParams, Head, Identity, Key, Question, Request, Slot};
+use crate::call::Slot;
 
 /// Makes one call of calls that ask the same at the same time. See the [module](super).
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct CoalesceLayer {
 /// What all services of one layer share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    single_caller: bool,
+    pub(super) single_caller: bool,
     pub(super) flights: Arc<Flights>,
     pub(super) slot: Slot<Counter>,
 }
@@ -58,24 +58,6 @@ impl CoalesceLayer {
     pub fn under_way(&self) -> usize {
         self.shared.flights.len()
     }
-}
-
-impl Shared {
-    /// What makes a call the same as another. `None`: it is not to be shared.
-    pub(super) fn key<P: CallParams>(&self, request: &Request<P>) -> Option<Key> {
-        let head = &request.head;
-        if !may_be_shared(head) {
-            return None;
-        }
-        let identity = Identity::of(head, self.single_caller)?;
-        Question::of(request)?.scoped(CacheScope::Private, Some(identity))
-    }
-}
-
-/// An idempotent write is safe to repeat, and yet not to share: another write may have come between the two.
-fn may_be_shared(head: &Head) -> bool {
-    let target = &head.target;
-    target.is_read_only() && target.is_safe() && head.peer.is_none() && !target.is_exempt()
 }
 
 impl<S> Layer<S> for CoalesceLayer {

@@ -6,8 +6,10 @@
 //! the transport has one caller only ([`single_caller`](CoalesceLayer::single_caller)); nor do callers of two revisions, or up to
 //! 2025-11-25 of two [sessions](crate::call::Session). Never shared: calls that continue an earlier one
 //! (`inputResponses`, `requestState`), calls whose arguments cannot be read, and calls whose caller asked for progress, since a
-//! shared call has nobody to tell it to. Nor is an answer that asks its client for input, or is a task, or says what that client
-//! cannot do: who joined such a call makes one of its own then.
+//! shared call has nobody to tell it to; and calls that must not wait, or that nobody needs (a fetch in the background). Calls of two
+//! classes of [criticality](crate::call::Criticality) are not one, nor are one that the sender repeats itself and one that this
+//! stack repeats: who joins fares as the first does. Nor is an answer shared that asks its client for input, or is a task, or says
+//! what that client cannot do: who joined such a call makes one of its own then.
 //!
 //! The shared call is polled by those who wait for it, and is not a task of its own: it ends with the last of them, never with
 //! the first. Its deadline is the latest of theirs, as [`Joint`](crate::call::Joint) says; each waiter still leaves at its own.
@@ -51,6 +53,7 @@
 //! # }
 //! ```
 
+mod alike;
 mod bell;
 mod flight;
 mod flights;
@@ -59,10 +62,14 @@ mod layer;
 mod service;
 mod work;
 
+use alike::Alike;
+
 pub use future::CoalesceFuture;
 pub use layer::CoalesceLayer;
 pub use service::Coalesce;
 
+#[cfg(test)]
+mod bell_tests;
 #[cfg(test)]
 mod flight_tests;
 #[cfg(test)]

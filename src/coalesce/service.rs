@@ -5,7 +5,7 @@ use std::{
 
 use tower::Service;
 
-use super::{CoalesceFuture, layer::Shared, work::Work};
+use super::{Alike, CoalesceFuture, layer::Shared, work::Work};
 use crate::{
     call::{CallParams, CallResult, Deadline, Request, Response},
     error::BoxError,
@@ -42,7 +42,7 @@ where
     }
 
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        let Some(key) = self.shared.key(&request) else {
+        let Some(alike) = Alike::of(&request, self.shared.single_caller) else {
             return CoalesceFuture::passed(self.inner.call(request));
         };
         let (began, deadline, target) = (request.head.arrived, request.head.deadline, request.head.target.clone());
@@ -50,7 +50,7 @@ where
         let fresh = self.inner.clone();
         let mut unsent = Some((std::mem::replace(&mut self.inner, fresh), request));
         // Not taken where there is a call to join.
-        let waiter = self.shared.flights.join(key, deadline, |seat, joint| {
+        let waiter = self.shared.flights.join(alike, deadline, |seat, joint| {
             let call = unsent.take().map(|(service, mut request)| {
                 request.head.deadline = Deadline::default();
                 request.head.joint = Some(joint);
@@ -65,7 +65,9 @@ where
                 if !waiter.has_led() {
                     joins.increment(1);
                 }
-                CoalesceFuture::waiting(waiter, unsent, began, deadline.end(None))
+                // A clone is not ready: who waits holds nothing that the inner service has reserved.
+                let own = unsent.map(|(_, request)| (self.inner.clone(), request));
+                CoalesceFuture::waiting(waiter, own, began, deadline.end(None))
             }
             None => match unsent {
                 Some((mut service, request)) => CoalesceFuture::passed(service.call(request)),

@@ -16,7 +16,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{Coalesce, CoalesceLayer};
 use crate::{
     call::{
-        Caller, Deadline, ErrorObject, Method, Notify, Peer, Progress, Request, Response, Served, Target, TargetPolicy, Verdict,
+        Admission, Caller, Criticality, Deadline, ErrorObject, Meta, Method, Notify, Peer, Progress, Request, Response, Served,
+        Target, TargetPolicy, Verdict,
     },
     catalogue::Catalogue,
     classify::code,
@@ -110,6 +111,30 @@ async fn who_comes_after_the_end_makes_a_call_of_its_own() {
     service.call(asks(&target)).await.unwrap();
     assert_eq!(script.calls(), 2);
     assert_eq!(idle.await.unwrap().served, Served::Shared);
+}
+
+/// Who joins fares as the first does: so the first must not fare worse than who joins would have.
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_a_call_that_fares_worse() {
+    type Change = fn(&mut Request<()>);
+    let changes: [(&str, Change); 4] = [
+        ("sheddable", |first| first.head.caller = first.head.caller.clone().criticality(Criticality::Sheddable)),
+        ("must not wait", |first| first.head.admission = Admission::NoWait),
+        ("spare", |first| first.head.spare = true),
+        ("the sender repeats it", |first| {
+            first.head.meta = Some(Arc::new(Meta { attempt: Some(1), ..Meta::default() }));
+        }),
+    ];
+    for (what, change) in changes {
+        let (script, target) = (Script::new([after(SECOND), after(SECOND), after(SECOND)]), reading_tool("t"));
+        let mut service = layer().layer(script.clone());
+        let mut first = asks(&target);
+        change(&mut first);
+        let (mut first, mut second) = (boxed(&mut service, first), boxed(&mut service, asks(&target)));
+        assert!(is_pending(&mut first) && is_pending(&mut second));
+        assert_eq!(script.calls(), 2, "{what}");
+        assert_eq!((first.await.unwrap().served, second.await.unwrap().served), (Served::Attempt, Served::Attempt), "{what}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,9 +13,9 @@
 //! * **Nobody waits in vain.** A call is shed where it could not end in time: when it comes, if the time until its deadline is less
 //!   than it will probably wait and nine of ten of the target's calls take; and when it is its turn. Half of its time a call may
 //!   spend waiting in any case. With no deadline, nothing of this holds.
-//! * **A full queue** makes room by dropping the least critical call of the tenant that has most waiting, if it is less critical
-//!   than the newcomer, or as critical and its tenant has more waiting than the newcomer's. Both are told
-//!   [`QueueFull`](crate::error::Reason::QueueFull).
+//! * **A full queue** makes room by dropping the least critical call of all tenants', if it is less critical than the newcomer; or as
+//!   critical, where its tenant has more waiting than the newcomer's. Of several as critical it is one of the tenant that has most
+//!   waiting. It is told [`QueueFull`](crate::error::Reason::QueueFull), and so is a newcomer for whom nobody makes room.
 //! * An attempt that must not wait ([`Admission::NoWait`](crate::call::Admission::NoWait), a retry) is refused when no slot is free
 //!   or somebody waits.
 //!

@@ -497,6 +497,22 @@ async fn behind_an_adaptive_limit_too_a_retry_does_not_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn behind_an_adaptive_limit_too_observing_counts_what_it_would_refuse() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let layer = ConcurrencyLayer::adaptive(Bounds::try_new(1, 1, 1).unwrap()).mode(Mode::Observe);
+    let (mut service, target) = (layer.layer(hang_all(3)), tool("t"));
+    let _running = [0; 3].map(|_| {
+        let mut retry = request(&target);
+        retry.head.admission = Admission::NoWait;
+        service.call(retry)
+    });
+    let seen = recorder.snapshotter().snapshot().into_vec().into_iter();
+    let counted = seen.filter(|(key, ..)| key.key().labels().any(|label| label.value() == "no_slot")).map(|(.., value)| value);
+    assert_eq!(counted.collect::<Vec<_>>(), [metrics_util::debugging::DebugValue::Counter(2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_operators_word_on_a_tool_outranks_the_layers_limit() {
     let serial = Catalogue::new("up").tool("t", TargetPolicy::default().serial()).resolve(&Method::ToolsCall, Some("t"), None);
     for layer in [ConcurrencyLayer::default(), ConcurrencyLayer::adaptive_with(|_| UpAndDown(7, Arc::default()))] {

@@ -161,7 +161,7 @@ fn a_place_in_the_line_goes_back_whole() {
 fn a_call_waits_as_long_as_it_may_and_for_limits_that_are_all_ready_then() {
     let store = Store::new(1_000);
     let now = nanos(SECOND);
-    let both = [1, 2].map(|n| check(key(n, n.into()), quota(SECOND, 1)));
+    let both = [1, 2].map(|n| check(key(n, n), quota(SECOND, 1)));
     let mut ticket = Ticket::default();
     assert_eq!(store.admit(now, &both, None, &mut ticket), Ok(None));
     assert!(store.admit(now, &both, Some(nanos(SECOND) - 1), &mut ticket).is_err());

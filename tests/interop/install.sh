@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages with
-# the official SDKs, and promtool. Quick when all is there. Python 3.10 and Node 20, or newer, have to be there already.
+# the official SDKs, and promtool; and Chromium as a package of the system. Quick when all is there. Python 3.10 and Node 20, or newer, have to be there already.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -50,4 +50,12 @@ if ! [ -x "$into/bin/promtool" ]; then
         dpkg-deb --extract "$package"/prometheus_*.deb "$package/all"
         mv "$package/all/usr/bin/promtool" "$into/bin/promtool"
     fi
+fi
+
+if ! command -v "${CHROMIUM:-/usr/bin/chromium}" >/dev/null; then
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        fail "Chromium is missing: install it, and say where in CHROMIUM if not at /usr/bin/chromium."
+    fi
+    apt-get update --quiet=2
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends chromium >/dev/null
 fi

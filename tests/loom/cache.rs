@@ -14,10 +14,16 @@ use crate::model;
 #[path = "../../src/cache/entry.rs"]
 mod entry;
 
-use entry::{Entry, Held, Refresh};
+use entry::{Entry, Era, Held, Refresh};
 
 fn entry() -> Arc<Entry> {
-    Arc::new(Entry::new((), Instant::now(), Duration::ZERO, 0, Held::new(Gauge::noop(), Gauge::noop(), 0)))
+    Arc::new(Entry::new(
+        (),
+        Instant::now(),
+        Duration::ZERO,
+        Era { cleared: 0, changed: 0 },
+        Held::new(Gauge::noop(), Gauge::noop(), 0),
+    ))
 }
 
 #[test]

@@ -26,6 +26,9 @@ mod flight;
 #[path = "../../src/coalesce/flights.rs"]
 mod flights;
 
+/// What makes two calls one.
+type Alike = Key;
+
 use flight::{Flight, Waiter};
 use flights::{Flights, Seat};
 

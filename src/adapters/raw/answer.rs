@@ -71,6 +71,13 @@ struct FreshnessView<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TtlView<'a> {
+    #[serde(borrow)]
+    ttl_ms: &'a RawValue,
+}
+
+#[derive(Deserialize)]
 struct ContentView<'a> {
     #[serde(borrow)]
     content: Vec<BlockView<'a>>,
@@ -125,6 +132,22 @@ impl RawAnswer {
 
     fn view<'a, T: Deserialize<'a>>(&'a self) -> Option<T> {
         object(self.text()?)
+    }
+
+    /// Puts another text in the place of what it was made from.
+    fn set_text(&mut self, text: Bytes) {
+        match &mut self.body {
+            Body::Result(body) | Body::Error(body) => {
+                *body = text;
+                self.states_facts = self.holder().is_some_and(|holder| facts(holder).is_some());
+            }
+            // What else is known of the message stands elsewhere now.
+            Body::AsItCame { .. } => {
+                if let Ok(answer) = Self::parse(text) {
+                    *self = answer;
+                }
+            }
+        }
     }
 
     /// The object that facts stand in: the `_meta` of a result, the `data` of an error.
@@ -196,18 +219,8 @@ impl CallResult for RawAnswer {
         {
             edits.replace(holder.get().as_bytes(), members.without(OUTCOME_KEY));
         }
-        let Some(cleared) = edits.apply() else { return };
-        match &mut self.body {
-            Body::Result(body) | Body::Error(body) => {
-                *body = cleared;
-                self.states_facts = false;
-            }
-            // What else is known of the message stands elsewhere now.
-            Body::AsItCame { .. } => {
-                if let Ok(cleared) = Self::parse(cleared) {
-                    *self = cleared;
-                }
-            }
+        if let Some(cleared) = edits.apply() {
+            self.set_text(cleared);
         }
     }
 
@@ -216,6 +229,21 @@ impl CallResult for RawAnswer {
         Freshness {
             ttl: ttl_ms.and_then(|ttl| u64::try_from(ttl).ok()).map(Duration::from_millis).unwrap_or_default(),
             scope: if cache_scope.as_deref() == Some("public") { CacheScope::Public } else { CacheScope::Private },
+        }
+    }
+
+    fn set_ttl(&mut self, left: Duration) {
+        let said = self.freshness().ttl;
+        if said.as_millis() == left.as_millis() {
+            return;
+        }
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let mut edits = Edits::of(bytes);
+        if let Some(TtlView { ttl_ms }) = self.view() {
+            edits.replace(ttl_ms.get().as_bytes(), left.as_millis().to_string());
+        }
+        if let Some(edited) = edits.apply() {
+            self.set_text(edited);
         }
     }
 

@@ -151,7 +151,7 @@ impl RawCall {
         let Some(list) = answer.text().and_then(|result| List::read(&self.method, result)) else { return };
         let scope = match answer.freshness().scope {
             CacheScope::Public => Scope::Public,
-            CacheScope::Private => Scope::Private(caller.authorisation()),
+            CacheScope::Private => Scope::Private(caller.audience()),
         };
         catalogue.learn(&list.method, scope, list.names().iter().map(|(name, said)| (&**name, *said)));
     }

@@ -94,6 +94,22 @@ fn answers_are_told_apart() {
 }
 
 #[test]
+fn an_answer_that_has_aged_says_so_and_every_other_byte_stays() {
+    let left = |message: &'static str| {
+        let mut answer = RawAnswer::parse(Bytes::from_static(message.as_bytes())).unwrap();
+        let asked = RawCall::parse(Bytes::from_static(br#"{"id":7,"method":"tools/list"}"#)).unwrap();
+        answer.set_ttl(Duration::from_millis(1_500));
+        String::from_utf8(asked.answer(Response::new(answer)).to_vec()).unwrap()
+    };
+    assert_eq!(
+        left(r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[ 1.50 ],"ttlMs": 60000 ,"cacheScope":"public"}}"#),
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[ 1.50 ],"ttlMs": 1500 ,"cacheScope":"public"}}"#
+    );
+    let says_nothing = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}"#;
+    assert_eq!(left(says_nothing), says_nothing);
+}
+
+#[test]
 fn only_a_warning_touches_the_upstreams_bytes() {
     let came = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"boom","x":1.50}}"#;
     let mut answer = RawAnswer::parse(Bytes::from_static(came.as_bytes())).unwrap();

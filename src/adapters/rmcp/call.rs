@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -31,11 +31,13 @@ struct Parts<H> {
     handler: Arc<H>,
     request: ClientRequest,
     context: RequestContext<RoleServer>,
+    /// Worked out once, however many layers ask.
+    arguments: OnceLock<Option<Digest>>,
 }
 
 impl<H> Call<H> {
     pub(super) fn new(handler: Arc<H>, request: ClientRequest, context: RequestContext<RoleServer>) -> Self {
-        Self(Arc::new(Parts { handler, request, context }))
+        Self(Arc::new(Parts { handler, request, context, arguments: OnceLock::new() }))
     }
 }
 
@@ -47,7 +49,7 @@ impl<H> Clone for Call<H> {
 
 impl<H> CallParams for Call<H> {
     fn arguments(&self) -> Option<Digest> {
-        self.0.request.arguments()
+        *self.0.arguments.get_or_init(|| self.0.request.arguments())
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
@@ -90,7 +92,7 @@ impl<H: ServerHandler> Service<Request<Call<H>>> for Handler {
         let (head, parts) = (call.head, call.params.0);
         Box::pin(async move {
             let (handler, request, mut context) = match Arc::try_unwrap(parts) {
-                Ok(Parts { handler, request, context }) => (handler, request, context),
+                Ok(Parts { handler, request, context, .. }) => (handler, request, context),
                 Err(shared) => (shared.handler.clone(), shared.request.clone(), shared.context.clone()),
             };
             // What the handler spawned can see that its attempt ended without an answer; an answer cancels nothing.

@@ -84,6 +84,21 @@ impl CallResult for ServerResult {
         }
     }
 
+    fn set_ttl(&mut self, left: Duration) {
+        let ttl = match self {
+            Self::ListToolsResult(result) => result.ttl_ms.as_mut(),
+            Self::ListPromptsResult(result) => result.ttl_ms.as_mut(),
+            Self::ListResourcesResult(result) => result.ttl_ms.as_mut(),
+            Self::ListResourceTemplatesResult(result) => result.ttl_ms.as_mut(),
+            Self::ReadResourceResult(result) => result.ttl_ms.as_mut(),
+            Self::DiscoverResult(result) => Some(&mut result.ttl_ms),
+            _ => None,
+        };
+        if let Some(ttl) = ttl {
+            *ttl = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        }
+    }
+
     fn weight(&self) -> usize {
         // What it would be on the wire stands for what it takes in memory: no type of rmcp's says.
         size_of::<Self>() + serde_json::to_vec(self).map_or(0, |text| 2 * text.len())
@@ -231,6 +246,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_answer_that_has_aged_says_so_where_it_says_anything_of_it() {
+        let left = |ttl| {
+            let mut list = ListToolsResult::with_all_items(Vec::new());
+            list.ttl_ms = ttl;
+            let mut result = ServerResult::ListToolsResult(list);
+            result.set_ttl(Duration::from_secs(1));
+            let ServerResult::ListToolsResult(list) = result else { return None };
+            list.ttl_ms
+        };
+        assert_eq!((left(Some(60_000)), left(None)), (Some(1_000), None));
+    }
 
     #[test]
     fn a_server_that_stamps_the_time_says_the_same_all_the_same() {

@@ -23,6 +23,9 @@ const COLUMNS: [&str; 5] = ["count", "calls, median", "calls, worst", "time, med
 const PACES: [f64; 5] = [0.1, 0.4, 1.0, 10.0, 100.0];
 const TITLE: &str = "circuit breaker: truth table, detection, false trips, probes";
 
+/// Whether an outage was not found at all.
+const NEVER: fn(&Found) -> bool = |found| found.time.is_infinite();
+
 /// How much of it is run.
 struct Extent {
     /// Outages per pace and kind.
@@ -43,9 +46,10 @@ fn is_refusal(error: &buttress::BoxError) -> bool {
     error.downcast_ref().is_some_and(|refused: &Rejected| refused.layer() == "breaker")
 }
 
-/// Adds a row on outages: how many were found later than they may be, and when they were found.
+/// Adds a row on outages: how many were found later than they may be, and when they were found. Without a bound: how many never
+/// were.
 fn outages(table: &mut Table, name: String, found: &[Found], late: Option<fn(&Found) -> bool>) {
-    let missed = found.iter().filter(|found| late.map_or(found.time.is_infinite(), |late| late(found))).count();
+    let missed = found.iter().filter(|found| late.unwrap_or(NEVER)(found)).count();
     let missed = if late.is_some() { count(missed).at_most(0.0) } else { count(missed) };
     let calls = Account::of(found.iter().map(|found| f64::from(found.calls)));
     let times = Account::of(found.iter().map(|found| found.time));
@@ -72,12 +76,14 @@ fn detect(table: &mut Table, extent: &Extent) {
         outages(table, format!("hard failure, {pace}/s: later than 6 calls"), &came(Trouble::Hard), Some(hard));
         let late = format!("throttled, {pace}/s: later than 20 calls and 21 s");
         outages(table, late, &came(Trouble::Throttled), Some(throttled));
-        outages(table, format!("half failing, {pace}/s: never found"), &came(Trouble::Half), None);
+        outages(table, format!("half failing, {pace}/s: never found"), &came(Trouble::Half), Some(NEVER));
     }
     for pace in PACES {
         let came = |trouble| found(extent.outages, Pace::Poisson(pace), trouble, ours);
         outages(table, format!("hard failure, Poisson {pace}/s: later than 6 calls"), &came(Trouble::Hard), Some(hard));
-        outages(table, format!("throttled, Poisson {pace}/s: never found"), &came(Trouble::Throttled), None);
+        // The slowest pace is slower than the breaker's memory: the README says more.
+        let bound = (pace > 0.1).then_some(NEVER);
+        outages(table, format!("throttled, Poisson {pace}/s: never found"), &came(Trouble::Throttled), bound);
     }
     // It reads the system's clock, which does not move here: so with windows of calls, as by default.
     for (name, consecutive) in [("its window of 100", None), ("6 in a row", Some(6))] {

@@ -5,7 +5,7 @@ use std::{
     error::Error,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -38,6 +38,8 @@ struct Parts {
     link: Link,
     ways: Arc<Ways>,
     denied: Mutex<Option<BoxError>>,
+    /// Worked out once, however many layers ask.
+    arguments: OnceLock<Option<Digest>>,
 }
 
 /// The connection that a request goes out on.
@@ -77,7 +79,7 @@ pub(super) struct Ways {
 
 impl Call {
     pub(super) fn new(request: ClientRequest, link: Link, ways: Arc<Ways>) -> Self {
-        Self(Arc::new(Parts { request, link, ways, denied: Mutex::new(None) }))
+        Self(Arc::new(Parts { request, link, ways, denied: Mutex::new(None), arguments: OnceLock::new() }))
     }
 
     pub(super) fn request(&self) -> &ClientRequest {
@@ -141,7 +143,7 @@ impl Call {
 
 impl CallParams for Call {
     fn arguments(&self) -> Option<Digest> {
-        self.0.request.arguments()
+        *self.0.arguments.get_or_init(|| self.0.request.arguments())
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
@@ -159,7 +161,7 @@ impl CallParams for Call {
     fn request_id(&self) -> Option<Cow<'_, str>> {
         match &self.0.link {
             Link::Line(_, id) => Some(id.to_string().into()),
-            _ => None,
+            Link::Peer(..) => None,
         }
     }
 }

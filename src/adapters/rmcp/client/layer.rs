@@ -91,6 +91,11 @@ impl ClientLayer {
         }
     }
 
+    /// The names that it knows.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.shared.catalogue
+    }
+
     /// On whose behalf calls are made. Default: one tenant.
     #[must_use]
     pub fn caller(mut self, caller: Caller) -> Self {
@@ -164,7 +169,7 @@ impl Shared {
     pub(super) fn record(&self, request: &ClientRequest) -> Passer {
         let (method, name) = addressed(request);
         let (reply, outcome) = oneshot::channel();
-        let target = self.catalogue.resolve(&method, name, self.caller.authorisation());
+        let target = self.catalogue.resolve(&method, name, self.caller.audience());
         Passer::Call(reply, self.recorded.answer(Request::new(target, outcome)))
     }
 

@@ -152,7 +152,7 @@ mod tests {
         ear.abandon(None, Duration::ZERO);
         ear.listen(&wire, &id, token());
         assert!(wire.take(&id).is_none());
-        let ear = Ear::new(None, changes.clone());
+        let ear = Ear::new(None, changes);
         ear.listen(&wire, &id, token());
         ear.close();
         assert!(wire.take(&id).is_none());

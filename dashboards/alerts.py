@@ -1,0 +1,88 @@
+"""The alerts. What each means, and what to do, stands in README.md under its name."""
+
+from promql import SERVER
+
+# What may go wrong of the tool calls that count: not ended well, and slower than the rules' bound.
+AVAILABILITY = 0.005
+LATENCY = 0.05
+# Fewer calls than this in the long window say nothing.
+ENOUGH = 50
+
+# Severity, how long, long and short window, factor of the budget's even pace.
+BURNS = [
+    ("critical", "2m", "1h", "5m", 14.4),
+    ("critical", "15m", "6h", "30m", 6),
+    ("warning", "1h", "1d", "2h", 3),
+    ("warning", "3h", "3d", "6h", 1),
+]
+SECONDS = {"1h": 3600, "6h": 21600, "1d": 86400, "3d": 259200}
+
+TOOL = "upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} {{ $labels.gen_ai_tool_name }}"
+UPSTREAM = "upstream {{ $labels.upstream }}"
+PERCENT = "{{ $value | humanizePercentage }}"
+BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name"
+
+
+def burn(name, kind, budget, what):
+    for severity, wait, long, short, factor in BURNS:
+        ratio = f"job_upstream:mcp_tool_calls_{kind}:ratio_rate"
+        limit = f"{factor} * {budget}"
+        enough = f"job_upstream:mcp_tool_calls:rate{long} * {SECONDS[long]} > {ENOUGH}"
+        expression = f"{ratio}{long} > {limit} and {ratio}{short} > {limit} and {enough}"
+        description = f"{UPSTREAM}: {PERCENT} of the tool calls of the last {long} {what}; the budget is {budget:.1%}."
+        yield name, expression, wait, severity, f"The error budget is being spent {factor} times too fast.", description, long
+
+
+def others():
+    yield ("ButtressBreakerOpen", f'max by ({BY_TARGET}) (buttress_circuit_breaker_state{{state="open"}}) == 1', "2m", "warning",
+           "A circuit breaker has been open for minutes.", f"{TOOL}: calls are refused. Without a method it is the upstream's own breaker.")
+    yield ("ButtressBreakerFlapping",
+           f'sum by ({BY_TARGET}) (increase(buttress_circuit_breaker_transitions_total{{to="open"}}[15m])) > 5', "0m", "warning",
+           "A circuit breaker opens again and again.", f"{TOOL}: opened {{{{ $value | humanize }}}} times in 15 minutes.")
+    # By what it does not pay for: a tenant has half of the budget at most, so the tokens need not be near 0.
+    yield ("ButtressRetryBudgetEmpty",
+           'sum by (job, upstream) (increase(buttress_retries_skipped_total{reason="no_budget"}[5m])) > 30', "5m", "warning",
+           "The retry budget does not pay for repeats any more.", f"{UPSTREAM}: {{{{ $value | humanize }}}} failed attempts were not repeated in 5 minutes for want of tokens.")
+    yield ("ButtressRetryAmplificationHigh", "job_upstream:mcp_attempts_per_first_attempt:ratio_rate5m > 1.3 and " + _busy(), "10m", "warning",
+           "Repeats add much to the load.", f"{UPSTREAM}: {{{{ $value | humanize }}}} attempts for each first attempt.")
+    yield ("ButtressShedHigh", "job_upstream:buttress_shed:ratio_rate5m > 0.05 and " + _busy(), "5m", "warning",
+           "Calls are refused for want of room.", f"{UPSTREAM}: {PERCENT} of the calls of the last 5 minutes.")
+    yield ("ButtressQueueWaitHigh",
+           f"histogram_quantile(0.95, sum by (le, {BY_TARGET}) (rate(buttress_queue_duration_seconds_bucket[5m]))) > 1", "10m",
+           "warning", "Attempts wait long for a slot.", f"{TOOL}: one in twenty of those that wait does for {{{{ $value | humanizeDuration }}}} or longer.")
+    yield ("ButtressConcurrencySaturated",
+           f"sum by ({BY_TARGET}) (buttress_concurrency_in_flight) / sum by ({BY_TARGET}) (buttress_concurrency_limit) > 0.9", "10m",
+           "warning", "Nearly all slots are taken, all the time.", f"{TOOL}: {PERCENT} of the slots are held.")
+    yield ("ButtressAuditDropped", "sum by (job, upstream, reason) (increase(buttress_audit_dropped_total[10m])) > 0", "0m",
+           "critical", "Calls were made that are not in the audit trail.",
+           f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
+    # The last two know no upstream: a process that is gone says nothing of any.
+    yield ("ButtressTargetDown", 'up{job="buttress"} == 0', "1m", "critical", "A process cannot be scraped.",
+           "{{ $labels.instance }} does not answer Prometheus.")
+    yield ("ButtressTargetAbsent", 'absent(up{job="buttress"})', "5m", "critical", "Prometheus knows no process of this job.",
+           "There is no target of the job {{ $labels.job }}.")
+    yield ("ButtressRestarted", f"max by (job, instance) (resets({SERVER}_count[10m])) > 0", "0m", "info",
+           "A process has started anew.", "{{ $labels.instance }} began to count anew.")
+
+
+def _busy():
+    return f"sum by (job, upstream) (increase({SERVER}_count[5m])) > {ENOUGH}"
+
+
+def _rule(name, expression, wait, severity, summary, description, window=None):
+    lines = [f"  - alert: {name}", f"    expr: {expression}", f"    for: {wait}", "    labels:", f"      severity: {severity}"]
+    if window:
+        lines.append(f"      window: {window}")
+    anchor = f"dashboards/README.md#{name.lower()}"
+    notes = [("summary", summary), ("description", description), ("runbook_url", anchor)]
+    return lines + ["    annotations:"] + [f"      {key}: '{text.replace(chr(39), chr(39) * 2)}'" for key, text in notes]
+
+
+def build():
+    rules = [
+        *burn("ButtressErrorBudgetBurn", "bad", AVAILABILITY, "did not end well"),
+        *burn("ButtressLatencyBudgetBurn", "slow", LATENCY, "were slow"),
+        *others(),
+    ]
+    lines = ["# Written by generate.py.", "groups:", "- name: buttress-alerts", "  rules:"]
+    return "\n".join(lines + [line for rule in rules for line in _rule(*rule)]) + "\n"

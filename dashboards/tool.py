@@ -1,0 +1,71 @@
+"""One tool in depth."""
+
+import layers
+from grafana import dashboard, graph, heatmap, row, stat, variable
+from overview import annotations
+from promql import CLIENT, SERVER, TARGET, Scope
+
+S = Scope('upstream=~"$upstream"', 'gen_ai_tool_name=~"$tool"')
+COUNT = f"{SERVER}_count"
+
+
+def golden():
+    return row(
+        "$tool on $upstream",
+        stat("Calls a second", "All calls of the tool, refused ones included.", "reqps", S.rate(COUNT)),
+        stat("Bad calls", "Of its calls that count, the share that did not end well.", "percentunit", S.bad_ratio(), (0.005, 0.05)),
+        stat("Median", "Over all that a call waited for.", "s", S.quantile(0.5, SERVER)),
+        stat("95th percentile", "Over all that a call waited for.", "s", S.quantile(0.95, SERVER), (2, 5)),
+        stat("Breakers open", "1 where the tool is left alone at the moment.", "short",
+             S.gauge("buttress_circuit_breaker_state", 'state="open"'), (1, 2)),
+        stat("Slots of the limit", "The share of the slots that are held. At 1, the next waits.", "percentunit",
+             f"max({S.slots(TARGET)})", (0.8, 0.95)),
+        graph("Calls by outcome", "Calls a second, by error_type.", "reqps",
+              S.outcomes(SERVER)),
+        graph("Duration", "Of calls, and of single attempts: between them lie queues, backoffs and repeats.", "s",
+              S.quantiles(SERVER, "", "call") + S.quantiles(CLIENT, "", "attempt")),
+        heatmap("Durations", "How many calls took how long.", "s", S.rate(f"{SERVER}_bucket", by="le")),
+    )
+
+
+def stack():
+    return row(
+        "What the stack made of its calls",
+        graph("Refusals", "Calls a second that a layer refused, by layer and reason.", "reqps",
+              [(S.rate("buttress_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
+        graph("Would-be refusals", "Calls a second that a layer in observe-only mode would have refused.", "reqps",
+              [(S.rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
+        graph("Blocked, and under a known key", "Calls a second of agents in circles, and under an idempotency key seen before.", "reqps",
+              [(S.rate("buttress_loops_total", by="kind"), "loop: {{kind}}"),
+               (S.rate("buttress_idempotency_hits_total", by="state"), "key: {{state}}")]),
+        layers.lookups(S),
+        graph("Shared calls and hedges", "Calls a second that joined another, and second attempts at slow ones.", "reqps",
+              [(S.rate("buttress_coalesced_calls_total"), "shared"), (S.rate("buttress_hedges_total", by="outcome"), "hedge {{outcome}}")]),
+    )
+
+
+def attempts():
+    return row(
+        "Attempts, as the handler sees them",
+        graph("Attempts by outcome", "Attempts a second, by error_type.", "reqps",
+              S.outcomes(CLIENT)),
+        graph("Timeouts and panics", "Attempts a second that were given up, by the clock that ran out, and that panicked.", "reqps",
+              [(S.rate("buttress_timeouts_total", by="kind"), "{{kind}}"), (S.rate("buttress_panics_total"), "panic")]),
+        graph("Injected faults", "Attempts a second that were broken on purpose. Anything here is a game day, or a mistake.", "reqps",
+              [(S.rate("buttress_faults_injected_total", by="fault"), "{{fault}}")]),
+    )
+
+
+ROWS = [golden(), stack(), layers.retry(S, budget=False), layers.breaker(S), layers.concurrency(S), attempts()]
+
+
+def build():
+    called = f'{COUNT}{{job=~"$job",upstream=~"$upstream",gen_ai_tool_name!=""}}'
+    variables = [
+        variable("job", f"label_values({COUNT}, job)"),
+        variable("instance", f'label_values({COUNT}{{job=~"$job"}}, instance)'),
+        variable("upstream", f'label_values({COUNT}{{job=~"$job"}}, upstream)', many=False),
+        variable("tool", f"label_values({called}, gen_ai_tool_name)", many=False),
+    ]
+    words = "One tool: how its calls end, what each layer does about it, what the handler sees."
+    return dashboard("buttress-tool", "Buttress: one tool", words, variables, annotations(S), ROWS)

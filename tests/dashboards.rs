@@ -1,0 +1,159 @@
+//! Dashboards, rules and alerts speak of every metric that the crate has, and of none that it has not; each alert has its
+//! runbook and its tests.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+
+use buttress::metrics::{ALL, Kind, Metric};
+use serde_json::Value;
+
+const OVERVIEW: &str = include_str!("../dashboards/overview.json");
+const TOOL: &str = include_str!("../dashboards/tool.json");
+const RULES: &str = include_str!("../dashboards/rules.yml");
+const ALERTS: &str = include_str!("../dashboards/alerts.yml");
+const RUNBOOK: &str = include_str!("../dashboards/README.md");
+const TESTS: [&str; 4] = [
+    include_str!("../dashboards/tests/availability.yml"),
+    include_str!("../dashboards/tests/latency.yml"),
+    include_str!("../dashboards/tests/layers.yml"),
+    include_str!("../dashboards/tests/process.yml"),
+];
+
+/// What Prometheus adds to every series, and the bound of a bucket.
+const EVERYWHERE: [&str; 3] = ["job", "instance", "le"];
+
+/// All panels but the rows, those of collapsed rows among them.
+fn panels(dashboard: &str) -> Vec<Value> {
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    let (rows, panels): (Vec<Value>, Vec<Value>) =
+        dashboard["panels"].as_array().unwrap().iter().cloned().partition(|panel| panel["type"] == "row");
+    panels.into_iter().chain(rows.iter().flat_map(|row| row["panels"].as_array().unwrap().clone())).collect()
+}
+
+fn shown(dashboard: &str) -> Vec<String> {
+    let targets = |panel: &Value| panel["targets"].as_array().unwrap().clone();
+    let panels = panels(dashboard);
+    let expressions = panels.iter().flat_map(targets).map(|target| target["expr"].as_str().unwrap().to_owned());
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    let annotations = dashboard["annotations"]["list"].as_array().unwrap().clone();
+    let notes = annotations.iter().map(|note| note["expr"].as_str().unwrap().to_owned());
+    expressions.chain(notes).collect()
+}
+
+/// The values of one key in a file that we write ourselves, one to a line.
+fn lines<'a>(yaml: &'a str, key: &str) -> Vec<&'a str> {
+    yaml.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key)?.strip_prefix(": ")).collect()
+}
+
+/// Every expression that we ship.
+fn expressions() -> Vec<String> {
+    let rules = [RULES, ALERTS].into_iter().flat_map(|file| lines(file, "expr")).map(str::to_owned);
+    [OVERVIEW, TOOL].into_iter().flat_map(shown).chain(rules).collect()
+}
+
+/// The names in an expression that have our form, as they stand in the table: without a histogram's suffixes. What a rule of
+/// ours records has a colon before or behind.
+fn metrics(expression: &str) -> BTreeSet<&str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    let ours = words.filter(|word| {
+        word.starts_with("buttress_") || word.starts_with("tokio_") || (word.starts_with("mcp_") && word.contains("_seconds"))
+    });
+    ours.map(|word| word.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum")).collect()
+}
+
+/// The labels that an expression selects or groups by.
+fn labels(expression: &str) -> BTreeSet<&str> {
+    let selectors = expression.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    // Values have no comma in them, but for those of regular expressions, which have none either.
+    let selected = selectors.flat_map(|(inside, _)| inside.split(',')).filter_map(|one| one.split(['=', '!']).next());
+    let grouped = expression.split(" by (").skip(1).filter_map(|rest| rest.split_once(')')).flat_map(|(by, _)| by.split(", "));
+    selected.chain(grouped).collect()
+}
+
+fn named(name: &str) -> Option<&'static Metric> {
+    ALL.iter().find(|metric| metric.name == name)
+}
+
+#[test]
+fn every_metric_is_on_the_overview_and_no_other_is_anywhere() {
+    let overview = shown(OVERVIEW);
+    let shown: BTreeSet<&str> = overview.iter().flat_map(|expression| metrics(expression)).collect();
+    let known: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+    assert_eq!(shown, known);
+    for expression in expressions() {
+        for name in metrics(&expression) {
+            assert!(named(name).is_some(), "{name} in {expression}");
+        }
+    }
+}
+
+#[test]
+fn labels_in_expressions_are_labels_of_the_metric() {
+    for expression in expressions() {
+        let of: Vec<&Metric> = metrics(&expression).into_iter().filter_map(named).collect();
+        if of.is_empty() {
+            // Of series that are not ours, or that a rule has recorded.
+            continue;
+        }
+        let known: BTreeSet<&str> = of.iter().flat_map(|metric| metric.labels).copied().chain(EVERYWHERE).collect();
+        for label in labels(&expression) {
+            assert!(known.contains(label), "{label} in {expression}");
+        }
+    }
+}
+
+#[test]
+fn what_the_alerts_read_is_recorded() {
+    let recorded: BTreeSet<&str> = lines(RULES, "record").into_iter().collect();
+    let read = |expression: &'static str| {
+        expression.split([' ', '(', ')']).filter(|word| word.contains(":mcp_") || word.contains(":buttress_"))
+    };
+    for name in lines(ALERTS, "expr").into_iter().flat_map(read) {
+        assert!(recorded.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_tests() {
+    let alerts: BTreeSet<&str> = lines(ALERTS, "alert").into_iter().collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    let headings: BTreeSet<&str> = RUNBOOK.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    assert_eq!(headings, alerts);
+    let tested: BTreeSet<&str> = TESTS.iter().flat_map(|file| lines(file, "alertname")).collect();
+    assert_eq!(tested, alerts);
+    for (alert, url) in lines(ALERTS, "alert").into_iter().zip(lines(ALERTS, "runbook_url")) {
+        assert_eq!(url.trim_matches('\''), format!("dashboards/README.md#{}", alert.to_lowercase()));
+    }
+}
+
+#[test]
+fn panels_have_words_and_units_and_a_place_of_their_own() {
+    for dashboard in [OVERVIEW, TOOL] {
+        let (mut taken, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+        for panel in panels(dashboard) {
+            let title = panel["title"].as_str().unwrap();
+            assert!(!title.is_empty() && panel["description"].as_str().unwrap().ends_with('.'), "{title}");
+            assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{title}");
+            assert!(numbers.insert(panel["id"].as_u64().unwrap()), "{title}");
+            let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+            assert!(x + w <= 24, "{title}");
+            for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+                assert!(taken.insert(cell), "{title} overlaps another at {cell:?}");
+            }
+        }
+    }
+}
+
+/// What the Prometheus conventions ask of names.
+#[test]
+fn names_follow_the_conventions() {
+    for metric in ALL {
+        let good = match metric.kind {
+            Kind::Counter => metric.name.ends_with("_total"),
+            Kind::Gauge => !metric.name.ends_with("_total"),
+            Kind::Histogram => metric.name.ends_with("_duration_seconds"),
+        };
+        assert!(good && metric.help.ends_with('.'), "{metric:?}");
+    }
+}
