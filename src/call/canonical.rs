@@ -226,7 +226,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 mod tests {
     use proptest::prelude::*;
     use serde_json::json;
-    use tokio::time::Instant;
 
     use super::*;
 
