@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Writes the dashboards and the rules that lie beside it: `python3 dashboards/generate.py`."""
+"""Writes the dashboards and the rules that lie beside it: `python3 dashboards/generate.py`, or `... DIRECTORY` to look at them first."""
 
 import json
 import pathlib
+import sys
 
 import alerts
 import overview
 import rules
 import tool
 
-HERE = pathlib.Path(__file__).parent
+
+def main(into=pathlib.Path(__file__).parent):
+    into = pathlib.Path(into)
+    for name, dashboard in (("overview", overview.build()), ("tool", tool.build())):
+        (into / f"{name}.json").write_text(json.dumps(dashboard, indent=1) + "\n")
+    (into / "rules.yml").write_text(rules.build())
+    (into / "alerts.yml").write_text(alerts.build())
+
 
 if __name__ == "__main__":
-    for name, dashboard in (("overview", overview.build()), ("tool", tool.build())):
-        (HERE / f"{name}.json").write_text(json.dumps(dashboard, indent=1) + "\n")
-    (HERE / "rules.yml").write_text(rules.build())
-    (HERE / "alerts.yml").write_text(alerts.build())
+    main(*sys.argv[1:])

@@ -5,6 +5,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "clippy takes the functions that tests share for no tests")]
 
+#[path = "interop/observability.rs"]
+mod observability;
 #[path = "interop/page.rs"]
 mod page;
 #[path = "interop/scrape.rs"]
@@ -149,7 +151,7 @@ async fn prometheus_finds_no_fault_with_the_metrics() {
     writes.await.expect("all writes are answered");
 
     let metrics = weather.metrics().await;
-    script::promtool(&["check", "metrics"], metrics.text()).await;
+    assert_eq!(script::promtool(&["check", "metrics"], metrics.text()).await, "");
 
     let tool = ("gen_ai_tool_name", "get_forecast");
     assert_eq!(metrics.sum("mcp_server_operation_duration_seconds_bucket", &[tool, ("le", "+Inf")]), 120);

@@ -47,6 +47,15 @@ pub const CASES: &[Case] = &[
     ("timeout, pends", |calls| inside(|| calling(calls, TimeoutLayer::new(LONG).layer(Handler(Act::PendsOnce))))),
     ("stack", |calls| whole(calls, Act::Ready)),
     ("stack, pends", |calls| whole(calls, Act::PendsOnce)),
+    ("stack, no recorder", |calls| {
+        inside(|| {
+            let (service, target) = (stack().service(Handler(Act::Ready)), target());
+            let one = || drop(finish(service.answer(Request::new(target.clone(), 7))));
+            // The first call makes the handles.
+            metrics::with_local_recorder(&metrics::NoopRecorder, one);
+            counted(calls, one);
+        });
+    }),
     ("quota, refused", |calls| alone(calls, QuotaLayer::new().per_tenant(Quota::per_hour(NonZeroU32::MIN)))),
     ("stack, refused", |calls| {
         inside(|| {

@@ -56,6 +56,7 @@ pub fn admitted(criterion: &mut Criterion) {
             alone(&mut group, act, "audit", layer);
         }
         whole(&mut group, act, "stack", &stack());
+        unrecorded(&mut group, act, "stack_without_metrics", &stack());
         if let Ok(layer) = AuditLayer::new(std::io::sink()) {
             whole(&mut group, act, "stack_with_audit", &stack().audit(layer));
         }
@@ -66,6 +67,14 @@ pub fn admitted(criterion: &mut Criterion) {
 fn whole(group: &mut Group<'_>, act: Act, name: &str, stack: &Stack) {
     let (service, target) = (stack.service(Handler(act)), target());
     group.bench_function(name, |b| b.iter(|| finish(service.answer(Request::new(target.clone(), 7)))));
+}
+
+/// The same where nobody records: the handles are made by the first call, and then they do nothing.
+fn unrecorded(group: &mut Group<'_>, act: Act, name: &str, stack: &Stack) {
+    let (service, target) = (stack.service(Handler(act)), target());
+    let call = || finish(service.answer(Request::new(target.clone(), 7)));
+    let _first = metrics::with_local_recorder(&metrics::NoopRecorder, call);
+    group.bench_function(name, |b| b.iter(call));
 }
 
 fn alone<L>(group: &mut Group<'_>, act: Act, name: &str, layer: L)

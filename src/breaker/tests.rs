@@ -422,7 +422,7 @@ fn changes(recorder: &metrics_util::debugging::DebuggingRecorder) -> Vec<(String
         .filter_map(|(key, .., value)| {
             let key = key.key();
             let label = |name: &str| key.labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
-            let of_upstream = key.name() == "buttress_circuit_breaker_transitions_total" && label("mcp_method_name")?.is_empty();
+            let of_upstream = key.name() == "buttress_circuit_breaker_transitions_total" && label("mcp_method_name").is_none();
             match value {
                 metrics_util::debugging::DebugValue::Counter(times) if of_upstream && times > 0 => {
                     Some((label("from")?, label("to")?, times))

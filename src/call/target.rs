@@ -10,8 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Criticality, Method, Slot, Word, slots::Slots, upstream::Upstream};
-use crate::metrics::{LONGEST, OTHER, is_fit};
+use super::{Criticality, LONGEST, Method, OTHER, Slot, Word, is_fit, slots::Slots, upstream::Upstream};
 
 /// What a tool says about itself (`ToolAnnotations` of the specification). Hints: a server that the operator does not trust
 /// may say anything.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages with
-# the official SDKs, and promtool; and Chromium as a package of the system. Quick when all is there. Python 3.10 and Node 20, or newer, have to be there already.
+# the official SDKs, Prometheus and its promtool; and Chromium as a package of the system. Quick when all is there. Python 3.10 and
+# Node 20, or newer, have to be there already.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,22 +34,22 @@ fi
 # Node looks for packages beside a script and above it, never elsewhere.
 ln -sfn "$into/node_modules" "$here/node_modules"
 
-if ! [ -x "$into/bin/promtool" ]; then
-    if found=$(command -v promtool); then
-        ln -sf "$found" "$into/bin/promtool"
+if ! [ -x "$into/bin/promtool" ] || ! [ -x "$into/bin/prometheus" ]; then
+    if command -v promtool >/dev/null && command -v prometheus >/dev/null; then
+        ln -sf "$(command -v promtool)" "$(command -v prometheus)" "$into/bin"
     else
-        command -v apt-get >/dev/null || fail "promtool is missing: install Prometheus, which holds it."
+        command -v apt-get >/dev/null || fail "prometheus and promtool are missing."
         as_root=
         if [ "$(id -u)" -eq 0 ]; then
             apt-get update --quiet=2
             as_root='--option APT::Sandbox::User=root' # Or it warns that its own user cannot write here.
         fi
-        # Only the one program: the package as a whole would run a server on this machine from now on.
+        # Only the two programs: the package as a whole would run a server on this machine from now on.
         package=$(mktemp -d)
         trap 'rm -rf "$package"' EXIT
-        (cd "$package" && apt-get download --quiet=2 $as_root prometheus) || fail "promtool is missing, and apt-get has no prometheus."
+        (cd "$package" && apt-get download --quiet=2 $as_root prometheus) || fail "apt-get has no prometheus."
         dpkg-deb --extract "$package"/prometheus_*.deb "$package/all"
-        mv "$package/all/usr/bin/promtool" "$into/bin/promtool"
+        mv "$package/all/usr/bin/promtool" "$package/all/usr/bin/prometheus" "$into/bin"
     fi
 fi
 

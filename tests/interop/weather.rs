@@ -34,26 +34,26 @@ pub async fn alone() -> MutexGuard<'static, ()> {
 
 /// The example's program, built as these tests are.
 pub fn program() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(build);
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| build("weather"));
     &PROGRAM
 }
 
 /// Cargo builds an example that has tests of its own only as a test, and tells nobody where a program of it lies; so it is
 /// asked for both.
-fn build() -> PathBuf {
+pub fn build(example: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    cargo.args(["build", "--quiet", "--all-features", "--example", "weather", "--message-format=json-render-diagnostics"]);
+    cargo.args(["build", "--quiet", "--all-features", "--example", example, "--message-format=json-render-diagnostics"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     let built = cargo.stderr(Stdio::inherit()).output().expect("cargo runs");
-    assert!(built.status.success(), "the weather example does not build");
+    assert!(built.status.success(), "the example {example} does not build");
     let messages = String::from_utf8(built.stdout).expect("cargo speaks UTF-8");
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "weather")
+        .filter(|message| message["target"]["name"] == example)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo tells where the program is")
 }

@@ -1,0 +1,125 @@
+//! The labels: what they are called, and what they may say.
+
+use metrics::SharedString;
+
+use super::{Metric, outcomes};
+use crate::{
+    call::{LONGEST, Method, OTHER, Target, is_fit},
+    error::{Clock, Reason},
+};
+
+/// The `upstream` label.
+pub(crate) fn upstream(target: &Target) -> SharedString {
+    upstream_label(target.upstream())
+}
+
+/// The `upstream` label of a server that the operator calls this: the name as far as it is fit for a label, with `_` for every
+/// character that is not.
+pub(crate) fn upstream_label(name: &str) -> SharedString {
+    let fit = |c: char| if c.is_ascii() && is_fit(c as u8) { c } else { '_' };
+    SharedString::from_owned(name.chars().take(LONGEST).map(fit).collect())
+}
+
+/// The label of `target` that says [`OTHER`], if one does.
+pub(crate) fn overflowing(target: &Target) -> Option<&'static str> {
+    match target.method() {
+        Method::ToolsCall if target.label() == OTHER => Some("gen_ai_tool_name"),
+        Method::PromptsGet if target.label() == OTHER => Some("gen_ai_prompt_name"),
+        Method::Custom(_) => Some("mcp_method_name"),
+        _ => None,
+    }
+}
+
+/// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`. All of them, so
+/// that no two targets share a series; those that do not apply are empty, which to Prometheus is absent.
+pub(crate) fn labels_of(target: &Target) -> [SharedString; 4] {
+    let none = || SharedString::const_str("");
+    let name = || SharedString::from_owned(target.label().to_owned());
+    let (tool, prompt) = match target.method() {
+        Method::ToolsCall => (name(), none()),
+        Method::PromptsGet => (none(), name()),
+        _ => (none(), none()),
+    };
+    [upstream(target), SharedString::const_str(target.method().label()), tool, prompt]
+}
+
+/// What a label may say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Values {
+    /// One of these, or nothing: then the label is absent.
+    OneOf(Vec<&'static str>),
+    /// What the operator calls something, or this process says of itself.
+    Ours,
+    /// A name of the upstream's own list as far as it is fit for a label, or `_OTHER`; absent where the method has no such names.
+    Listed,
+    /// The name of a layer: those of this crate are the names of their modules, and `load_shed` stands for any other that sheds.
+    Layer,
+}
+
+impl Metric {
+    /// What the label of this name may say. `None`: this metric has no such label.
+    pub fn values(&self, label: &str) -> Option<Values> {
+        let all = |values: &[&'static str]| Values::OneOf(values.to_vec());
+        let values = match (self.name, *self.labels.iter().find(|known| **known == label)?) {
+            (_, "upstream" | "version" | "worker") => Values::Ours,
+            (_, "gen_ai_tool_name" | "gen_ai_prompt_name") => Values::Listed,
+            (_, "layer") => Values::Layer,
+            (_, "mcp_method_name") => Values::OneOf(Method::KNOWN.iter().map(Method::label).chain([OTHER]).collect()),
+            (_, "error_type") => Values::OneOf(outcomes::error_types()),
+            (_, "rpc_response_status_code") => Values::OneOf(outcomes::codes()),
+            (_, "label") => all(&["mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "rpc_response_status_code"]),
+            (_, "state") if self.name.ends_with("breaker_state") => all(&STATES),
+            (_, "from" | "to") => all(&STATES),
+            (_, "fault") => all(&["slow", "throttled", "not_sent", "unavailable", "reset", "hang", "panic"]),
+            ("buttress_rejections_total" | "buttress_observed_rejections_total", "reason") => {
+                Values::OneOf(Reason::ALL.iter().map(|reason| reason.as_str()).collect())
+            }
+            ("buttress_timeouts_total", _) => Values::OneOf(Clock::ALL.iter().map(|clock| clock.as_str()).collect()),
+            ("buttress_retries_total", _) => all(&["success", "failure", "refused"]),
+            ("buttress_retries_skipped_total", _) => all(&[
+                "not_safe",
+                "committed",
+                "upstream_retries",
+                "limit",
+                "backoff",
+                "delay",
+                "deadline",
+                "no_budget",
+                "hedged",
+            ]),
+            ("buttress_hedges_total", _) => all(&["won", "lost", "refused"]),
+            ("buttress_cache_lookups_total", _) => all(&["hit", "stale", "miss"]),
+            ("buttress_loops_total", _) => all(&["repetition", "ping_pong"]),
+            ("buttress_idempotency_hits_total", _) => all(&["running", "done", "unknown", "conflict", "store_failed"]),
+            ("buttress_audit_events_total", _) => all(&[
+                "success",
+                "tool_error",
+                "error",
+                "denied",
+                "rejected",
+                "timeout",
+                "cancelled",
+                "input_required",
+                "task",
+                "panic",
+                "unknown",
+            ]),
+            ("buttress_audit_dropped_total", _) => all(&["queue_full", "write_failed", "writer_gone"]),
+            _ => return None,
+        };
+        Some(values)
+    }
+
+    /// Whether the label may say this.
+    pub(super) fn may_say(&self, label: &str, value: &str) -> bool {
+        match self.values(label) {
+            Some(Values::OneOf(values)) => value.is_empty() || values.contains(&value),
+            Some(Values::Listed) => value.is_empty() || (value.len() <= LONGEST && value.bytes().all(is_fit)),
+            Some(Values::Ours | Values::Layer) => true,
+            None => false,
+        }
+    }
+}
+
+const STATES: [&str; 3] = ["closed", "open", "half_open"];

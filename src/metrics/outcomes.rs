@@ -1,0 +1,211 @@
+//! How calls and attempts end, and the durations of those that end alike.
+
+use std::{fmt, sync::OnceLock, time::Duration};
+
+use metrics::{Histogram, SharedString};
+
+use super::{CLIENT_DURATION, SERVER_DURATION, labels::labels_of};
+use crate::{
+    call::{OTHER, Response, Target, Verdict},
+    classify::code,
+    error::{BoxError, Panicked, TimedOut, find},
+};
+
+/// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorType {
+    None,
+    ToolError,
+    Rejected,
+    Timeout,
+    Panic,
+    NotSent,
+    Throttled,
+    Ambiguous,
+    Denied,
+    SessionLost,
+    ClientFault,
+    Cancelled,
+    Code(RpcCode),
+}
+
+/// A JSON-RPC error code, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RpcCode(u8);
+
+/// The codes that have a series of their own; all others share `_OTHER`, since an upstream may send any integer.
+const CODES: [(i64, &str); 10] = [
+    (code::PARSE_ERROR, "-32700"),
+    (code::INVALID_REQUEST, "-32600"),
+    (code::METHOD_NOT_FOUND, "-32601"),
+    (code::INVALID_PARAMS, "-32602"),
+    (code::INTERNAL_ERROR, "-32603"),
+    (code::RESOURCE_NOT_FOUND, "-32002"),
+    (code::HEADER_MISMATCH, "-32020"),
+    (code::MISSING_REQUIRED_CLIENT_CAPABILITY, "-32021"),
+    (code::UNSUPPORTED_PROTOCOL_VERSION, "-32022"),
+    (code::URL_ELICITATION_REQUIRED, "-32042"),
+];
+
+impl RpcCode {
+    fn of(code: i64) -> Self {
+        let place = CODES.iter().position(|(known, _)| *known == code).unwrap_or(CODES.len());
+        Self(u8::try_from(place).unwrap_or(u8::MAX))
+    }
+
+    fn as_str(self) -> &'static str {
+        CODES.get(usize::from(self.0)).map_or(OTHER, |(_, label)| label)
+    }
+
+    fn is_other(self) -> bool {
+        usize::from(self.0) >= CODES.len()
+    }
+
+    /// The first five of the table but one, and -32002: on the server's side these answer a request that is at fault, which
+    /// is no error of the server's (OpenTelemetry, MCP conventions).
+    fn is_callers(self) -> bool {
+        matches!(self.as_str(), "-32700" | "-32600" | "-32601" | "-32602" | "-32002")
+    }
+}
+
+impl ErrorType {
+    const COUNT: usize = 12 + CODES.len() + 1;
+
+    pub(crate) fn of<R>(outcome: &Result<Response<R>, BoxError>) -> Self {
+        let verdict = Verdict::of(outcome);
+        let code = match outcome {
+            Ok(response) => response.result.as_ref().err().map(|error| error.code),
+            Err(_) => None,
+        };
+        match verdict {
+            Verdict::Ok | Verdict::InputRequired | Verdict::Task if code.is_none() => Self::None,
+            Verdict::LocalReject => Self::Rejected,
+            Verdict::Cancelled => Self::Cancelled,
+            Verdict::Throttled { .. } => Self::Throttled,
+            Verdict::NotSent => Self::NotSent,
+            Verdict::Denied => Self::Denied,
+            Verdict::SessionLost => Self::SessionLost,
+            verdict => match (code, outcome) {
+                (Some(code), _) => Self::Code(RpcCode::of(code)),
+                (None, Err(error)) if find::<Panicked>(&**error).is_some() => Self::Panic,
+                (None, Err(error)) if find::<TimedOut>(&**error).is_some() => Self::Timeout,
+                (None, Err(error)) if find::<tower::timeout::error::Elapsed>(&**error).is_some() => Self::Timeout,
+                (None, _) if verdict == Verdict::ToolError => Self::ToolError,
+                (None, _) if verdict == Verdict::ClientFault => Self::ClientFault,
+                (None, _) => Self::Ambiguous,
+            },
+        }
+    }
+
+    /// Whether it is a code that has no series of its own.
+    pub(crate) fn is_other_code(self) -> bool {
+        matches!(self, Self::Code(code) if code.is_other())
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::ToolError => 1,
+            Self::Rejected => 2,
+            Self::Timeout => 3,
+            Self::Panic => 4,
+            Self::NotSent => 5,
+            Self::Throttled => 6,
+            Self::Ambiguous => 7,
+            Self::Denied => 8,
+            Self::SessionLost => 9,
+            Self::ClientFault => 10,
+            Self::Cancelled => 11,
+            Self::Code(code) => 12 + usize::from(code.0),
+        }
+    }
+
+    fn labels(self, side: Side) -> [&'static str; 2] {
+        match self {
+            Self::None => ["", ""],
+            Self::ToolError => ["tool_error", ""],
+            Self::Rejected => ["rejected", ""],
+            Self::Timeout => ["timeout", ""],
+            Self::Panic => ["panic", ""],
+            Self::NotSent => ["not_sent", ""],
+            Self::Throttled => ["throttled", ""],
+            Self::Ambiguous => ["ambiguous", ""],
+            Self::Denied => ["denied", ""],
+            Self::SessionLost => ["session_lost", ""],
+            Self::ClientFault => ["client_fault", ""],
+            Self::Cancelled => ["cancelled", ""],
+            Self::Code(code) if side == Side::Server && code.is_callers() => ["", code.as_str()],
+            Self::Code(code) => [code.as_str(), code.as_str()],
+        }
+    }
+}
+
+/// Whose view a duration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The call's: [`SERVER_DURATION`].
+    Server,
+    /// An attempt's: [`CLIENT_DURATION`].
+    Client,
+}
+
+/// The duration histograms of one target on one side: a handle per outcome, made when the outcome is first seen.
+pub(crate) struct Durations {
+    side: Side,
+    target: [SharedString; 4],
+    series: [OnceLock<Histogram>; ErrorType::COUNT],
+}
+
+impl Durations {
+    pub(crate) fn new(side: Side, target: &Target) -> Self {
+        let durations = Self { side, target: labels_of(target), series: std::array::from_fn(|_| OnceLock::new()) };
+        // The series that every dashboard divides by is there from the start.
+        durations.series(ErrorType::None);
+        durations
+    }
+
+    pub(crate) fn record(&self, outcome: ErrorType, duration: Duration) {
+        self.series(outcome).record(duration.as_secs_f64());
+    }
+
+    fn series(&self, outcome: ErrorType) -> &Histogram {
+        self.series[outcome.index()].get_or_init(|| {
+            let metric = match self.side {
+                Side::Server => SERVER_DURATION,
+                Side::Client => CLIENT_DURATION,
+            };
+            let labels = outcome.labels(self.side).map(SharedString::const_str);
+            metric.histogram(self.target.iter().cloned().chain(labels))
+        })
+    }
+}
+
+impl fmt::Debug for Durations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Durations").field("side", &self.side).finish_non_exhaustive()
+    }
+}
+
+/// All that `rpc_response_status_code` says.
+pub(super) fn codes() -> Vec<&'static str> {
+    CODES.iter().map(|(_, label)| *label).chain([OTHER]).collect()
+}
+
+/// All that `error_type` says.
+pub(super) fn error_types() -> Vec<&'static str> {
+    let codes = (0..=CODES.len()).filter_map(|place| Some(ErrorType::Code(RpcCode(u8::try_from(place).ok()?))));
+    let words = [
+        ErrorType::ToolError,
+        ErrorType::Rejected,
+        ErrorType::Timeout,
+        ErrorType::Panic,
+        ErrorType::NotSent,
+        ErrorType::Throttled,
+        ErrorType::Ambiguous,
+        ErrorType::Denied,
+        ErrorType::SessionLost,
+        ErrorType::ClientFault,
+        ErrorType::Cancelled,
+    ];
+    words.into_iter().chain(codes).map(|end| end.labels(Side::Client)[0]).collect()
+}

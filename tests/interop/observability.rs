@@ -1,0 +1,141 @@
+//! The dashboards and the rules, asked of a real Prometheus that has watched the example.
+
+use std::{net::TcpListener, path::Path, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use crate::{script, weather};
+
+/// One round of the example's troubles, and some scrapes more.
+const WATCHED: Duration = Duration::from_secs(55);
+
+/// How long the example may take to start and to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a dashboard puts in the place of its variables.
+const VARIABLES: [(&str, &str); 5] =
+    [("$__rate_interval", "10s"), ("$job", ".+"), ("$instance", ".+"), ("$upstream", ".+"), ("$tool", ".+")];
+
+/// A file of `dashboards/`.
+fn dashboards(file: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards").join(file).display().to_string()
+}
+
+#[tokio::test]
+#[ignore = "interop: needs promtool"]
+async fn the_alerts_pass_their_tests() {
+    for file in ["rules.yml", "alerts.yml"] {
+        script::promtool(&["check", "rules", "--lint=all", "--lint-fatal", &dashboards(file)], "").await;
+    }
+    for file in ["availability.yml", "latency.yml", "layers.yml", "process.yml"] {
+        script::promtool(&["test", "rules", &dashboards(&format!("tests/{file}"))], "").await;
+    }
+}
+
+/// What lies there is what its generator writes.
+#[tokio::test]
+#[ignore = "interop: needs Python"]
+async fn the_dashboards_are_as_generated() {
+    let into = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboards");
+    std::fs::create_dir_all(&into).expect("a directory");
+    // Writes no compiled files beside the scripts.
+    let mut python = Command::new("python3");
+    let ended = python.arg("-B").arg(dashboards("generate.py")).arg(&into).status().await.expect("Python runs");
+    assert!(ended.success(), "{ended}");
+    for file in ["overview.json", "tool.json", "rules.yml", "alerts.yml"] {
+        let read = |path: &Path| std::fs::read_to_string(path).expect("it is there");
+        assert_eq!(read(Path::new(&dashboards(file))), read(&into.join(file)), "{file}: run dashboards/generate.py");
+    }
+}
+
+#[tokio::test]
+#[ignore = "interop: needs prometheus"]
+async fn every_panel_has_data_and_every_rule_can_be_evaluated() {
+    let _alone = weather::alone().await;
+    let (url, mut example) = start();
+    sleep(WATCHED).await;
+    let prometheus = Prometheus { url, http: reqwest::Client::builder().no_proxy().build().expect("a client") };
+
+    let mut without = Vec::new();
+    for file in ["overview.json", "tool.json"] {
+        let text = std::fs::read_to_string(dashboards(file)).expect("the dashboard is there");
+        let dashboard: Value = serde_json::from_str(&text).expect("the dashboard is JSON");
+        for (title, expression) in expressions(&dashboard) {
+            if !prometheus.has_data(&expression).await {
+                without.push(format!("{file}: {title}: {expression}"));
+            }
+        }
+    }
+    assert!(without.is_empty(), "no data:\n{}", without.join("\n"));
+    prometheus.all_rules_are_well().await;
+
+    let ended = timeout(PATIENCE, example.wait()).await.expect("the example ends by itself").expect("it has a status");
+    assert!(ended.success(), "{ended}");
+}
+
+/// Starts the example beside the Prometheus that `install.sh` has put there.
+fn start() -> (String, Child) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("observability");
+    // Data of an earlier run would fill panels that this one leaves empty.
+    let _ = std::fs::remove_dir_all(&directory);
+    let beside = script::installed("bin/prometheus").parent().expect("it lies in a directory").display().to_string();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let mut command = Command::new(weather::build("observability"));
+    command.args(["--admin", "127.0.0.1:0", "--prometheus", &free.to_string(), "--directory"]).arg(directory);
+    command.args(["--for", &(WATCHED.as_secs() + 10).to_string()]);
+    command.env("PATH", format!("{beside}:{}", std::env::var("PATH").unwrap_or_default()));
+    (format!("http://{free}"), command.kill_on_drop(true).spawn().expect("the example starts"))
+}
+
+/// Each expression of each panel, by the panel's title.
+fn expressions(dashboard: &Value) -> Vec<(String, String)> {
+    let top = dashboard["panels"].as_array().expect("a dashboard has panels");
+    let inner = top.iter().filter_map(|row| row["panels"].as_array()).flatten();
+    top.iter()
+        .chain(inner)
+        .flat_map(|panel| {
+            let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+            targets.into_iter().map(|target| {
+                let expression = target["expr"].as_str().expect("a target has an expression").to_owned();
+                let filled = VARIABLES.iter().fold(expression, |filled, (name, value)| filled.replace(name, value));
+                (panel["title"].to_string(), filled)
+            })
+        })
+        .collect()
+}
+
+struct Prometheus {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Prometheus {
+    async fn get(&self, path: &str, query: &[(&str, String)]) -> Value {
+        let answer = self.http.get(format!("{}/api/v1/{path}", self.url)).query(query).send().await.expect("Prometheus answers");
+        let told: Value = answer.json().await.expect("in JSON");
+        assert_eq!(told["status"], "success", "{query:?}: {told}");
+        told["data"].clone()
+    }
+
+    /// Whether there was anything but gaps since the example began.
+    async fn has_data(&self, expression: &str) -> bool {
+        // The comparison leaves out what is not a number.
+        let whole = format!("count_over_time((({expression}) > -Inf)[{}s:2s])", WATCHED.as_secs());
+        let found = self.get("query", &[("query", whole)]).await;
+        found["result"].as_array().is_some_and(|series| !series.is_empty())
+    }
+
+    async fn all_rules_are_well(&self) {
+        let told = self.get("rules", &[]).await;
+        let groups = told["groups"].as_array().expect("a list of groups");
+        let rules: Vec<&Value> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
+        assert!(rules.len() > 30, "{} rules", rules.len());
+        for rule in rules {
+            assert_eq!(rule["health"], "ok", "{rule}");
+        }
+    }
+}
