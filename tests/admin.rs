@@ -68,7 +68,11 @@ async fn metrics_health_and_readiness() {
     assert_eq!(get("/healthz").await.0, StatusCode::OK);
     assert_eq!(get("/nowhere").await.0, StatusCode::NOT_FOUND);
 
-    // Of the build, the runtime and the process.
+    // Of the build, the runtime and the process. What is sampled is there once the first sample is.
+    let mut text = get("/metrics").await.2;
+    while !text.contains("tokio_runtime_worker_busy_ratio{") || !text.contains("lag_duration_seconds_bucket") {
+        text = get("/metrics").await.2;
+    }
     let version = format!("buttress_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
     assert!(text.lines().any(|line| line == version), "{version}");
     let has = |name: &str| text.lines().any(|line| line.starts_with(name));

@@ -1,6 +1,6 @@
 //! From the metrics and the layers' handles to what `/status` says.
 
-use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use super::{
     },
     watched::Watched,
 };
-use crate::{Mode, breaker, concurrency, stack::Handles};
+use crate::{Mode, breaker, concurrency, metrics::upstream_label, stack::Handles};
 
 /// How many changes of breakers are told, those of all stacks together.
 const TRANSITIONS: usize = 50;
@@ -29,6 +29,8 @@ struct Row {
 /// What is known of an upstream from all sides.
 #[derive(Default)]
 struct Whole {
+    /// What the operator calls it, which its label may not be fit to say.
+    name: Option<Arc<str>>,
     in_flight: u64,
     breaker: Option<Breaker>,
     stacks: Vec<Stack>,
@@ -53,7 +55,8 @@ pub(super) fn gather(
         rows.insert(key, Row { total, recent, ..Row::default() });
     }
     for Watched { catalogue, handles } in watched {
-        let whole = wholes.entry(catalogue.upstream().to_string()).or_default();
+        let whole = wholes.entry(label(catalogue.upstream())).or_default();
+        whole.name = Some(catalogue.upstream().clone());
         whole.stacks.push(stack(handles));
         for target in catalogue.targets() {
             rows.entry(key(target.upstream(), target.method().label(), target.label())).or_default();
@@ -66,7 +69,7 @@ pub(super) fn gather(
                     row.breaker = worse(row.breaker.take(), breaker);
                 }
                 None => {
-                    let whole = wholes.entry(status.upstream.to_string()).or_default();
+                    let whole = wholes.entry(label(&status.upstream)).or_default();
                     whole.breaker = worse(whole.breaker.take(), breaker);
                 }
             }
@@ -96,8 +99,8 @@ pub(super) fn gather(
             slots: row.slots,
         });
     }
-    let upstreams = wholes.into_iter().map(|(name, whole)| Upstream {
-        name,
+    let upstreams = wholes.into_iter().map(|(label, whole)| Upstream {
+        name: whole.name.map_or(label, |name| name.to_string()),
         in_flight: whole.in_flight,
         breaker: whole.breaker,
         stacks: whole.stacks,
@@ -115,7 +118,12 @@ pub(super) fn gather(
 }
 
 fn key(upstream: &str, method: &str, name: &str) -> Key {
-    Key { upstream: upstream.to_owned(), method: method.to_owned(), name: name.to_owned() }
+    Key { upstream: label(upstream), method: method.to_owned(), name: name.to_owned() }
+}
+
+/// An upstream's name as the metrics have it.
+fn label(upstream: &str) -> String {
+    upstream_label(upstream).to_string()
 }
 
 /// To the millisecond, which is what the clock tells.

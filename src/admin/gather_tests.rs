@@ -134,6 +134,24 @@ async fn no_name_that_is_not_fit_for_a_label_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upstream_whose_name_is_no_label_is_one_all_the_same() {
+    let stack = Stack::new();
+    let catalogue = Arc::new(Catalogue::new("two words").tool("say", crate::call::TargetPolicy::default()));
+    stack.handles().breaker.force(&catalogue.resolve(&Method::ToolsCall, Some("say"), None), Force::Open);
+    let figures = Figures { calls: 3, ..Figures::default() };
+    let sample = Sample {
+        targets: [(key("two_words", "tools/call", "say"), figures)].into(),
+        in_flight: [("two_words".to_owned(), 1)].into(),
+    };
+    let told = told(sample, &[Watched::new(&stack, &catalogue)]);
+    let [upstream] = told["upstreams"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert_eq!((&upstream["name"], &upstream["in_flight"]), (&json!("two words"), &json!(1)));
+    let target = &upstream["targets"][0];
+    assert_eq!((&target["calls"], &target["breaker"]["state"]), (&json!(3), &json!("open")));
+    assert_eq!(told["transitions"][0]["upstream"], "two words");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_recent_is_what_has_been_added() {
     let of = |calls: u64, refused: u64| {
         let mut figures = Figures { calls, ..Figures::default() };

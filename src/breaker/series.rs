@@ -24,19 +24,20 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// The series of the breaker with these labels, which is closed.
-    pub(super) fn new(labels: [SharedString; 4], history: Arc<History>, now: Instant) -> Self {
+    /// The series of the breaker with these labels, which is closed. Labels may not be fit to say what the operator calls the
+    /// upstream; the history does.
+    pub(super) fn new(upstream: Arc<str>, labels: [SharedString; 4], history: Arc<History>, now: Instant) -> Self {
         let gauge = |state: State| BREAKER_STATE.gauge(labels.iter().cloned().chain([state.as_str().into()]));
         let counter = |Transition { from, to }: Transition| {
             BREAKER_TRANSITIONS.counter(labels.iter().cloned().chain([from.as_str().into(), to.as_str().into()]))
         };
-        let [upstream, method, tool, prompt] = &labels;
+        let [_, method, tool, prompt] = &labels;
         let stated = |label: &SharedString| (!label.is_empty()).then(|| label.as_ref().into());
         let series = Self {
             states: State::ALL.map(gauge),
             transitions: Transition::ALL.map(counter),
             history,
-            upstream: upstream.as_ref().into(),
+            upstream,
             method: stated(method),
             name: stated(tool).or_else(|| stated(prompt)),
             since: Mutex::new(now),

@@ -69,11 +69,13 @@ impl Upstream {
     pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, history: Arc<History>, now: Instant) -> Self {
         let none = SharedString::const_str("");
         let rng = seed.map_or_else(Rng::new, Rng::with_seed);
+        let labels = [upstream_label(name), none.clone(), none.clone(), none];
+        let name: Arc<str> = name.into();
         Self {
-            name: name.into(),
             machine: Watched::new(Machine { parent: Parent::new(policy, now), rng }),
             members: Mutex::default(),
-            series: Series::new([upstream_label(name), none.clone(), none.clone(), none], history.clone(), now),
+            series: Series::new(name.clone(), labels, history.clone(), now),
+            name,
             history,
         }
     }
