@@ -23,10 +23,10 @@ pub fn parse(text: &str) -> Result<Samples, String> {
 
 fn read(line: &str, samples: &mut Samples, types: &mut BTreeMap<String, String>) -> Result<(), String> {
     if let Some(comment) = line.strip_prefix("# ") {
-        if let Some((name, kind)) = comment.strip_prefix("TYPE ").and_then(|rest| rest.split_once(' ')) {
-            if !["counter", "gauge", "histogram"].contains(&kind) || types.insert(name.to_owned(), kind.to_owned()).is_some() {
-                return Err("a type that may not be".to_owned());
-            }
+        if let Some((name, kind)) = comment.strip_prefix("TYPE ").and_then(|rest| rest.split_once(' '))
+            && (!["counter", "gauge", "histogram"].contains(&kind) || types.insert(name.to_owned(), kind.to_owned()).is_some())
+        {
+            return Err("a type that may not be".to_owned());
         }
         return Ok(());
     }
