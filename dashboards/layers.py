@@ -15,6 +15,8 @@ def edge(s):
         graph("Would-be refusals", "Calls a second that a layer in observe-only mode would have refused.", "reqps",
               [(s.rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
         *audit(s),
+        graph("Without a label of their own", "Calls a second that are recorded under _OTHER, by the label: names that nobody listed, or "
+              "that are not fit for a label.", "reqps", [(s.rate("buttress_metric_label_overflow_total", by="label"), "{{label}}")]),
     )
 
 

@@ -8,6 +8,7 @@ S = Scope('upstream=~"$upstream"')
 # These series have no upstream.
 PROCESS = Scope()
 COUNT = f"{SERVER}_count"
+LAG = "buttress_event_loop_lag_duration_seconds"
 
 TO_THE_TOOL = {
     "title": "This tool in depth",
@@ -66,6 +67,22 @@ def process():
         graph("Series", "How many each process exports.", "short",
               [(PROCESS.gauge("scrape_samples_post_metric_relabeling", by="instance"), "{{instance}}")]),
         graph("Up", "1 where Prometheus can scrape the process.", "short", [(PROCESS.gauge("up", by="instance"), "{{instance}}")]),
+        graph("Processor", "Seconds of processor time a second.", "short",
+              [(PROCESS.rate("process_cpu_seconds_total", by="instance"), "{{instance}}")]),
+        graph("Memory", "What the system counts as resident. What has been freed may stay in it.", "bytes",
+              [(PROCESS.gauge("process_resident_memory_bytes", by="instance"), "{{instance}}")]),
+        graph("Open files", "Sockets included.", "short", [(PROCESS.gauge("process_open_fds", by="instance"), "{{instance}}"),
+                                                           (PROCESS.gauge("process_max_fds", by="instance"), "limit {{instance}}")]),
+        graph("Lag of the event loop", "How much later than asked for a task is woken: the first sign of too much work, or of work "
+              "that blocks.", "s", [(PROCESS.quantile(q, LAG, by="instance"), f"p{round(q * 100)} {{{{instance}}}}") for q in (0.5, 0.99)]),
+        graph("Workers", "The share of the time in which each worker of the runtime is busy.", "percentunit",
+              [(PROCESS.gauge("tokio_runtime_worker_busy_ratio", by="instance, worker"), "{{instance}} {{worker}}")]),
+        graph("Tasks", "Tasks that have not ended, those of them that wait in the global queue, and the workers that there are.", "short",
+              [(PROCESS.gauge("tokio_runtime_alive_tasks", by="instance"), "alive {{instance}}"),
+               (PROCESS.gauge("tokio_runtime_global_queue_depth", by="instance"), "queued {{instance}}"),
+               (PROCESS.gauge("tokio_runtime_workers", by="instance"), "workers {{instance}}")]),
+        graph("Versions", "How many processes run which.", "short",
+              [(PROCESS.gauge("buttress_build_info", by="version"), "{{version}}")]),
         collapsed=True,
     )
 

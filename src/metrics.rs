@@ -18,7 +18,7 @@ use metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit, with_recorde
 use crate::{
     call::{Method, Response, Target, Verdict},
     classify::code,
-    error::{BoxError, Panicked, TimedOut, find},
+    error::{BoxError, Clock, Panicked, Reason, TimedOut, find},
 };
 
 /// What a metric is.
@@ -118,14 +118,29 @@ metrics! {
         "Audit records that were lost: the queue was full, the write failed, or the writer is gone.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
+    LABEL_OVERFLOW = Counter "buttress_metric_label_overflow_total" ["upstream" "label"]
+        "Calls that are recorded under _OTHER, by the label that says so: mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, or rpc_response_status_code.";
+    BUILD_INFO = Gauge "buttress_build_info" ["version"]
+        "Always 1: which version of this crate is at work. With the feature admin.";
+    EVENT_LOOP_LAG = Histogram "buttress_event_loop_lag_duration_seconds" []
+        "How much later than it had asked for a task was woken, asked ten times a second. With the feature admin.";
+    WORKERS = Gauge "tokio_runtime_workers" []
+        "Worker threads of the runtime. With the feature admin.";
+    TASKS = Gauge "tokio_runtime_alive_tasks" []
+        "Tasks of the runtime that have not ended. With the feature admin.";
+    GLOBAL_QUEUE_DEPTH = Gauge "tokio_runtime_global_queue_depth" []
+        "Tasks that wait in the runtime's global queue for a worker. With the feature admin.";
+    BUSY_RATIO = Gauge "tokio_runtime_worker_busy_ratio" ["worker"]
+        "The share of the last five seconds in which a worker of the runtime was busy. With the feature admin.";
 }
 
 impl Metric {
-    /// A label set of this metric: `values` in the order of its labels, which [`labels`](Self::labels) fixes.
+    /// A label set of this metric: `values` in the order of its labels, which [`labels`](Self::labels) fixes. Empty ones are left
+    /// out: to Prometheus the two are one, and what is left out is not scraped a dozen times for each histogram.
     fn key(&self, values: impl IntoIterator<Item = SharedString>) -> metrics::Key {
         let labels: Vec<Label> = self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
         debug_assert_eq!(labels.len(), self.labels.len(), "{} wants {:?}", self.name, self.labels);
-        metrics::Key::from_parts(self.name, labels)
+        metrics::Key::from_parts(self.name, labels.into_iter().filter(|label| !label.value().is_empty()).collect::<Vec<_>>())
     }
 
     pub(crate) fn counter(&self, values: impl IntoIterator<Item = SharedString>) -> Counter {
@@ -160,7 +175,35 @@ pub fn describe() {
 
 /// The `upstream` label.
 pub(crate) fn upstream(target: &Target) -> SharedString {
-    SharedString::from_shared(target.upstream().into())
+    upstream_label(target.upstream())
+}
+
+/// The `upstream` label of a server that the operator calls this: the name as far as it is fit for a label, with `_` for every
+/// character that is not.
+pub(crate) fn upstream_label(name: &str) -> SharedString {
+    let fit = |c: char| if c.is_ascii() && is_fit(c as u8) { c } else { '_' };
+    SharedString::from_owned(name.chars().take(LONGEST).map(fit).collect())
+}
+
+/// How long a name may be that is a label.
+pub(crate) const LONGEST: usize = 64;
+
+/// Whether a name that is a label may have this in it.
+pub(crate) const fn is_fit(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/' | b'-')
+}
+
+/// What shares a series with whatever else has none of its own.
+pub(crate) const OTHER: &str = "_OTHER";
+
+/// The label of `target` that says [`OTHER`], if one does.
+pub(crate) fn overflowing(target: &Target) -> Option<&'static str> {
+    match target.method() {
+        Method::ToolsCall if target.label() == OTHER => Some("gen_ai_tool_name"),
+        Method::PromptsGet if target.label() == OTHER => Some("gen_ai_prompt_name"),
+        Method::Custom(_) => Some("mcp_method_name"),
+        _ => None,
+    }
 }
 
 /// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`. All of them, so
@@ -219,7 +262,11 @@ impl RpcCode {
     }
 
     fn as_str(self) -> &'static str {
-        CODES.get(usize::from(self.0)).map_or("_OTHER", |(_, label)| label)
+        CODES.get(usize::from(self.0)).map_or(OTHER, |(_, label)| label)
+    }
+
+    fn is_other(self) -> bool {
+        usize::from(self.0) >= CODES.len()
     }
 
     /// The first five of the table but one, and -32002: on the server's side these answer a request that is at fault, which
@@ -258,6 +305,11 @@ impl ErrorType {
         }
     }
 
+    /// Whether it is a code that has no series of its own.
+    pub(crate) fn is_other_code(self) -> bool {
+        matches!(self, Self::Code(code) if code.is_other())
+    }
+
     fn index(self) -> usize {
         match self {
             Self::None => 0,
@@ -294,6 +346,29 @@ impl ErrorType {
             Self::Code(code) => [code.as_str(), code.as_str()],
         }
     }
+}
+
+/// Who refuses calls in a stack as it is by default, or for want of what its callers know: these rows of [`REJECTIONS`] are there
+/// before the first refusal.
+const REFUSALS: [(&str, Reason); 6] = [
+    ("deadline", Reason::Deadline),
+    ("quota", Reason::Quota),
+    ("breaker", Reason::BreakerOpen),
+    ("breaker", Reason::UpstreamOpen),
+    ("concurrency", Reason::QueueFull),
+    ("concurrency", Reason::Shed),
+];
+
+/// Makes the counters of what may befall any call of `target`, at zero: to a query, a counter that appears with its first event
+/// has never grown. Only those that are few, and whose first event matters; the layers count in the same series.
+pub(crate) fn expect(target: &Target) {
+    let series = |metric: Metric, values: [&'static str; 2]| {
+        let values = values.into_iter().filter(|value| !value.is_empty()).map(SharedString::const_str);
+        drop(metric.counter(labels_of(target).into_iter().chain(values)));
+    };
+    REFUSALS.iter().for_each(|(layer, reason)| series(REJECTIONS, [layer, reason.as_str()]));
+    Clock::ALL.iter().for_each(|clock| series(TIMEOUTS, [clock.as_str(), ""]));
+    series(PANICS, ["", ""]);
 }
 
 /// Whose view a duration is.

@@ -37,6 +37,10 @@ use crate::{
     timeout::TimeoutLayer,
 };
 
+mod handles;
+
+pub use handles::Handles;
+
 /// The layers of one upstream, in the one right order.
 ///
 /// By default deadlines, retries, breakers and concurrency limits are on; quotas and rate limits are off until you name them. All state lives in the layers: services built from one stack share it.

@@ -56,7 +56,9 @@ fn expressions() -> Vec<String> {
 /// ours records has a colon before or behind.
 fn metrics(expression: &str) -> BTreeSet<&str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
-    let ours = words.filter(|word| word.starts_with("buttress_") || (word.starts_with("mcp_") && word.contains("_seconds")));
+    let ours = words.filter(|word| {
+        word.starts_with("buttress_") || word.starts_with("tokio_") || (word.starts_with("mcp_") && word.contains("_seconds"))
+    });
     ours.map(|word| word.trim_end_matches("_bucket").trim_end_matches("_count").trim_end_matches("_sum")).collect()
 }
 

@@ -1,5 +1,5 @@
-//! The weather example, seen from outside: the official SDKs of other languages as its clients, and Prometheus' own check of
-//! its metrics.
+//! The weather example, seen from outside: the official SDKs of other languages as its clients, Prometheus' own check of its
+//! metrics, and a browser that looks at the admin page.
 //!
 //! What these tests need beside Rust is installed by `tests/interop/install.sh`.
 
@@ -7,6 +7,8 @@
 
 #[path = "interop/observability.rs"]
 mod observability;
+#[path = "interop/page.rs"]
+mod page;
 #[path = "interop/scrape.rs"]
 mod scrape;
 #[path = "interop/script.rs"]
@@ -104,7 +106,7 @@ async fn the_older_typescript_sdk_over_stdio() {
 
 async fn typescript_over_http(name: &str, era: &str) {
     let weather = Weather::start().await;
-    let seen = script::node(name, &["http", &weather.mcp]).await;
+    let seen = script::node(&format!("typescript/{name}"), &["http", &weather.mcp]).await;
     check_typescript(&seen, era);
     assert_eq!(weather.backend().await.effects(), number(&seen["effects"]));
 }
@@ -112,7 +114,7 @@ async fn typescript_over_http(name: &str, era: &str) {
 async fn typescript_over_stdio(name: &str, era: &str) {
     let _alone = weather::alone().await;
     let program = weather::program().to_str().expect("the path is UTF-8");
-    let seen = script::node(name, &["stdio", program, "--stdio", "--admin", "127.0.0.1:0"]).await;
+    let seen = script::node(&format!("typescript/{name}"), &["stdio", program, "--stdio", "--admin", "127.0.0.1:0"]).await;
     check_typescript(&seen, era);
 }
 

@@ -45,12 +45,13 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     let metrics = Metrics::install()?;
     let admin = Admin::bind(flags.admin).await?;
     let scraped = admin.local_addr();
-    tokio::spawn(admin.serve(metrics, future::pending()));
 
     let prometheus = Prometheus::start(&directory, flags.prometheus, scraped).await?;
-    let (server, handle) = server::wrap(&directory)?;
+    let (server, handle) = server::wrap(&directory, &admin)?;
+    tokio::spawn(admin.serve(metrics, future::pending()));
     println!("Prometheus   {}", prometheus.url());
     println!("  alerts     {}/alerts", prometheus.url());
+    println!("admin page   http://{scraped}/");
     println!("metrics      http://{scraped}/metrics");
     println!("data, audit  {}", directory.display());
     println!("In Grafana: add that Prometheus, and import dashboards/overview.json and dashboards/tool.json.");

@@ -4,6 +4,7 @@ use std::{error::Error, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use buttress::{
     Mode, Stack,
+    admin::Admin,
     audit::{AuditLayer, FileSink},
     breaker::{self, BreakerLayer},
     cache::CacheLayer,
@@ -35,8 +36,8 @@ const FRAMES: u32 = 4;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The handler behind the stack, and what breaks it.
-pub fn wrap(directory: &Path) -> Result<(Server<Weather>, FaultHandle), Box<dyn Error>> {
+/// The handler behind the stack, which `admin` shows, and what breaks it.
+pub fn wrap(directory: &Path, admin: &Admin) -> Result<(Server<Weather>, FaultHandle), Box<dyn Error>> {
     let number = |of: u32| NonZeroU32::new(of).ok_or("none is no limit");
     // Shorter than the defaults, so that a breaker opens and closes again while one looks.
     let breaker = breaker::Settings { cool_down_min: 2 * SECOND, ramp: 4 * SECOND, ..breaker::Settings::default() };
@@ -67,6 +68,7 @@ pub fn wrap(directory: &Path) -> Result<(Server<Weather>, FaultHandle), Box<dyn 
         .tool("get_weather", TargetPolicy::default().cache_for(SECOND))
         .tool("get_radar", TargetPolicy::default().concurrency(number(FRAMES)?));
     let layer = ServerLayer::with_catalogue(Arc::new(catalogue), &stack).identify(by_name);
+    admin.watch(&stack, layer.catalogue());
     Ok((layer.layer(Weather::new()), handle))
 }
 

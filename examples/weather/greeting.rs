@@ -16,6 +16,7 @@ pub fn greet(mcp: Option<SocketAddr>, admin: SocketAddr, stand_in: Option<&str>)
         None => eprintln!("MCP       stdin and stdout"),
     }
     eprintln!("metrics   http://{admin}/metrics");
+    eprintln!("status    http://{admin}/");
     if let Some(url) = stand_in {
         eprintln!("stand-in  {url}/stats");
     }

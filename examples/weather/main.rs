@@ -70,7 +70,7 @@ async fn run(flags: Flags) -> Result<bool, Box<dyn Error>> {
     };
     let backend = stand_in.as_ref().map(StandIn::url);
     let api = OpenMeteo::new(flags.endpoints(backend.clone()))?;
-    let server = server::wrap(Weather::new(api.clone()));
+    let server = server::wrap(Weather::new(api.clone()), &admin);
     let mcp = listener.as_ref().map(TcpListener::local_addr).transpose()?;
     greeting::greet(mcp, admin.local_addr(), backend.as_deref());
 

@@ -12,6 +12,7 @@ use axum::{
 };
 use buttress::{
     Stack,
+    admin::Admin,
     deadline::Limits,
     retry::RetryLayer,
     rmcp::{RefusalStatusLayer, Server, ServerLayer},
@@ -52,10 +53,12 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Far more than any call of these tools needs.
 const LARGEST_BODY: usize = 1024 * 1024;
 
-/// The handler behind the stack. Clones share the state of all layers.
-pub fn wrap(weather: Weather) -> Server<Weather> {
+/// The handler behind the stack, which `admin` shows. Clones share the state of all layers.
+pub fn wrap(weather: Weather, admin: &Admin) -> Server<Weather> {
     let stack = Stack::new().deadline(Limits::at_most(LIMIT)).retry(RetryLayer::new(ATTEMPTS)).attempt_limit(ATTEMPT_LIMIT);
-    ServerLayer::new("weather", &stack).layer(weather)
+    let layer = ServerLayer::new("weather", &stack);
+    admin.watch(&stack, layer.catalogue());
+    layer.layer(weather)
 }
 
 /// Serves Streamable HTTP on `listener` until `stop`, then lets the calls in flight end.

@@ -3,22 +3,50 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
     Router,
+    body::Bytes,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{net::TcpListener, sync::Mutex, task::JoinError};
+use tokio::{
+    net::TcpListener,
+    sync::Mutex as Turns,
+    task::JoinError,
+    time::{Instant, interval},
+};
 use tower_http::compression::CompressionLayer;
 
-use super::Metrics;
+use super::{
+    Metrics,
+    gather::gather,
+    host::loopback_only,
+    page,
+    runtime::{Runtime, probe_lag},
+    sample::Sample,
+    status::Process,
+    watched::Watched,
+    window::Window,
+};
+use crate::{Stack, catalogue::Catalogue};
+
+/// How often samples are taken of what is not told by itself.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// How long one answer of `/status` serves all who ask.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// A bound admin listener.
 #[derive(Debug)]
@@ -26,6 +54,7 @@ pub struct Admin {
     listener: TcpListener,
     local_addr: SocketAddr,
     readiness: Readiness,
+    watched: Mutex<Vec<Watched>>,
 }
 
 /// What `/readyz` says. Cheap to clone; starts as ready.
@@ -38,12 +67,12 @@ impl Readiness {
         self.0.store(ready, Ordering::Relaxed);
     }
 
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn status(&self) -> (StatusCode, &'static str) {
-        if self.0.load(Ordering::Relaxed) {
-            (StatusCode::OK, "ready\n")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-        }
+        if self.get() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
     }
 }
 
@@ -52,8 +81,14 @@ struct Shared {
     metrics: Metrics,
     readiness: Readiness,
     /// One scrape at a time: rendering copies every series, and scrapes must not add up.
-    rendering: Arc<Mutex<()>>,
+    rendering: Arc<Turns<()>>,
+    status: Arc<Turns<Told>>,
+    window: Arc<Mutex<Window>>,
+    watched: Arc<[Watched]>,
 }
+
+/// The last answer of `/status`, and from when it is.
+type Told = Option<(Instant, Bytes)>;
 
 impl Admin {
     /// Binds the listener.
@@ -63,7 +98,8 @@ impl Admin {
     /// If the address cannot be bound: it is taken, or not ours.
     pub async fn bind(addr: impl Into<SocketAddr>) -> io::Result<Self> {
         let listener = TcpListener::bind(addr.into()).await?;
-        Ok(Self { local_addr: listener.local_addr()?, listener, readiness: Readiness(Arc::new(AtomicBool::new(true))) })
+        let local_addr = listener.local_addr()?;
+        Ok(Self { local_addr, listener, readiness: Readiness(Arc::new(AtomicBool::new(true))), watched: Mutex::default() })
     }
 
     /// Where it listens.
@@ -76,41 +112,111 @@ impl Admin {
         self.readiness.clone()
     }
 
-    /// Serves until `shutdown` resolves, and keeps the metrics up meanwhile.
+    /// Shows on `/status` and on the page what the layers of `stack` are doing in front of the upstream of `catalogue`: breakers,
+    /// slots and queues, quotas, the retry budget, the cache. Of a stack that is not watched only calls are shown, which the
+    /// metrics tell. Call it once for each stack, when it is set up and before [`serve`](Self::serve).
+    pub fn watch(&self, stack: &Stack, catalogue: &Arc<Catalogue>) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Watched::new(stack, catalogue));
+    }
+
+    /// Serves until `shutdown` resolves, and keeps the metrics up meanwhile, those of the process and of this runtime included.
     ///
     /// # Errors
     ///
     /// If the listener fails for good.
     pub async fn serve(self, metrics: Metrics, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let shared = Shared { metrics: metrics.clone(), readiness: self.readiness, rendering: Arc::default() };
-        let router = Router::new()
+        let shared = Shared {
+            metrics: metrics.clone(),
+            readiness: self.readiness,
+            rendering: Arc::default(),
+            status: Arc::default(),
+            window: Arc::default(),
+            watched: self.watched.into_inner().unwrap_or_else(PoisonError::into_inner).into(),
+        };
+        let mut router = Router::new()
+            .merge(page::routes())
             .route("/metrics", get(scrape))
+            .route("/status", get(status))
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(|State(shared): State<Shared>| async move { shared.readiness.status() }))
-            .layer(CompressionLayer::new())
-            .with_state(shared);
+            .layer(CompressionLayer::new());
+        if self.local_addr.ip().is_loopback() {
+            router = router.layer(from_fn(loopback_only));
+        }
+        let router = router.with_state(shared.clone());
         tokio::select! {
             served = async { axum::serve(self.listener, router).with_graceful_shutdown(shutdown).await } => served,
             () = metrics.upkeep() => Ok(()),
+            () = shared.upkeep() => Ok(()),
+            () = probe_lag() => Ok(()),
         }
     }
 }
 
+impl Shared {
+    /// Takes samples, for ever.
+    async fn upkeep(&self) {
+        let mut interval = interval(UPKEEP);
+        let runtime = Arc::new(Mutex::new(Runtime::new()));
+        loop {
+            let now = interval.tick().await;
+            let (shared, runtime) = (self.clone(), runtime.clone());
+            // In turn with scrapes. Fails only where the runtime is shutting down.
+            let _ = in_turn(self.rendering.clone(), move |()| {
+                runtime.lock().unwrap_or_else(PoisonError::into_inner).sample(now);
+                let sample = Sample::read(&shared.metrics.render());
+                shared.window().push(now, sample);
+            })
+            .await;
+        }
+    }
+
+    fn window(&self) -> std::sync::MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer of `/status`, from the last one where that is fresh.
+    fn status(&self, told: &mut Told) -> Result<Bytes, serde_json::Error> {
+        let now = Instant::now();
+        if let Some((_, text)) = told.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < FRESH) {
+            return Ok(text.clone());
+        }
+        let process = Process {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.metrics.age(now).as_millis() as f64 / 1e3,
+            ready: self.readiness.get(),
+        };
+        let sample = Sample::read(&self.metrics.render());
+        let status = gather(process, now, sample, self.window().first(), &self.watched);
+        let text = Bytes::from(serde_json::to_vec(&status)?);
+        *told = Some((now, text.clone()));
+        Ok(text)
+    }
+}
+
 async fn scrape(State(shared): State<Shared>) -> Response {
-    match in_turn(shared.rendering, move || shared.metrics.render()).await {
+    match in_turn(shared.rendering, move |()| shared.metrics.render()).await {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be rendered\n").into_response(),
     }
 }
 
+async fn status(State(shared): State<Shared>) -> Response {
+    match in_turn(shared.status.clone(), move |told| shared.status(told)).await {
+        Ok(Ok(text)) => ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], text).into_response(),
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the status could not be gathered\n").into_response(),
+    }
+}
+
 /// Does what blocks, and nothing beside it. It goes on where a scraper hangs up, and so does its turn.
-async fn in_turn<T: Send + 'static>(turns: Arc<Mutex<()>>, work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-    let turn = turns.lock_owned().await;
-    let working = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        work()
-    });
-    working.await
+async fn in_turn<S, T>(turns: Arc<Turns<S>>, work: impl FnOnce(&mut S) -> T + Send + 'static) -> Result<T, JoinError>
+where
+    S: Send + 'static,
+    T: Send + 'static,
+{
+    let mut turn = turns.lock_owned().await;
+    tokio::task::spawn_blocking(move || work(&mut turn)).await
 }
 
 #[cfg(test)]
@@ -121,10 +227,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_scraper_that_hangs_up_does_not_make_way_for_another_scrape() {
-        let turns = Arc::new(Mutex::new(()));
+        let turns = Arc::new(Turns::new(()));
         let (began, has_begun) = tokio::sync::oneshot::channel();
         let (end, ends) = mpsc::channel::<()>();
-        let scrape = tokio::spawn(in_turn(turns.clone(), move || {
+        let scrape = tokio::spawn(in_turn(turns.clone(), move |()| {
             let _ = began.send(());
             ends.recv()
         }));

@@ -1,16 +1,26 @@
 use std::time::Duration;
 
+use metrics::SharedString;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::time::Instant;
+
+use crate::metrics::{BUILD_INFO, EVENT_LOOP_LAG};
 
 /// The bucket bounds of all durations, in seconds: those that the OpenTelemetry conventions for MCP ask for.
 pub const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// The same for the event loop's lag, where a tenth of a second is long.
+const LAG_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 
 /// How often samples are moved from the recorder's buffers into their buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// This process's metrics, recorded for Prometheus. Cheap to clone.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    installed: Instant,
+}
 
 /// The recorder could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -29,14 +39,21 @@ impl Metrics {
     pub fn install() -> Result<Self, InstallError> {
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &BUCKETS)?
+            .set_buckets_for_metric(Matcher::Full(EVENT_LOOP_LAG.name.to_owned()), &LAG_BUCKETS)?
             .install_recorder()?;
         crate::metrics::describe();
-        Ok(Self(handle))
+        BUILD_INFO.gauge([SharedString::const_str(env!("CARGO_PKG_VERSION"))]).set(1.0);
+        Ok(Self { handle, installed: Instant::now() })
     }
 
     /// All metrics as Prometheus's text format. Takes a while where there are many: not for an async thread.
     pub fn render(&self) -> String {
-        self.0.render()
+        self.handle.render()
+    }
+
+    /// How long ago it was installed.
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.installed)
     }
 
     /// Moves samples into their buckets every 5 s, for ever. Without it, samples pile up in memory between scrapes.
@@ -44,7 +61,7 @@ impl Metrics {
         let mut interval = tokio::time::interval(UPKEEP);
         loop {
             interval.tick().await;
-            let handle = self.0.clone();
+            let handle = self.handle.clone();
             // Fails only where the runtime is shutting down.
             let _ = tokio::task::spawn_blocking(move || handle.run_upkeep()).await;
         }

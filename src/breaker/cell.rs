@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     handle::Status,
+    history::Cause,
     machine::Machine,
     parent::Name,
     policy::Policy,
@@ -39,6 +40,7 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn new(upstream: Arc<Upstream>, policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
+        let series = Series::new(labels_of(target), upstream.history().clone(), now);
         let mut name = DefaultHasher::new();
         (target.method().label(), target.name()).hash(&mut name);
         Self {
@@ -47,7 +49,7 @@ impl Cell {
             label: target.label().to_owned(),
             name: name.finish(),
             machine: Mutex::new((Machine::new(policy, now), seed.map_or_else(Rng::new, Rng::with_seed))),
-            series: Series::new(labels_of(target)),
+            series,
             observed: Observed::new("breaker"),
         }
     }
@@ -80,7 +82,7 @@ impl Cell {
         let transition = locked.0.force(force);
         drop(locked);
         if let Some(transition) = transition {
-            self.log(transition);
+            self.log(transition, Cause::Operator, now);
         }
         if force != Force::Auto {
             // An operator's hand is no sign of trouble: the upstream's breaker forgets what there was.
@@ -108,6 +110,7 @@ impl Cell {
             method: Some(self.method),
             name: (!self.label.is_empty()).then(|| self.label.clone()),
             state: machine.state(),
+            since: self.series.since(),
             forced: machine.is_held(),
             until_probe: machine.until_probe(now),
             failures: machine.failures(),
@@ -129,14 +132,14 @@ impl Cell {
 
     fn tell(&self, transition: Option<Transition>, now: Instant) {
         let Some(transition) = transition else { return };
-        self.log(transition);
+        self.log(transition, Cause::of(transition), now);
         if transition.to != State::HalfOpen {
             self.upstream.heed(self.name, transition, now);
         }
     }
 
-    fn log(&self, transition: Transition) {
-        self.series.tell(transition);
+    fn log(&self, transition: Transition, cause: Cause, now: Instant) {
+        self.series.tell(transition, cause, now);
         let (upstream, method, tool) = (&**self.upstream.name(), self.method, &*self.label);
         let from = transition.from.as_str();
         match transition.to {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Force, Policy, State, shared::Shared};
+use super::{Change, Force, Policy, State, shared::Shared};
 use crate::{Mode, call::Target};
 
 /// To look at the breakers of one [`BreakerLayer`](super::BreakerLayer), and to steer them while it runs.
@@ -28,6 +28,8 @@ pub struct Status {
     pub name: Option<String>,
     /// Its state as of the last call: an open one whose cool-down is over stays open until the call that becomes its probe.
     pub state: State,
+    /// Since when it is in this state: of one that has never changed, since it was made.
+    pub since: Instant,
     /// Whether an operator holds it where it is.
     pub forced: bool,
     /// How long until a call may be the probe. `None` where it is closed or forced, or its probe is under way.
@@ -64,6 +66,11 @@ impl BreakerHandle {
         })
     }
 
+    /// The last changes of all these breakers, oldest first: fifty of them at most.
+    pub fn changes(&self) -> Vec<Change> {
+        self.shared.history().all()
+    }
+
     /// Opens or closes the breaker of a target until told otherwise, or gives it back to its policy. No effect on a target that
     /// limits do not hold for, nor where the layer is [off](super::BreakerLayer::off).
     pub fn force(&self, target: &Target, force: Force) {
@@ -77,7 +84,8 @@ impl BreakerHandle {
     /// limits do not hold for; forced closed, it lets pass whatever the targets' own breakers let pass.
     pub fn force_upstream(&self, target: &Target, force: Force) {
         if self.shared.is_on() {
-            self.shared.upstream(target, Instant::now()).force(force);
+            let now = Instant::now();
+            self.shared.upstream(target, now).force(force, now);
         }
     }
 

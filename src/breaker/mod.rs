@@ -56,6 +56,7 @@ mod circuit;
 mod future;
 mod handle;
 mod health;
+mod history;
 mod layer;
 mod machine;
 mod parent;
@@ -72,6 +73,7 @@ mod window;
 
 pub use future::BreakerFuture;
 pub use handle::{BreakerHandle, Status};
+pub use history::{Cause, Change};
 pub use layer::BreakerLayer;
 pub use policy::{Policy, PolicyError, Settings};
 pub use service::Breaker;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     cell::Cell,
+    history::History,
     policy::Policy,
     upstream::{Upstream, adopt},
 };
@@ -25,6 +26,7 @@ pub(super) struct Shared {
     on: bool,
     seed: Option<u64>,
     observes: AtomicBool,
+    history: Arc<History>,
     known: Mutex<Known>,
 }
 
@@ -42,6 +44,7 @@ impl Shared {
             on,
             seed,
             observes: (mode == Mode::Observe).into(),
+            history: Arc::default(),
             known: Mutex::new(Known { policy, upstreams: Vec::new() }),
         })
     }
@@ -65,7 +68,7 @@ impl Shared {
 
     fn upstream_of<'a>(&self, known: &mut Known, target: &'a Target, now: Instant) -> &'a Arc<Upstream> {
         target.upstream_cell(&self.upstreams, || {
-            let upstream = Arc::new(Upstream::new(target.upstream(), known.policy, self.seed, now));
+            let upstream = Arc::new(Upstream::new(target.upstream(), known.policy, self.seed, self.history.clone(), now));
             adopt(&mut known.upstreams, &upstream);
             upstream
         })
@@ -106,6 +109,10 @@ impl Shared {
 
     pub(super) fn set_mode(&self, mode: Mode) {
         self.observes.store(mode == Mode::Observe, Ordering::Relaxed);
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     /// The upstreams that calls have come for.

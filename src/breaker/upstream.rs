@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     cell::Cell,
     handle::Status,
+    history::{Cause, History},
     parent::{Name, Parent},
     policy::Policy,
     sample::{Contact, Sample},
@@ -19,7 +20,10 @@ use super::{
     ticket::{Admit, Force, State, Ticket, Transition},
     watched::{Watch, Watched},
 };
-use crate::error::{Reason, Rejected};
+use crate::{
+    error::{Reason, Rejected},
+    metrics::upstream_label,
+};
 
 /// The breaker of one upstream.
 #[derive(Debug)]
@@ -29,6 +33,7 @@ pub(super) struct Upstream {
     /// The breakers of its targets.
     members: Mutex<Vec<Weak<Cell>>>,
     series: Series,
+    history: Arc<History>,
 }
 
 /// A call that an upstream's breaker let through.
@@ -61,19 +66,25 @@ impl Watch for Machine {
 }
 
 impl Upstream {
-    pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, now: Instant) -> Self {
+    pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, history: Arc<History>, now: Instant) -> Self {
         let none = SharedString::const_str("");
         let rng = seed.map_or_else(Rng::new, Rng::with_seed);
         Self {
             name: name.into(),
             machine: Watched::new(Machine { parent: Parent::new(policy, now), rng }),
             members: Mutex::default(),
-            series: Series::new([SharedString::from_shared(name.into()), none.clone(), none.clone(), none]),
+            series: Series::new([upstream_label(name), none.clone(), none.clone(), none], history.clone(), now),
+            history,
         }
     }
 
     pub(super) const fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Where the breakers of its targets note what has changed, as it does.
+    pub(super) const fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Lets a call of `name` through, or refuses it. `safe` is asked only where it matters.
@@ -82,7 +93,7 @@ impl Upstream {
             return Ok(Passage { ticket: Ticket { generation, run: 0 }, probe: false });
         }
         let (admit, transition) = self.machine.change(|machine| machine.parent.admit(name, safe(), now));
-        self.tell(transition);
+        self.tell(transition, now);
         match admit {
             Admit::Pass(ticket) => Ok(Passage { ticket, probe: false }),
             Admit::Probe(ticket) => Ok(Passage { ticket, probe: true }),
@@ -95,7 +106,7 @@ impl Upstream {
             return;
         }
         let transition = self.machine.change(|Machine { parent, rng }| parent.settle(&passage.ticket, name, end, now, rng));
-        self.tell(transition);
+        self.tell(transition, now);
     }
 
     /// Takes in that the breaker of one of its targets has changed.
@@ -103,12 +114,13 @@ impl Upstream {
         // Counted before the lock is taken: whoever holds it waits for no other.
         let active = if transition.to == State::Open { self.active(now) } else { 0 };
         let transition = self.machine.change(|Machine { parent, rng }| parent.heed(name, transition, active, now, rng));
-        self.tell(transition);
+        self.tell(transition, now);
     }
 
-    pub(super) fn force(&self, force: Force) {
-        let transition = self.machine.change(|machine| machine.parent.force(force));
-        self.tell(transition);
+    pub(super) fn force(&self, force: Force, now: Instant) {
+        if let Some(transition) = self.machine.change(|machine| machine.parent.force(force)) {
+            self.log(transition, Cause::Operator, now);
+        }
     }
 
     /// Goes by another policy from now on, and so do the breakers of its targets.
@@ -135,6 +147,7 @@ impl Upstream {
             method: None,
             name: None,
             state: parent.state(),
+            since: self.series.since(),
             forced: parent.is_held(),
             until_probe: parent.until_probe(now),
             failures: parent.failures(),
@@ -148,9 +161,14 @@ impl Upstream {
         members.iter().filter(|cell| cell.is_active(now)).map(|cell| cell.name()).collect::<HashSet<_>>().len()
     }
 
-    fn tell(&self, transition: Option<Transition>) {
-        let Some(transition) = transition else { return };
-        self.series.tell(transition);
+    fn tell(&self, transition: Option<Transition>, now: Instant) {
+        if let Some(transition) = transition {
+            self.log(transition, Cause::of(transition), now);
+        }
+    }
+
+    fn log(&self, transition: Transition, cause: Cause, now: Instant) {
+        self.series.tell(transition, cause, now);
         let (upstream, from) = (&*self.name, transition.from.as_str());
         match transition.to {
             State::Open => tracing::warn!(upstream, from, "the circuit breaker of the whole upstream opens"),

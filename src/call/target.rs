@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{Criticality, Method, Slot, Word, slots::Slots, upstream::Upstream};
+use crate::metrics::{LONGEST, OTHER, is_fit};
 
 /// What a tool says about itself (`ToolAnnotations` of the specification). Hints: a server that the operator does not trust
 /// may say anything.
@@ -274,10 +275,9 @@ impl Target {
     /// The name as a metric label: empty where the method has no names; `_OTHER` where it has and this one is not known, or
     /// is not fit for a label (other than up to 64 of `A-Z a-z 0-9 _ . / -`: what a hostile server may list).
     pub fn label(&self) -> &str {
-        let fit = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'.' | b'/' | b'-');
         match (&self.name, &self.method) {
-            (Some(name), _) if (1..=64).contains(&name.len()) && name.bytes().all(fit) => name,
-            (Some(_), _) | (None, Method::ToolsCall | Method::PromptsGet) => "_OTHER",
+            (Some(name), _) if (1..=LONGEST).contains(&name.len()) && name.bytes().all(is_fit) => name,
+            (Some(_), _) | (None, Method::ToolsCall | Method::PromptsGet) => OTHER,
             (None, _) => "",
         }
     }

@@ -48,6 +48,11 @@ impl Lists {
         (entry.open || self.word(Scope::Private(audience), entry).is_some()).then_some(&entry.target)
     }
 
+    /// All entries.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.names.values().map(|entry| &entry.target)
+    }
+
     /// Whether there is an entry of this name, whoever sees it.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)

@@ -168,6 +168,12 @@ impl Catalogue {
         name.and_then(|name| self.known(method, name, audience)).unwrap_or_else(|| self.whole(method).clone())
     }
 
+    /// The entries of all names that are known, whoever they were listed to; in no particular order.
+    pub fn targets(&self) -> Vec<Arc<Target>> {
+        let names = self.names.load();
+        names.tools.targets().chain(names.prompts.targets()).cloned().collect()
+    }
+
     /// The entry of a name that has been learned.
     pub fn known(&self, method: &Method, name: &str, audience: Option<Digest>) -> Option<Arc<Target>> {
         self.names.load().of(method)?.find(name, audience).cloned()

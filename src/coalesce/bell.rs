@@ -50,6 +50,13 @@ impl Bell {
         }
     }
 
+    /// How many places there are, and how many of them are free.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> (usize, usize) {
+        let waiting = self.lock();
+        (waiting.places.len(), waiting.free.len())
+    }
+
     pub(super) fn leave(&self, place: usize) {
         let mut waiting = self.lock();
         let waker = waiting.places[place].take();
@@ -102,58 +109,5 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         self.rung.swap(true, Ordering::AcqRel);
         self.wake_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-
-    use super::*;
-
-    fn listen(bell: &Bell) -> usize {
-        let mut place = None;
-        bell.listen(&mut place, Waker::noop());
-        place.unwrap()
-    }
-
-    #[test]
-    fn places_are_used_again_and_the_last_are_given_up() {
-        let bell = Bell::new();
-        let sizes = || {
-            let waiting = bell.lock();
-            (waiting.places.len(), waiting.free.len())
-        };
-        assert_eq!([0; 3].map(|_| listen(&bell)), [0, 1, 2]);
-        bell.leave(1);
-        assert_eq!((sizes(), listen(&bell)), ((3, 1), 1));
-        bell.leave(2);
-        assert_eq!(sizes(), (2, 0));
-        bell.leave(0);
-        assert_eq!((sizes(), listen(&bell), sizes()), ((2, 1), 0, (2, 0)));
-    }
-
-    /// Who is woken and listens again at once is not woken by the same ring: it would never end.
-    #[test]
-    fn each_is_woken_once() {
-        struct Keen {
-            bell: Arc<Bell>,
-            woken: AtomicUsize,
-        }
-        impl Wake for Keen {
-            fn wake(self: Arc<Self>) {
-                if self.woken.fetch_add(1, Ordering::SeqCst) < 10 {
-                    self.bell.listen(&mut Some(1), &Waker::from(self.clone()));
-                }
-            }
-        }
-        let bell = Arc::new(Bell::new());
-        assert_eq!([0; 3].map(|_| listen(&bell)), [0, 1, 2]);
-        let keen = Arc::new(Keen { bell: bell.clone(), woken: AtomicUsize::new(0) });
-        bell.listen(&mut Some(1), &Waker::from(keen.clone()));
-        bell.wake_all();
-        assert_eq!(keen.woken.load(Ordering::SeqCst), 1);
-        bell.wake_all();
-        assert_eq!(keen.woken.load(Ordering::SeqCst), 2);
     }
 }

@@ -69,6 +69,8 @@ pub use layer::CoalesceLayer;
 pub use service::Coalesce;
 
 #[cfg(test)]
+mod bell_tests;
+#[cfg(test)]
 mod flight_tests;
 #[cfg(test)]
 mod model_tests;

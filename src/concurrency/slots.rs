@@ -5,13 +5,13 @@ mod adapting;
 use std::{
     num::NonZeroU32,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use metrics::{Gauge, Histogram};
+use metrics::{Gauge, Histogram, SharedString};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -65,7 +65,9 @@ struct Gauges {
     in_flight: Gauge,
     kept: Gauge,
     queued: Gauge,
-    waited: Histogram,
+    /// Made when somebody first has to wait: most targets have no queue, and a histogram is as long as all else together.
+    waited: OnceLock<Histogram>,
+    labels: [SharedString; 4],
 }
 
 /// What a call finds.
@@ -251,7 +253,7 @@ impl Slots {
             let in_flight = self.turnstile.enter_anyway();
             self.tell_of_start(desk, in_flight, now);
             self.gauges.in_flight.increment(1.0);
-            self.gauges.waited.record(granted.waited.as_secs_f64());
+            self.gauges.waited(granted.waited);
             let permit = Permit::queued(self.clone(), granted.charge, now, granted.waited, in_flight);
             calls.0.push((granted.value, Ok(permit)));
         }
@@ -402,8 +404,13 @@ impl Gauges {
             in_flight: CONCURRENCY_IN_FLIGHT.gauge(labels_of(target)),
             kept: CONCURRENCY_KEPT.gauge(labels_of(target)),
             queued: QUEUE_LENGTH.gauge(labels_of(target)),
-            waited: QUEUE_DURATION.histogram(labels_of(target)),
+            waited: OnceLock::new(),
+            labels: labels_of(target),
         }
+    }
+
+    fn waited(&self, waited: Duration) {
+        self.waited.get_or_init(|| QUEUE_DURATION.histogram(self.labels.iter().cloned())).record(waited.as_secs_f64());
     }
 }
 

@@ -62,8 +62,7 @@ impl Open {
     }
 
     fn finish(&self, outcome: ErrorType, completed: Instant) {
-        self.handles.durations.record(outcome, completed.saturating_duration_since(self.arrived));
-        self.handles.in_flight.decrement(1.0);
+        self.handles.ended(outcome, completed.saturating_duration_since(self.arrived));
     }
 }
 

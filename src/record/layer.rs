@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge};
 use tower::Layer;
@@ -7,7 +10,7 @@ use super::Record;
 use crate::{
     call::{Slot, Target},
     error::Reason,
-    metrics::{Durations, IN_FLIGHT, REJECTIONS, Side, labels_of, upstream},
+    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, expect, labels_of, overflowing, upstream},
 };
 
 /// Records each call. See the [module](super).
@@ -34,8 +37,11 @@ impl<S> Layer<S> for RecordLayer {
 /// The handles of one target.
 #[derive(Debug)]
 pub(super) struct Handles {
-    pub(super) durations: Durations,
+    durations: Durations,
     pub(super) in_flight: Gauge,
+    /// Where the target has no name of its own among the labels.
+    overflow: Option<Counter>,
+    other_codes: Counter,
     labels: [metrics::SharedString; 4],
     /// Refusals are few in kind: a short list that is walked.
     rejections: Mutex<Vec<(&'static str, Reason, Counter)>>,
@@ -43,11 +49,27 @@ pub(super) struct Handles {
 
 impl Handles {
     pub(super) fn new(target: &Target) -> Self {
+        expect(target);
+        let overflow = |label: &'static str| LABEL_OVERFLOW.counter([upstream(target), label.into()]);
         Self {
             durations: Durations::new(Side::Server, target),
             in_flight: IN_FLIGHT.gauge([upstream(target)]),
+            overflow: overflowing(target).map(overflow),
+            other_codes: overflow("rpc_response_status_code"),
             labels: labels_of(target),
             rejections: Mutex::default(),
+        }
+    }
+
+    /// Records a call that has ended like this after so long.
+    pub(super) fn ended(&self, outcome: ErrorType, duration: Duration) {
+        self.durations.record(outcome, duration);
+        self.in_flight.decrement(1.0);
+        if let Some(overflow) = &self.overflow {
+            overflow.increment(1);
+        }
+        if outcome.is_other_code() {
+            self.other_codes.increment(1);
         }
     }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages with
-# the official SDKs, Prometheus and its promtool. Quick when all is there. Python 3.10 and Node 20, or newer, have to be there
-# already.
+# the official SDKs, Prometheus and its promtool; and Chromium as a package of the system. Quick when all is there. Python 3.10
+# and Node 20, or newer, have to be there already.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -51,4 +51,12 @@ if ! [ -x "$into/bin/promtool" ] || ! [ -x "$into/bin/prometheus" ]; then
         dpkg-deb --extract "$package"/prometheus_*.deb "$package/all"
         mv "$package/all/usr/bin/promtool" "$package/all/usr/bin/prometheus" "$into/bin"
     fi
+fi
+
+if ! command -v "${CHROMIUM:-/usr/bin/chromium}" >/dev/null; then
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        fail "Chromium is missing: install it, and say where in CHROMIUM if not at /usr/bin/chromium."
+    fi
+    apt-get update --quiet=2
+    DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --no-install-recommends chromium >/dev/null
 fi

@@ -20,12 +20,11 @@ pub async fn python(script: &str, arguments: &[&str]) -> Value {
     tell(Command::new(python).arg("-B").arg(source("python").join(script)).args(arguments)).await
 }
 
-/// Runs a script of `typescript/`; gives what it tells in its last line.
+/// Runs a script for Node; gives what it tells in its last line.
 pub async fn node(script: &str, arguments: &[&str]) -> Value {
     installed("node_modules/@modelcontextprotocol");
-    let scripts = source("typescript");
-    assert!(scripts.with_file_name("node_modules").exists(), "node_modules is missing: {RUN_INSTALL}");
-    tell(Command::new("node").arg(scripts.join(script)).args(arguments)).await
+    assert!(source("node_modules").exists(), "node_modules is missing: {RUN_INSTALL}");
+    tell(Command::new("node").arg(source(script)).args(arguments)).await
 }
 
 /// Runs promtool with `input`, and expects that it finds no fault. Gives what it says.

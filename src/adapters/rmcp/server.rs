@@ -90,6 +90,11 @@ impl<H: ServerHandler> ServerLayer<H> {
         self.map(|shared| shared.subscriptions = Arc::new(shared.subscriptions.with_cap(cap)))
     }
 
+    /// The names that it knows.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.shared.catalogue
+    }
+
     fn map(self, change: impl FnOnce(&mut Shared<H>)) -> Self {
         let Shared { catalogue, identify, subscriptions, service } = &*self.shared;
         let mut shared = Shared {

@@ -91,6 +91,11 @@ impl ClientLayer {
         }
     }
 
+    /// The names that it knows.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.shared.catalogue
+    }
+
     /// On whose behalf calls are made. Default: one tenant.
     #[must_use]
     pub fn caller(mut self, caller: Caller) -> Self {

@@ -1,0 +1,296 @@
+// Asks /status once a second and shows what it says. Names come from servers that nobody need trust: they become text, never markup.
+"use strict";
+
+const EVERY = 1000;
+const PATIENCE = 4000;
+const WORDS = {
+  closed: ["Closed", "good"], half_open: ["Half open", "warn"], open: ["Open", "bad"],
+};
+const CAUSES = {
+  failures: "too many failures", cooled_down: "the cool-down is over, one call probes", probe_failed: "the probe failed",
+  probe_passed: "the probe passed", operator: "by an operator",
+};
+
+const byId = (id) => document.getElementById(id);
+const upstreams = new Map();
+const shown = { transitions: new Map(), at: null, timer: 0, asking: false };
+
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function make(tag, name, text) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function figure(value) {
+  if (value === 0) return "0";
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(value < 1 ? 2 : 1);
+}
+
+function duration(seconds) {
+  if (seconds === null) return "–";
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+}
+
+function span(seconds) {
+  const s = Math.floor(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s / 60) % 60} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h`;
+}
+
+function bytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  while (count >= 1024 && unit < units.length - 1) { count /= 1024; unit += 1; }
+  return `${unit && count < 10 ? count.toFixed(1) : Math.round(count)} ${units[unit]}`;
+}
+
+function percent(part, whole) {
+  if (!whole) return "–";
+  const share = (100 * part) / whole;
+  return `${share > 0 && share < 10 ? share.toFixed(1) : share.toFixed(0)} %`;
+}
+
+function badge(element, breaker) {
+  if (!breaker) {
+    element.className = "quiet";
+    put(element, "–");
+    return;
+  }
+  const [word, look] = WORDS[breaker.state] ?? [breaker.state, ""];
+  element.className = `badge ${look}`;
+  let text = word;
+  if (breaker.forced) text += ", forced";
+  else if (breaker.until_probe_seconds !== null) text += breaker.until_probe_seconds > 0 ? `, probe in ${span(Math.ceil(breaker.until_probe_seconds))}` : ", probes next";
+  put(element, text);
+  element.title = `for ${span(breaker.since_seconds)}; failures in a row: ${breaker.failures_in_a_row}`;
+}
+
+// The card of an upstream, made when it is first seen.
+function card(name) {
+  if (!upstreams.has(name)) {
+    const root = byId("upstream").content.firstElementChild.cloneNode(true);
+    put(root.querySelector("h2"), name);
+    root.querySelector(".scroll").setAttribute("aria-label", `Tools of ${name}`);
+    byId("upstreams").append(root);
+    upstreams.set(name, { root, rows: new Map(), facts: root.querySelector(".facts"), body: root.querySelector("tbody") });
+  }
+  return upstreams.get(name);
+}
+
+function newRow() {
+  const row = { root: make("tr"), title: make("th") };
+  row.title.scope = "row";
+  row.root.append(row.title);
+  for (const name of ["breaker", "rate", "errors", "p50", "p95", "slots", "queued", "attempts"]) {
+    row[name] = make("td", ["slots", "breaker"].includes(name) ? "" : "number");
+    row.root.append(row[name]);
+  }
+  row.bar = make("span", "bar");
+  row.fill = row.bar.appendChild(make("i"));
+  row.held = make("span");
+  row.slots.append(row.bar, row.held);
+  row.badge = row.breaker.appendChild(make("span"));
+  return row;
+}
+
+function showRow(row, target, seconds) {
+  const { recent, slots } = target;
+  const own = target.name === "_OTHER" ? "other names" : target.name;
+  put(row.title, target.method === "tools/call" ? own : [target.method, own].filter(Boolean).join(" "));
+  row.title.className = target.method === "tools/call" ? "" : "method";
+  row.title.title = `${target.method} ${target.name ?? ""}`;
+  row.root.classList.toggle("quiet", recent.calls === 0);
+  put(row.rate, seconds ? figure(recent.calls / seconds) : "–");
+  put(row.errors, percent(recent.errors, recent.calls));
+  row.errors.classList.toggle("hot", recent.errors > 0 && recent.errors >= recent.calls / 20);
+  const kinds = Object.entries(target.errors).map(([kind, count]) => `${kind} ${count}`);
+  row.errors.title = kinds.length ? `since the start: ${kinds.join(", ")}` : "none since the start";
+  put(row.p50, duration(recent.p50_seconds));
+  put(row.p95, duration(recent.p95_seconds));
+  row.p95.title = `p99 ${duration(recent.p99_seconds)}`;
+  row.bar.hidden = !slots;
+  if (slots) {
+    const share = slots.limit ? slots.in_flight / slots.limit : 0;
+    row.fill.style.width = `${Math.min(100, 100 * share)}%`;
+    row.bar.classList.toggle("full", share >= 0.9);
+    put(row.held, `${slots.in_flight} / ${slots.limit}${slots.draining ? ", draining" : ""}`);
+    row.slots.title = `${slots.kept} kept for work that goes on${slots.adapts ? "; the limit adapts" : ""}`;
+  } else put(row.held, "–");
+  const waiting = (slots ? slots.waiting : 0) + target.quota_waiting;
+  put(row.queued, slots || waiting ? String(waiting) : "–");
+  row.queued.classList.toggle("hot", waiting > 0);
+  put(row.attempts, recent.calls ? figure(recent.attempts / recent.calls) : "–");
+  badge(row.badge, target.breaker);
+}
+
+function fact(list, label, value, look) {
+  const item = make("li");
+  if (look) item.append(make("span", `badge ${look}`, value));
+  else item.append(`${label} `, make("b", "", value));
+  list.push(item);
+}
+
+function showUpstream(upstream, seconds) {
+  const { facts, rows, body } = card(upstream.name);
+  const list = [];
+  fact(list, "in flight", String(upstream.in_flight));
+  for (const stack of upstream.stacks) {
+    fact(list, "retry budget", `${stack.retry.tokens} / ${stack.retry.capacity}`);
+    for (const limit of stack.quota.limits) fact(list, `quota per ${limit.per.replaceAll("_", " ")}`, `${limit.calls} in ${duration(limit.seconds)}`);
+    if (stack.cache) fact(list, "cache", `${stack.cache.entries} kept, ${bytes(stack.cache.bytes)}`);
+    if (stack.loop_guard) fact(list, "agents known to the loop guard", String(stack.loop_guard.agents));
+    if (stack.audit) fact(list, "audit backlog", String(stack.audit.backlog));
+    if (stack.audit?.failing) fact(list, "", "Audit failing", "bad");
+    if (stack.faults) fact(list, "", "Faults injected on purpose", "warn");
+    const observing = [["quota", stack.quota.mode], ["breaker", stack.breaker_mode], ["concurrency", stack.concurrency_mode], ["loop guard", stack.loop_guard?.mode]];
+    for (const [layer, mode] of observing) if (mode === "observe") fact(list, "", `${layer} only observes`, "warn");
+  }
+  if (upstream.breaker && upstream.breaker.state !== "closed") {
+    const [word, look] = WORDS[upstream.breaker.state] ?? [upstream.breaker.state, "bad"];
+    fact(list, "", `Whole upstream: ${word.toLowerCase()}`, look);
+  }
+  facts.replaceChildren(...list);
+
+  const left = new Set(rows.keys());
+  const targets = [...upstream.targets].sort((a, b) => (a.method !== "tools/call") - (b.method !== "tools/call"));
+  targets.forEach((target, place) => {
+    const key = JSON.stringify([target.method, target.name]);
+    left.delete(key);
+    if (!rows.has(key)) rows.set(key, newRow());
+    const row = rows.get(key);
+    showRow(row, target, seconds);
+    if (body.children[place] !== row.root) body.insertBefore(row.root, body.children[place] ?? null);
+  });
+  for (const key of left) {
+    rows.get(key).root.remove();
+    rows.delete(key);
+  }
+}
+
+function showTiles(status) {
+  const seconds = status.recent_seconds;
+  const all = status.upstreams.flatMap((upstream) => upstream.targets.map((target) => ({ ...target, upstream: upstream.name })));
+  const sum = (what) => all.reduce((total, target) => total + what(target), 0);
+  const calls = sum((target) => target.recent.calls);
+  const errors = sum((target) => target.recent.errors);
+  put(byId("t-calls"), seconds ? figure(calls / seconds) : "–");
+  put(byId("t-errors"), percent(errors, calls));
+  byId("t-errors").classList.toggle("bad-text", errors > 0 && errors >= calls / 20);
+  put(byId("t-errors-note"), `${errors} of ${calls} calls`);
+  put(byId("t-flight"), String(status.upstreams.reduce((total, upstream) => total + upstream.in_flight, 0)));
+  const queued = sum((target) => (target.slots?.waiting ?? 0) + target.quota_waiting);
+  put(byId("t-flight-note"), `${queued} queued`);
+  const slowest = all.reduce((worst, target) => ((target.recent.p95_seconds ?? -1) > (worst?.recent.p95_seconds ?? -1) ? target : worst), null);
+  put(byId("t-slow"), duration(slowest?.recent.p95_seconds ?? null));
+  put(byId("t-slow-note"), slowest ? slowest.name ?? slowest.method : "no calls");
+  const breakers = [...all.map((target) => target.breaker), ...status.upstreams.map((upstream) => upstream.breaker)].filter(Boolean);
+  const open = breakers.filter((breaker) => breaker.state === "open").length;
+  put(byId("t-open"), String(open));
+  byId("t-open").classList.toggle("bad-text", open > 0);
+  put(byId("t-open-note"), `of ${breakers.length}`);
+}
+
+// A change keeps its line, so that a screen reader tells each once.
+function showTransitions(transitions) {
+  const list = byId("transitions");
+  const left = new Set(shown.transitions.keys());
+  const now = Date.now();
+  let place = 0;
+  for (const change of transitions) {
+    const who = [change.upstream, change.method, change.name, change.from, change.to, change.cause];
+    // When it happened is reckoned from now, and so differs by a little from time to time.
+    const when = now - 1000 * change.seconds_ago;
+    let found = [...left].find((key) => {
+      const line = shown.transitions.get(key);
+      return line.who === JSON.stringify(who) && Math.abs(line.when - when) < 500;
+    });
+    if (found === undefined) {
+      found = Symbol("transition");
+      const root = make("li");
+      const time = root.appendChild(make("time"));
+      // It changes every second, and nobody wants to hear that.
+      time.setAttribute("aria-live", "off");
+      const [word, look] = WORDS[change.to] ?? [change.to, ""];
+      const text = root.appendChild(make("span", "who"));
+      text.append(make("b", "", change.method === null ? change.upstream : change.name ?? change.method), " ");
+      const why = CAUSES[change.cause] ?? change.cause;
+      text.append(make("small", "", change.method === null ? `the upstream as a whole: ${why}` : `on ${change.upstream}: ${why}`));
+      root.append(make("span", `badge ${look}`, word));
+      shown.transitions.set(found, { root, time, who: JSON.stringify(who), when });
+    }
+    left.delete(found);
+    const { root, time } = shown.transitions.get(found);
+    put(time, `${span(change.seconds_ago)} ago`);
+    if (list.children[place] !== root) list.insertBefore(root, list.children[place] ?? null);
+    place += 1;
+  }
+  for (const key of left) {
+    shown.transitions.get(key).root.remove();
+    shown.transitions.delete(key);
+  }
+  byId("no-transitions").hidden = place > 0;
+}
+
+function show(status) {
+  const { process } = status;
+  put(byId("process"), `${process.name} ${process.version}, up ${span(process.uptime_seconds)}, ${process.ready ? "ready" : "not ready"}`);
+  showTiles(status);
+  const left = new Set(upstreams.keys());
+  for (const upstream of status.upstreams) {
+    left.delete(upstream.name);
+    showUpstream(upstream, status.recent_seconds);
+  }
+  for (const name of left) {
+    upstreams.get(name).root.remove();
+    upstreams.delete(name);
+  }
+  showTransitions(status.transitions);
+  const cut = status.targets_left_out ? `, ${status.targets_left_out} of ${status.targets} left out` : "";
+  put(byId("window"), `rates and latencies of the last ${Math.round(status.recent_seconds)} s${cut}`);
+  document.title = `${byId("t-open").textContent === "0" ? "" : `(${byId("t-open").textContent} open) `}Buttress`;
+}
+
+function link(word, look) {
+  byId("link").className = `badge ${look}`;
+  put(byId("link"), word);
+}
+
+function lost(why) {
+  link("Lost", "bad");
+  document.body.classList.add("stale");
+  const since = shown.at === null ? "Nothing has been heard of it yet." : `What you see is stale since ${new Date(shown.at).toLocaleTimeString()}, ${span((Date.now() - shown.at) / 1000)} ago.`;
+  put(byId("stale"), `The server cannot be reached (${why}). ${since}`);
+  byId("stale").hidden = false;
+}
+
+async function ask() {
+  clearTimeout(shown.timer);
+  if (document.hidden || shown.asking) return;
+  shown.asking = true;
+  try {
+    const answer = await fetch("status", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+    if (!answer.ok) throw new Error(`it answered ${answer.status}`);
+    const status = await answer.json();
+    if (status.schema !== 1) throw new Error("it speaks another version; load this page again");
+    show(status);
+    shown.at = Date.now();
+    document.body.classList.remove("stale");
+    byId("stale").hidden = true;
+    link("Live", "good");
+  } catch (error) {
+    lost(error.name === "TimeoutError" ? "it does not answer" : error instanceof TypeError ? "no connection" : error.message);
+  }
+  shown.asking = false;
+  shown.timer = setTimeout(ask, EVERY);
+}
+
+document.addEventListener("visibilitychange", ask);
+ask();
