@@ -56,7 +56,10 @@ def others():
     yield ("ButtressAuditDropped", "sum by (job, upstream, reason) (increase(buttress_audit_dropped_total[10m])) > 0", "0m",
            "critical", "Calls were made that are not in the audit trail.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
-    # The last two know no upstream: a process that is gone says nothing of any.
+    yield ("ButtressLabelOverflow", "sum by (job, upstream, label) (rate(buttress_metric_label_overflow_total[15m])) > 1", "30m", "warning",
+           "Many calls are recorded under no name of their own.",
+           f"{UPSTREAM}: {{{{ $value | humanize }}}} calls a second have _OTHER as their {{{{ $labels.label }}}}.")
+    # The last ones know no upstream: a process that is gone says nothing of any.
     yield ("ButtressTargetDown", 'up{job="buttress"} == 0', "1m", "critical", "A process cannot be scraped.",
            "{{ $labels.instance }} does not answer Prometheus.")
     yield ("ButtressTargetAbsent", 'absent(up{job="buttress"})', "5m", "critical", "Prometheus knows no process of this job.",

@@ -117,7 +117,7 @@ async fn call(peer: &Peer<RoleClient>, habit: Habit, number: u64) -> Result<(), 
         Habit::Plan => peer.call_tool(tool("get_forecast", json!({ "city": city }))).await.map(drop),
         Habit::Watch => peer.call_tool(tool("get_radar", json!({ "frame": number }))).await.map(drop),
         Habit::Insist => {
-            peer.call_tool(tool("get_weather", json!({ "city": format!("{NOWHERE} {}", number / 16) }))).await.map(drop)
+            peer.call_tool(tool("get_weather", json!({ "city": format!("{NOWHERE} {}", number / 40) }))).await.map(drop)
         }
         Habit::Report => report(peer, number).await,
         Habit::Rest => rest(peer, number).await,

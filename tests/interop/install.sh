@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages with
-# the official SDKs, Prometheus and its promtool; and Chromium as a package of the system. Quick when all is there. Python 3.10 and
-# Node 20, or newer, have to be there already.
+# the official SDKs, Prometheus and its promtool; and Chromium as a package of the system. Quick when all is there. Python 3.10
+# and Node 20, or newer, have to be there already.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
