@@ -107,7 +107,7 @@ async fn each_tool_has_its_own_series_and_invented_names_share_one() {
     for name in [TOOL, "made up", "made up too"] {
         let _ = client.call_tool(CallToolRequestParams::new(name)).await;
     }
-    assert_eq!(series.values("gen_ai_tool_name"), ["", "_OTHER", TOOL]);
+    assert_eq!(series.values("gen_ai_tool_name"), ["_OTHER", TOOL]);
     let calls = |name| series.sum(SERVER_DURATION, &[("mcp_method_name", "tools/call"), ("gen_ai_tool_name", name)]);
     assert!((calls(TOOL), calls("_OTHER")) == (1.0, 2.0));
 }
