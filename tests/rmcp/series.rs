@@ -46,8 +46,9 @@ impl Series {
     /// The sum over all series of this metric that carry these labels; for a histogram, how many samples it holds.
     pub fn sum(&self, metric: buttress::metrics::Metric, labels: &[(&str, &str)]) -> f64 {
         // A label that does not apply is not there.
-        let carries =
-            |own: &BTreeMap<String, String>| labels.iter().all(|(name, value)| own.get(*name).map_or("", String::as_str) == *value);
+        let carries = |own: &BTreeMap<String, String>| {
+            labels.iter().all(|(name, value)| own.get(*name).map_or("", String::as_str) == *value)
+        };
         self.read().iter().filter(|((name, own), _)| name == metric.name && carries(own)).map(|(_, value)| value).sum()
     }
 

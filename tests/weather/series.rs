@@ -59,7 +59,8 @@ impl Series {
     /// The same by the full name.
     pub fn sum_of(&self, name: &str, labels: &[(&str, &str)]) -> i64 {
         // A label that does not apply is not there.
-        let bears = |sample: &&Sample| labels.iter().all(|(key, value)| sample.labels.get(*key).map_or("", String::as_str) == *value);
+        let bears =
+            |sample: &&Sample| labels.iter().all(|(key, value)| sample.labels.get(*key).map_or("", String::as_str) == *value);
         self.named(name).filter(bears).map(|sample| sample.value as i64).sum()
     }
 
