@@ -38,7 +38,7 @@ fn assert_refused(answer: &Answer, reason: &str, words: &str) {
 async fn without_retries_each_fault_reaches_its_caller() {
     let backend = backend(Options { seed: 1, calm: false }).await;
     let stack = Stack::new().retry(RetryLayer::off()).deadline(Limits::at_most(Duration::from_secs(2)));
-    let bench = Bench::new("without retries", stack, &backend.url()).await;
+    let bench = Bench::new("without-retries", stack, &backend.url()).await;
     let books = Books::default();
     // One deck, which holds every kind of fault.
     let ask = Ask::forecast("Oslo");
@@ -80,10 +80,10 @@ async fn a_quota_refuses_in_words_and_over_http_with_a_status() {
 async fn a_rate_limit_of_governors_refuses() {
     let backend = calm().await;
     let limiter = RateLimiter::direct(Quota::per_hour(ONE));
-    let bench = Bench::new("rate limit", Stack::new().rate_limit(limiter.into()), &backend.url()).await;
+    let bench = Bench::new("rate-limit", Stack::new().rate_limit(limiter.into()), &backend.url()).await;
     assert!(bench.ask(Ask::forecast("Oslo")).await.is("ok"));
     let refused = bench.ask(Ask::forecast("Oslo")).await;
-    assert_refused(&refused, "rate_limit", "Rate limited: \"get_forecast\" on \"rate limit\"");
+    assert_refused(&refused, "rate_limit", "Rate limited: \"get_forecast\" on \"rate-limit\"");
     assert_eq!(bench.refusals("rate_limit", "rate_limit").await, 1);
 }
 
@@ -120,7 +120,7 @@ async fn a_retry_that_finds_no_slot_is_refused() {
     drop(listener);
     let retry = RetryLayer::default().backoff(Every(Duration::from_secs(2)));
     let stack = Stack::new().concurrency(ConcurrencyLayer::new(ONE)).retry(retry).attempt_limit(None);
-    let bench = Bench::new("no slot", stack, &api).await;
+    let bench = Bench::new("no-slot", stack, &api).await;
     let fails = bench.begin(Ask::forecast("Oslo")).await;
     bench.wait_for(CLIENT_DURATION, &[("error_type", "not_sent")], 1).await;
 
@@ -160,9 +160,9 @@ async fn a_retry_that_is_of_no_use_is_skipped() {
     let in_an_hour = Every(Duration::from_secs(3600));
     let retry = RetryLayer::default;
     for (upstream, reason, retry) in [
-        ("last attempt", "limit", retry()),
-        ("no budget", "no_budget", retry().budget(Budget::new(0).into())),
-        ("no time", "deadline", retry().backoff(in_an_hour)),
+        ("last-attempt", "limit", retry()),
+        ("no-budget", "no_budget", retry().budget(Budget::new(0).into())),
+        ("no-time", "deadline", retry().backoff(in_an_hour)),
     ] {
         let bench = Bench::new(upstream, Stack::new().retry(retry), &backend.url()).await;
         assert_eq!(bench.ask(Ask::forecast("Oslo")).await.class, "not_sent");
