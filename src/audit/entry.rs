@@ -29,7 +29,9 @@ const NAME: usize = 256;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) target: Arc<Target>,
+    /// By name only: what is shortened has lost its access token.
     pub(super) caller: Caller,
+    pub(super) authenticated: bool,
     pub(super) name: Option<Box<str>>,
     pub(super) request_id: Option<Box<str>>,
     pub(super) revision: Option<Revision>,
@@ -110,6 +112,7 @@ impl Open {
         let settings = &shared.settings;
         let entry = Entry {
             caller: bounded(&request.head.caller),
+            authenticated: request.head.caller.authorisation().is_some(),
             name: if listed { None } else { word(request.params.name()) },
             request_id: word(request.params.request_id()),
             revision: request.head.revision,

@@ -110,7 +110,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
             principal: caller.principal_name().map(word),
             client: caller.client_name().map(word),
             agent: caller.agent_name().map(word),
-            authenticated: caller.authorisation().is_some(),
+            authenticated: entry.authenticated,
         },
         arguments: entry.arguments.as_deref().map_or(Arguments::Unknown { mode: entry.mode }, Arguments::Said),
         result: end.answered,

@@ -128,4 +128,6 @@ pub const SCHEMA: &str = "buttress.audit.v1";
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
+mod sink_tests;
+#[cfg(test)]
 mod tests;
