@@ -69,8 +69,9 @@ def process():
         graph("Up", "1 where Prometheus can scrape the process.", "short", [(PROCESS.gauge("up", by="instance"), "{{instance}}")]),
         graph("Processor", "Seconds of processor time a second.", "short",
               [(PROCESS.rate("process_cpu_seconds_total", by="instance"), "{{instance}}")]),
-        graph("Memory", "What the system counts as resident. What has been freed may stay in it.", "bytes",
-              [(PROCESS.gauge("process_resident_memory_bytes", by="instance"), "{{instance}}")]),
+        graph("Memory", "What the system counts as resident, which what has been freed may stay in; and what the program holds of it, where it says.", "bytes",
+              [(PROCESS.gauge("process_resident_memory_bytes", by="instance"), "resident {{instance}}"),
+               (PROCESS.gauge("buttress_allocated_bytes", by="instance"), "held {{instance}}")]),
         graph("Open files", "Sockets included.", "short", [(PROCESS.gauge("process_open_fds", by="instance"), "{{instance}}"),
                                                            (PROCESS.gauge("process_max_fds", by="instance"), "limit {{instance}}")]),
         graph("Lag of the event loop", "How much later than asked for a task is woken: the first sign of too much work, or of work "

@@ -158,6 +158,8 @@ metrics! {
         "Tasks that wait in the runtime's global queue for a worker. With the feature admin.";
     BUSY_RATIO = Gauge "tokio_runtime_worker_busy_ratio" ["worker"]
         "The share of the last five seconds in which a worker of the runtime was busy. With the feature admin.";
+    ALLOCATED = Gauge "buttress_allocated_bytes" []
+        "What the program holds of its allocator's memory, where the program says how to ask it. With the feature admin.";
 }
 
 impl Metric {

@@ -60,8 +60,9 @@
 //! [`TASKS`](crate::metrics::TASKS), [`GLOBAL_QUEUE_DEPTH`](crate::metrics::GLOBAL_QUEUE_DEPTH),
 //! [`BUSY_RATIO`](crate::metrics::BUSY_RATIO)) and the process (`process_cpu_seconds_total`, `process_resident_memory_bytes`,
 //! `process_open_fds`, `process_threads` and the others of Prometheus's clients); ten times a second it measures how late the event
-//! loop is ([`EVENT_LOOP_LAG`](crate::metrics::EVENT_LOOP_LAG)). The allocator has no series of its own: the system's own
-//! tells nothing cheaply, and which other to use is the program's choice.
+//! loop is ([`EVENT_LOOP_LAG`](crate::metrics::EVENT_LOOP_LAG)). What the program holds of
+//! its allocator's memory is told ([`ALLOCATED`](crate::metrics::ALLOCATED)) where the program says [how to
+//! ask](Admin::allocated): which allocator to use is its choice, and the system's own tells nothing cheaply.
 
 mod gather;
 mod host;
