@@ -23,9 +23,9 @@
 //!
 //! A counter that appears with its first event has never grown, as a query sees it. So the counters of what may befall any call of a
 //! target are there, at zero, from its first call on: retries, skipped retries, timeouts, breaker transitions, panics, and the
-//! refusals of those layers that every stack has. Those of [`hedge`](crate::hedge), `cache` and `audit` are there once the layer meets
+//! refusals of those layers that every stack has. Those of [`hedge`](crate::hedge), [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets
 //! a call that concerns it; those of [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency),
-//! [`coalesce`](crate::coalesce), [`fault`](crate::fault) and of layers that only observe appear with what they count. Failures
+//! [`fault`](crate::fault) and of layers that only observe appear with what they count. Failures
 //! among the durations are not there either, since each kind is a histogram: ask the counters where the first one matters.
 //!
 //! # What is missing
