@@ -29,10 +29,13 @@ use tracing::{
 
 /// Hears all events, by level and message.
 #[derive(Clone, Default)]
-struct Ear(Arc<Mutex<BTreeMap<(Level, String), Vec<BTreeMap<&'static str, String>>>>>);
+struct Ear(Arc<Mutex<BTreeMap<(Level, String), Vec<Line>>>>);
+
+/// The fields of an event.
+type Line = BTreeMap<&'static str, String>;
 
 #[derive(Default)]
-struct Fields(BTreeMap<&'static str, String>);
+struct Fields(Line);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -63,7 +66,7 @@ impl Subscriber for Ear {
 }
 
 impl Ear {
-    fn of(&self, level: Level, message: &str) -> Vec<BTreeMap<&'static str, String>> {
+    fn of(&self, level: Level, message: &str) -> Vec<Line> {
         self.0.lock().unwrap().get(&(level, message.to_owned())).cloned().unwrap_or_default()
     }
 }
@@ -100,7 +103,7 @@ async fn a_storm_of_calls_is_no_storm_of_lines() {
     };
     for n in 0..SECONDS * A_SECOND {
         // Every other second it has time to recover.
-        let busy = if n / A_SECOND % 2 == 0 { "slow" } else { "made up" };
+        let busy = if (n / A_SECOND).is_multiple_of(2) { "slow" } else { "made up" };
         let tool = [busy, "sick", "away", "made up"][usize::try_from(n % 4).unwrap()];
         drop(tokio::spawn(call(tool)));
         sleep(Duration::from_secs(1) / u32::try_from(A_SECOND).unwrap()).await;
