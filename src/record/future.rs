@@ -3,15 +3,17 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+use tracing::Level;
 
 use super::layer::Handles;
 use crate::{
     call::{Response, Verdict},
-    error::{BoxError, Reason, Rejected, find},
+    error::{BoxError, Exhausted, Reason, Rejected, find},
     metrics::ErrorType,
 };
 
@@ -49,28 +51,44 @@ impl Open {
             Ok(Response { completed: Some(at), attempts: 1, .. }) => *at,
             _ => Instant::now(),
         };
-        self.finish(ErrorType::of(outcome), completed);
-        if let Err(error) = outcome
-            && Verdict::of_error(&**error) == Verdict::LocalReject
-        {
-            if let Some(rejected) = find::<Rejected>(&**error) {
-                self.handles.rejected(rejected.layer(), rejected.reason());
-            } else {
-                self.handles.rejected("load_shed", Reason::Shed);
-            }
+        let duration = self.finish(ErrorType::of(outcome), completed);
+        let refused = refusal(outcome);
+        if let Some((layer, reason)) = refused {
+            self.handles.rejected(layer, reason);
+        }
+        if tracing::event_enabled!(Level::DEBUG) {
+            self.handles.log(Verdict::of(outcome), attempts(outcome), refused, duration);
         }
     }
 
-    fn finish(&self, outcome: ErrorType, completed: Instant) {
-        self.handles.ended(outcome, completed.saturating_duration_since(self.arrived));
+    fn finish(&self, outcome: ErrorType, completed: Instant) -> Duration {
+        let duration = completed.saturating_duration_since(self.arrived);
+        self.handles.ended(outcome, duration);
+        duration
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.closed {
-            self.finish(ErrorType::Cancelled, Instant::now());
+            let duration = self.finish(ErrorType::Cancelled, Instant::now());
+            self.handles.log(Verdict::Cancelled, None, None, duration);
         }
+    }
+}
+
+/// Which layer refused the call, and why.
+fn refusal<R>(outcome: &Result<Response<R>, BoxError>) -> Option<(&'static str, Reason)> {
+    let error = outcome.as_ref().err().filter(|error| Verdict::of_error(&***error) == Verdict::LocalReject)?;
+    let rejected = find::<Rejected>(&**error).map(|rejected| (rejected.layer(), rejected.reason()));
+    Some(rejected.unwrap_or(("load_shed", Reason::Shed)))
+}
+
+/// How many there were, where that is known.
+fn attempts<R>(outcome: &Result<Response<R>, BoxError>) -> Option<u32> {
+    match outcome {
+        Ok(response) => Some(response.attempts),
+        Err(error) => find::<Exhausted>(&**error).map(|exhausted| exhausted.attempts),
     }
 }
 
