@@ -41,11 +41,13 @@ use metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit, with_recorde
 mod expected;
 mod labels;
 mod outcomes;
+mod subject;
 
 pub(crate) use expected::expect;
 pub use labels::Values;
-pub(crate) use labels::{labels_of, overflowing, upstream, upstream_label};
+pub(crate) use labels::{shared_label, upstream, upstream_label};
 pub(crate) use outcomes::{Durations, ErrorType, Side};
+pub(crate) use subject::{Counters, Level, Subject};
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,18 +173,27 @@ impl Metric {
     }
 
     pub(crate) fn counter(&self, values: impl IntoIterator<Item = SharedString>) -> Counter {
-        let key = self.key(values);
-        with_recorder(|recorder| recorder.register_counter(&key, &METADATA))
+        self.register_counter(&self.key(values))
     }
 
     pub(crate) fn gauge(&self, values: impl IntoIterator<Item = SharedString>) -> Gauge {
-        let key = self.key(values);
-        with_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
+        self.register_gauge(&self.key(values))
     }
 
     pub(crate) fn histogram(&self, values: impl IntoIterator<Item = SharedString>) -> Histogram {
-        let key = self.key(values);
-        with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
+        self.register_histogram(&self.key(values))
+    }
+
+    fn register_counter(&self, key: &metrics::Key) -> Counter {
+        with_recorder(|recorder| recorder.register_counter(key, &METADATA))
+    }
+
+    fn register_gauge(&self, key: &metrics::Key) -> Gauge {
+        with_recorder(|recorder| recorder.register_gauge(key, &METADATA))
+    }
+
+    fn register_histogram(&self, key: &metrics::Key) -> Histogram {
+        with_recorder(|recorder| recorder.register_histogram(key, &METADATA))
     }
 }
 

@@ -53,6 +53,10 @@ impl Lists {
         self.names.values().map(|entry| &entry.target)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     /// Whether there is an entry of this name, whoever sees it.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.names.contains_key(name)

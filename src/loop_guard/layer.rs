@@ -1,7 +1,6 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use arc_swap::ArcSwap;
-use metrics::Counter;
 use tower::Layer;
 
 use super::{
@@ -15,7 +14,7 @@ use crate::{
     call::{CallParams, Head, Slot, Target},
     error::{Reason, Rejected},
     gate::Observed,
-    metrics::{LOOPS, labels_of},
+    metrics::{Counters as Series, LOOPS, Subject},
 };
 
 /// How many agents a layer remembers unless told otherwise.
@@ -135,7 +134,7 @@ impl Shared {
     pub(super) fn tell(&self, found: Found, target: &Target) {
         let (upstream, tool) = (target.upstream(), target.label());
         tracing::warn!(upstream, tool, kind = found.as_str(), "an agent goes in circles");
-        self.counters(target).loops[found as usize].increment(1);
+        self.counters(target).loops.count(found as usize);
     }
 
     fn counters<'t>(&self, target: &'t Target) -> &'t Counters {
@@ -146,14 +145,14 @@ impl Shared {
 /// The handles of one target, made when the guard first has something to say of it.
 #[derive(Debug)]
 struct Counters {
-    loops: [Counter; Found::ALL.len()],
+    loops: Series<1, { Found::ALL.len() }>,
     observed: Observed,
 }
 
 impl Counters {
     fn new(target: &Target) -> Self {
-        let counter = |found: Found| LOOPS.counter(labels_of(target).into_iter().chain([found.as_str().into()]));
-        Self { loops: Found::ALL.map(counter), observed: Observed::new("loop_guard") }
+        let loops = Series::new(LOOPS, &Subject::of(target), Found::ALL.map(|found| [found.as_str()]));
+        Self { loops, observed: Observed::new("loop_guard") }
     }
 }
 

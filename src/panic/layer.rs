@@ -7,7 +7,7 @@ use super::PanicGuard;
 use crate::{
     call::{Slot, Target},
     error::Panicked,
-    metrics::{PANICS, labels_of},
+    metrics::{PANICS, Subject},
 };
 
 /// Turns panics into errors. See the [module](super).
@@ -43,7 +43,7 @@ impl Witness {
         let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let (upstream, label) = (self.target.upstream(), self.target.label());
         tracing::error!(upstream, tool = label, panic = words.unwrap_or("not a string"), "the handler panicked");
-        self.target.cell(&self.slot, || PANICS.counter(labels_of(&self.target))).increment(1);
+        self.target.cell(&self.slot, || Subject::of(&self.target).counter(PANICS, &[])).increment(1);
         Panicked
     }
 }

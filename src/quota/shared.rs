@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
@@ -23,7 +23,7 @@ use crate::{
     call::{Admission, Head, Slot, Standing, Target},
     error::{Reason, Rejected},
     gate::{Mode, Observed},
-    metrics::{QUOTA_WAITING, labels_of},
+    metrics::{QUOTA_WAITING, Subject},
 };
 
 pub(super) struct Shared {
@@ -36,12 +36,17 @@ pub(super) struct Shared {
 /// The handles of one target.
 struct Handles {
     observed: Observed,
-    waiting: Gauge,
+    /// Made when somebody first has to wait: most have nobody do so.
+    waiting: OnceLock<Gauge>,
 }
 
 impl Handles {
-    fn new(target: &Target) -> Self {
-        Self { observed: Observed::new("quota"), waiting: QUOTA_WAITING.gauge(labels_of(target)) }
+    fn new() -> Self {
+        Self { observed: Observed::new("quota"), waiting: OnceLock::new() }
+    }
+
+    fn waiting(&self, target: &Target) -> &Gauge {
+        self.waiting.get_or_init(|| Subject::of(target).gauge(QUOTA_WAITING, &[]))
     }
 }
 
@@ -142,7 +147,7 @@ impl Shared {
         if let (Some(limit), Some(at)) = (limit, at)
             && self.waiting.fetch_update(Relaxed, Relaxed, joined).is_ok()
         {
-            let gauge = self.handles(&head.target).waiting.clone();
+            let gauge = self.handles(&head.target).waiting(&head.target).clone();
             gauge.increment(1.0);
             return Answer::Later(Turn { shared: self.clone(), ticket: *ticket, limit, at, gauge });
         }
@@ -164,7 +169,7 @@ impl Shared {
     }
 
     fn handles<'a>(&self, target: &'a Target) -> &'a Handles {
-        target.cell(&self.handles, || Handles::new(target))
+        target.cell(&self.handles, Handles::new)
     }
 }
 

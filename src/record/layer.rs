@@ -10,7 +10,7 @@ use super::Record;
 use crate::{
     call::{Slot, Target},
     error::Reason,
-    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, expect, labels_of, overflowing, upstream},
+    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, Subject, expect, shared_label, upstream},
 };
 
 /// Records each call. See the [module](super).
@@ -39,34 +39,35 @@ impl<S> Layer<S> for RecordLayer {
 pub(super) struct Handles {
     durations: Durations,
     pub(super) in_flight: Gauge,
-    /// Where the target has no name of its own among the labels.
-    overflow: Option<Counter>,
+    /// Calls that are recorded under no name of their own.
+    overflow: Counter,
     other_codes: Counter,
-    labels: [metrics::SharedString; 4],
+    subject: Arc<Subject>,
     /// Refusals are few in kind: a short list that is walked.
     rejections: Mutex<Vec<(&'static str, Reason, Counter)>>,
 }
 
 impl Handles {
     pub(super) fn new(target: &Target) -> Self {
-        expect(target);
+        let subject = Subject::of(target);
+        expect(&subject);
         let overflow = |label: &'static str| LABEL_OVERFLOW.counter([upstream(target), label.into()]);
         Self {
-            durations: Durations::new(Side::Server, target),
+            durations: Durations::new(Side::Server, subject.clone()),
             in_flight: IN_FLIGHT.gauge([upstream(target)]),
-            overflow: overflowing(target).map(overflow),
+            overflow: overflow(shared_label(target)),
             other_codes: overflow("rpc_response_status_code"),
-            labels: labels_of(target),
+            subject,
             rejections: Mutex::default(),
         }
     }
 
     /// Records a call that has ended like this after so long.
     pub(super) fn ended(&self, outcome: ErrorType, duration: Duration) {
-        self.durations.record(outcome, duration);
+        let own = self.durations.record(outcome, duration);
         self.in_flight.decrement(1.0);
-        if let Some(overflow) = &self.overflow {
-            overflow.increment(1);
+        if !own {
+            self.overflow.increment(1);
         }
         if outcome.is_other_code() {
             self.other_codes.increment(1);
@@ -78,8 +79,7 @@ impl Handles {
         match rejections.iter().find(|(by, why, _)| (*by, *why) == (layer, reason)) {
             Some((.., counter)) => counter.increment(1),
             None => {
-                let label = [layer.into(), reason.as_str().into()];
-                let counter = REJECTIONS.counter(self.labels.iter().cloned().chain(label));
+                let counter = self.subject.counter(REJECTIONS, &[layer, reason.as_str()]);
                 counter.increment(1);
                 rejections.push((layer, reason, counter));
             }

@@ -7,13 +7,13 @@ use std::{
     },
 };
 
-use metrics::{Counter, Gauge};
+use metrics::Gauge;
 use tower::Layer;
 
 use super::{Budget, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
-    metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, labels_of, upstream},
+    metrics::{Counters, RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, Subject, upstream},
 };
 
 /// Repeats calls that failed. See the [module](super).
@@ -127,19 +127,17 @@ impl Repeated {
 
 /// The handles of one target.
 pub(super) struct Handles {
-    repeated: [Counter; Repeated::ALL.len()],
-    skipped: [Counter; Skip::ALL.len()],
+    repeated: Counters<1, { Repeated::ALL.len() }>,
+    skipped: Counters<1, { Skip::ALL.len() }>,
     budget: Gauge,
 }
 
 impl Handles {
     pub(super) fn new(target: &Target, budget: &Budget) -> Self {
-        let counter = |metric: crate::metrics::Metric, label: &'static str| {
-            metric.counter(labels_of(target).into_iter().chain([label.into()]))
-        };
+        let subject = Subject::of(target);
         let handles = Self {
-            repeated: Repeated::ALL.map(|outcome| counter(RETRIES, outcome.as_str())),
-            skipped: Skip::ALL.map(|reason| counter(RETRIES_SKIPPED, reason.as_str())),
+            repeated: Counters::new(RETRIES, &subject, Repeated::ALL.map(|outcome| [outcome.as_str()])),
+            skipped: Counters::new(RETRIES_SKIPPED, &subject, Skip::ALL.map(|reason| [reason.as_str()])),
             budget: RETRY_BUDGET.gauge([upstream(target)]),
         };
         handles.tokens(budget);
@@ -147,11 +145,11 @@ impl Handles {
     }
 
     pub(super) fn repeated(&self, outcome: Repeated) {
-        self.repeated[outcome as usize].increment(1);
+        self.repeated.count(outcome as usize);
     }
 
     pub(super) fn skipped(&self, reason: Skip) {
-        self.skipped[reason as usize].increment(1);
+        self.skipped.count(reason as usize);
     }
 
     pub(super) fn tokens(&self, budget: &Budget) {
