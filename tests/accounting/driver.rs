@@ -185,12 +185,12 @@ fn ask(World { rng, layers, .. }: &mut World, catalogue: &Catalogue) -> (Request
     // Where answers are kept or shared, others have to ask the same now and then.
     let asks = match layers {
         Layers::Some => rng.u64(..),
-        Layers::All => rng.u64(10..13),
+        Layers::All => rng.u64(10..20),
     };
     let mut request = Request::new(catalogue.resolve(&Method::ToolsCall, Some(&name), None), if same { 7 } else { asks });
     request.head.caller = Caller::of_tenant(format!("tenant {tenant}"));
     if *layers == Layers::All {
-        request.head.caller = request.head.caller.principal("she");
+        request.head.caller = request.head.caller.principal("she").access_token(b"hers");
         // Names of logical calls, some of them used again, and for something else.
         if rng.u32(0..4) == 0 {
             let mut meta = Meta::default();
