@@ -16,6 +16,7 @@ use crate::call::Caller;
 use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
 
 mod lists;
+mod scopes;
 
 use lists::Lists;
 

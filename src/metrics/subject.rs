@@ -63,11 +63,6 @@ impl Subject {
         metric.register_counter(&self.key(metric, last).0)
     }
 
-    /// Not to be set, but by a [`Level`]: others may have the same.
-    pub(crate) fn gauge(&self, metric: Metric, last: &[&'static str]) -> Gauge {
-        metric.register_gauge(&self.key(metric, last).0)
-    }
-
     /// Also whether it is the target's own.
     pub(crate) fn histogram(&self, metric: Metric, last: &[&'static str]) -> (Histogram, bool) {
         let (key, own) = self.key(metric, last);

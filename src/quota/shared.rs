@@ -3,14 +3,13 @@
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use metrics::Gauge;
 use tokio::time::Instant;
 
 use super::{
@@ -23,7 +22,7 @@ use crate::{
     call::{Admission, Head, Slot, Standing, Target},
     error::{Reason, Rejected},
     gate::{Mode, Observed},
-    metrics::{QUOTA_WAITING, Subject},
+    metrics::{Level, QUOTA_WAITING, Subject},
 };
 
 pub(super) struct Shared {
@@ -36,17 +35,13 @@ pub(super) struct Shared {
 /// The handles of one target.
 struct Handles {
     observed: Observed,
-    /// Made when somebody first has to wait: most have nobody do so.
-    waiting: OnceLock<Gauge>,
+    waiting: Arc<Level>,
 }
 
 impl Handles {
-    fn new() -> Self {
-        Self { observed: Observed::new("quota"), waiting: OnceLock::new() }
-    }
-
-    fn waiting(&self, target: &Target) -> &Gauge {
-        self.waiting.get_or_init(|| Subject::of(target).gauge(QUOTA_WAITING, &[]))
+    fn new(target: &Target) -> Self {
+        let waiting = Arc::new(Level::new(QUOTA_WAITING, &Subject::of(target), []));
+        Self { observed: Observed::new("quota"), waiting }
     }
 }
 
@@ -147,8 +142,8 @@ impl Shared {
         if let (Some(limit), Some(at)) = (limit, at)
             && self.waiting.fetch_update(Relaxed, Relaxed, joined).is_ok()
         {
-            let gauge = self.handles(&head.target).waiting(&head.target).clone();
-            gauge.increment(1.0);
+            let gauge = self.handles(&head.target).waiting.clone();
+            gauge.increment();
             return Answer::Later(Turn { shared: self.clone(), ticket: *ticket, limit, at, gauge });
         }
         // Somebody else was quicker.
@@ -169,7 +164,7 @@ impl Shared {
     }
 
     fn handles<'a>(&self, target: &'a Target) -> &'a Handles {
-        target.cell(&self.handles, Handles::new)
+        target.cell(&self.handles, || Handles::new(target))
     }
 }
 
@@ -188,7 +183,7 @@ pub(super) struct Turn {
     ticket: Ticket,
     limit: Limit,
     pub(super) at: Instant,
-    gauge: Gauge,
+    gauge: Arc<Level>,
 }
 
 impl Turn {
@@ -207,7 +202,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.shared.store.refund(&self.ticket);
         self.shared.waiting.fetch_sub(1, Relaxed);
-        self.gauge.decrement(1.0);
+        self.gauge.decrement();
     }
 }
 
