@@ -96,11 +96,17 @@ ROWS = [
 
 def annotations(scope):
     opened = scope.select("buttress_circuit_breaker_transitions_total", 'to="open"')
+    by = f"sum by (upstream, {TOOL})"
+    # Where there are many tools, a counter comes with its first event, which is no increase of it.
+    first = f"({by} ({opened}) unless {by} ({opened} offset $__rate_interval)) > 0"
+    builds = PROCESS.select("buttress_build_info")
+    deployed = f"sum by (version) ({builds}) unless sum by (version) ({builds} offset $__rate_interval)"
     return [
-        annotation("Breaker opened", "red", f"sum by (upstream, {TOOL}) (increase({opened}[$__rate_interval])) > 0",
+        annotation("Breaker opened", "red", f"{by} (increase({opened}[$__rate_interval])) > 0 or {first}",
                    "{{upstream}} {{gen_ai_tool_name}} opened"),
         annotation("Restarted", "blue", f"max by (instance) (resets({PROCESS.select(COUNT)}[$__rate_interval])) > 0",
                    "{{instance}} restarted"),
+        annotation("Deployed", "purple", deployed, "version {{version}}"),
     ]
 
 

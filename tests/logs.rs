@@ -27,9 +27,12 @@ use tracing::{
     span,
 };
 
+/// By level and words.
+type Lines = BTreeMap<(Level, String), Vec<Line>>;
+
 /// Hears all events, by level and message.
 #[derive(Clone, Default)]
-struct Ear(Arc<Mutex<BTreeMap<(Level, String), Vec<Line>>>>);
+struct Ear(Arc<Mutex<Lines>>);
 
 /// The fields of an event.
 type Line = BTreeMap<&'static str, String>;

@@ -42,7 +42,8 @@
 //!   * `stacks`, one for each that is [watched](Admin::watch): `quota` (`mode`, `limits`, `waiting`, `keys`, `overflows`), `retry`
 //!     (`attempts`, `tokens` of `capacity`), `breaker_mode`, `concurrency_mode`, `loop_guard` (`mode`, `agents`), `cache` (`bytes`,
 //!     `entries`), `audit` (`backlog`, `failing`), `faults`: whether calls are broken on purpose;
-//!   * `targets`, by method and name: `calls`, `attempts` and `errors` (by `error_type`) since the start; `recent` (`calls`,
+//!   * `targets`, by method and name: `calls`, `attempts` (`null` where an upstream has [many
+//!     names](crate::metrics#what-it-costs)) and `errors` (by `error_type`) since the start; `recent` (`calls`,
 //!     `attempts`, `errors` but for cancelled calls, `p50_seconds`, `p95_seconds`, `p99_seconds`); `breaker` (`state`,
 //!     `since_seconds`, `until_probe_seconds`, `forced`, `failures_in_a_row`, `success_rate`); `slots` (`limit`, `in_flight`, `kept`,
 //!     `waiting`, `places`, `draining`, `adapts`); `quota_waiting`.

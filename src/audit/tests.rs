@@ -234,9 +234,8 @@ async fn a_line_says_whose_span_is_whose() {
     let mut request = Request::new(known("t"), Said::default());
     assert_eq!(ids(&line(|layer| layer, request.clone()).await.0), [const { None }; 4]);
 
-    let mut meta = Meta::default();
-    meta.trace = TraceContext::new(0xa, 0xb, 1).map(|caller| caller.with_state("their=state"));
-    meta.baggage = Baggage::parse("their=baggage");
+    let trace = TraceContext::new(0xa, 0xb, 1).map(|caller| caller.with_state("their=state"));
+    let meta = Meta { trace, baggage: Baggage::parse("their=baggage"), ..Meta::default() };
     request.head.meta = Some(Arc::new(meta));
     let caller = [hex("0000000000000000000000000000000a"), hex("000000000000000b")];
     let (told, text) = line(|layer| layer, request.clone()).await;

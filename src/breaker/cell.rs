@@ -24,7 +24,7 @@ use crate::{
     call::{Target, Verdict},
     error::{Reason, Rejected},
     gate::Observed,
-    metrics::labels_of,
+    metrics::Subject,
 };
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn new(upstream: Arc<Upstream>, policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
-        let series = Series::new(upstream.name().clone(), labels_of(target), upstream.history().clone(), now);
+        let series = Series::new(upstream.name().clone(), &Subject::of(target), upstream.history().clone(), now);
         let mut name = DefaultHasher::new();
         (target.method().label(), target.name()).hash(&mut name);
         Self {

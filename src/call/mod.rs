@@ -12,6 +12,7 @@ mod facts;
 mod joint;
 mod key;
 mod label;
+mod ledger;
 mod meta;
 mod method;
 mod onward;

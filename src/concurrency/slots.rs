@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Gauge, Histogram, SharedString};
+use metrics::Histogram;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -32,7 +32,7 @@ use crate::{
     error::Reason,
     gate::Observed,
     logs::Spell,
-    metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_KEPT, CONCURRENCY_LIMIT, QUEUE_DURATION, QUEUE_LENGTH, labels_of},
+    metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_KEPT, CONCURRENCY_LIMIT, Level, QUEUE_DURATION, QUEUE_LENGTH, Subject},
 };
 
 /// How the one who waits hears of its slot.
@@ -67,13 +67,13 @@ struct Desk {
 }
 
 struct Gauges {
-    limit: Gauge,
-    in_flight: Gauge,
-    kept: Gauge,
-    queued: Gauge,
+    limit: Level,
+    in_flight: Level,
+    kept: Level,
+    queued: Level,
     /// Made when somebody first has to wait: most targets have no queue, and a histogram is as long as all else together.
     waited: OnceLock<Histogram>,
-    labels: [SharedString; 4],
+    subject: Arc<Subject>,
 }
 
 /// What a call finds.
@@ -210,7 +210,7 @@ impl Slots {
     }
 
     fn permit(self: &Arc<Self>, head: &Head, in_flight: u32) -> Permit {
-        self.gauges.in_flight.increment(1.0);
+        self.gauges.in_flight.increment();
         Permit::passed(self.clone(), head.caller.tenant_digest(), head.attempt_at, in_flight)
     }
 
@@ -228,7 +228,7 @@ impl Slots {
 
     /// A slot comes back.
     pub(super) fn leave(self: &Arc<Self>, account: Account) {
-        self.gauges.in_flight.decrement(1.0);
+        self.gauges.in_flight.decrement();
         let heard = self.turnstile.leave();
         if heard || matches!(account, Account::Queued(_)) {
             self.settle(account);
@@ -274,7 +274,7 @@ impl Slots {
             let Some(granted) = desk.queue.next(typical, now, &mut shed) else { break };
             let in_flight = self.turnstile.enter_anyway();
             self.tell_of_start(desk, in_flight, now);
-            self.gauges.in_flight.increment(1.0);
+            self.gauges.in_flight.increment();
             self.gauges.waited(granted.waited);
             let permit = Permit::queued(self.clone(), granted.charge, now, granted.waited, in_flight);
             calls.0.push((granted.value, Ok(permit)));
@@ -371,7 +371,7 @@ impl Slots {
 
     pub(super) fn end_keeping(self: &Arc<Self>) {
         self.kept.fetch_sub(1, Ordering::Relaxed);
-        self.gauges.kept.decrement(1.0);
+        self.gauges.kept.decrement();
         self.leave(Account::Kept);
     }
 
@@ -413,26 +413,27 @@ impl SlotPool for Slots {
     fn keep(self: Arc<Self>) -> KeptSlot {
         self.turnstile.enter_anyway();
         self.kept.fetch_add(1, Ordering::Relaxed);
-        self.gauges.in_flight.increment(1.0);
-        self.gauges.kept.increment(1.0);
+        self.gauges.in_flight.increment();
+        self.gauges.kept.increment();
         KeptSlot::new(Kept(self))
     }
 }
 
 impl Gauges {
     fn new(target: &Target) -> Self {
+        let subject = Subject::of(target);
         Self {
-            limit: CONCURRENCY_LIMIT.gauge(labels_of(target)),
-            in_flight: CONCURRENCY_IN_FLIGHT.gauge(labels_of(target)),
-            kept: CONCURRENCY_KEPT.gauge(labels_of(target)),
-            queued: QUEUE_LENGTH.gauge(labels_of(target)),
+            limit: Level::new(CONCURRENCY_LIMIT, &subject, []),
+            in_flight: Level::new(CONCURRENCY_IN_FLIGHT, &subject, []),
+            kept: Level::new(CONCURRENCY_KEPT, &subject, []),
+            queued: Level::new(QUEUE_LENGTH, &subject, []),
             waited: OnceLock::new(),
-            labels: labels_of(target),
+            subject,
         }
     }
 
     fn waited(&self, waited: Duration) {
-        self.waited.get_or_init(|| QUEUE_DURATION.histogram(self.labels.iter().cloned())).record(waited.as_secs_f64());
+        self.waited.get_or_init(|| self.subject.histogram(QUEUE_DURATION, &[]).0).record(waited.as_secs_f64());
     }
 }
 

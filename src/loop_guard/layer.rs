@@ -1,7 +1,6 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use arc_swap::ArcSwap;
-use metrics::Counter;
 use tokio::time::Instant;
 use tower::Layer;
 
@@ -17,7 +16,7 @@ use crate::{
     error::{Reason, Rejected},
     gate::Observed,
     logs::Sparingly,
-    metrics::{LOOPS, labels_of},
+    metrics::{Counters as Series, LOOPS, Subject},
 };
 
 /// How many agents a layer remembers unless told otherwise.
@@ -136,7 +135,7 @@ impl Shared {
 
     pub(super) fn tell(&self, found: Found, target: &Target) {
         let counters = self.counters(target);
-        counters.loops[found as usize].increment(1);
+        counters.loops.count(found as usize);
         if let Some(unsaid) = counters.told.happens(Instant::now()) {
             let (upstream, tool) = (target.upstream(), target.label());
             tracing::warn!(upstream, tool, kind = found.as_str(), unsaid, "an agent goes in circles");
@@ -151,15 +150,15 @@ impl Shared {
 /// The handles of one target, made when the guard first has something to say of it.
 #[derive(Debug)]
 struct Counters {
-    loops: [Counter; Found::ALL.len()],
+    loops: Series<1, { Found::ALL.len() }>,
     observed: Observed,
     told: Sparingly,
 }
 
 impl Counters {
     fn new(target: &Target) -> Self {
-        let counter = |found: Found| LOOPS.counter(labels_of(target).into_iter().chain([found.as_str().into()]));
-        Self { loops: Found::ALL.map(counter), observed: Observed::new("loop_guard"), told: Sparingly::new() }
+        let loops = Series::new(LOOPS, &Subject::of(target), Found::ALL.map(|found| [found.as_str()]));
+        Self { loops, observed: Observed::new("loop_guard"), told: Sparingly::new() }
     }
 }
 

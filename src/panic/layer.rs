@@ -9,7 +9,7 @@ use crate::{
     call::{Slot, Target},
     error::Panicked,
     logs::Sparingly,
-    metrics::{PANICS, labels_of},
+    metrics::{PANICS, Subject},
 };
 
 /// Turns panics into errors. See the [module](super).
@@ -41,7 +41,7 @@ pub(super) struct Panics {
 
 impl Panics {
     fn new(target: &Target) -> Self {
-        Self { counter: PANICS.counter(labels_of(target)), told: Sparingly::new() }
+        Self { counter: Subject::of(target).counter(PANICS, &[]), told: Sparingly::new() }
     }
 }
 

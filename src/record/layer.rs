@@ -13,7 +13,7 @@ use super::Record;
 use crate::{
     call::{Slot, Target, Verdict},
     error::Reason,
-    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, expect, labels_of, overflowing, upstream},
+    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, Subject, expect, shared_label, upstream},
 };
 
 /// Records each call. See the [module](super).
@@ -86,47 +86,50 @@ const CODES: &str = "rpc_response_status_code";
 pub(super) struct Handles {
     durations: Durations,
     pub(super) in_flight: Gauge,
-    /// Where the target has no name of its own among the labels.
-    overflow: Option<(&'static str, Counter)>,
+    /// Calls that are recorded under no name of their own.
+    overflow: Counter,
+    overflow_label: &'static str,
     overflown: Arc<Overflown>,
     other_codes: Counter,
-    labels: [metrics::SharedString; 4],
+    subject: Arc<Subject>,
     /// Refusals are few in kind: a short list that is walked.
     rejections: Mutex<Vec<(&'static str, Reason, Counter)>>,
 }
 
 impl Handles {
     fn new(target: &Target, overflown: Arc<Overflown>) -> Self {
-        expect(target);
+        let subject = Subject::of(target);
+        expect(&subject);
         let overflow = |label: &'static str| LABEL_OVERFLOW.counter([upstream(target), label.into()]);
         Self {
-            durations: Durations::new(Side::Server, target),
+            durations: Durations::new(Side::Server, subject.clone()),
             in_flight: IN_FLIGHT.gauge([upstream(target)]),
-            overflow: overflowing(target).map(|label| (label, overflow(label))),
+            overflow: overflow(shared_label(target)),
+            overflow_label: shared_label(target),
             overflown,
             other_codes: overflow(CODES),
-            labels: labels_of(target),
+            subject,
             rejections: Mutex::default(),
         }
     }
 
     /// Records a call that has ended like this after so long.
     pub(super) fn ended(&self, outcome: ErrorType, duration: Duration) {
-        self.durations.record(outcome, duration);
+        let own = self.durations.record(outcome, duration);
         self.in_flight.decrement(1.0);
-        if let Some((label, overflow)) = &self.overflow {
-            overflow.increment(1);
-            self.overflown.tell(label, &self.labels[0]);
+        if !own {
+            self.overflow.increment(1);
+            self.overflown.tell(self.overflow_label, &self.subject.labels()[0]);
         }
         if outcome.is_other_code() {
             self.other_codes.increment(1);
-            self.overflown.tell(CODES, &self.labels[0]);
+            self.overflown.tell(CODES, &self.subject.labels()[0]);
         }
     }
 
     /// One line for a call.
     pub(super) fn log(&self, verdict: Verdict, attempts: Option<u32>, refused: Option<(&str, Reason)>, duration: Duration) {
-        let [upstream, method, tool, prompt] = &self.labels;
+        let [upstream, method, tool, prompt] = self.subject.labels();
         let name = if tool.is_empty() { prompt } else { tool };
         let (layer, reason) = refused.unzip();
         tracing::debug!(
@@ -147,8 +150,7 @@ impl Handles {
         match rejections.iter().find(|(by, why, _)| (*by, *why) == (layer, reason)) {
             Some((.., counter)) => counter.increment(1),
             None => {
-                let label = [layer.into(), reason.as_str().into()];
-                let counter = REJECTIONS.counter(self.labels.iter().cloned().chain(label));
+                let counter = self.subject.counter(REJECTIONS, &[layer, reason.as_str()]);
                 counter.increment(1);
                 rejections.push((layer, reason, counter));
             }

@@ -7,7 +7,7 @@ use std::{
     },
 };
 
-use metrics::{Counter, Gauge};
+use metrics::Gauge;
 use tokio::time::Instant;
 use tower::Layer;
 
@@ -15,7 +15,7 @@ use super::{Budget, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
     logs::Spell,
-    metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, labels_of, upstream},
+    metrics::{Counters, RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, Subject, upstream},
 };
 
 /// Repeats calls that failed. See the [module](super).
@@ -155,30 +155,28 @@ impl Repeated {
 
 /// The handles of one target.
 pub(super) struct Handles {
-    repeated: [Counter; Repeated::ALL.len()],
-    skipped: [Counter; Skip::ALL.len()],
+    repeated: Counters<1, { Repeated::ALL.len() }>,
+    skipped: Counters<1, { Skip::ALL.len() }>,
     budget: Gauge,
 }
 
 impl Handles {
     pub(super) fn new(target: &Target, budget: &Budget) -> Self {
-        let counter = |metric: crate::metrics::Metric, label: &'static str| {
-            metric.counter(labels_of(target).into_iter().chain([label.into()]))
-        };
+        let subject = Subject::of(target);
         let budget_gauge = RETRY_BUDGET.gauge([upstream(target)]);
         budget_gauge.set(f64::from(budget.tokens()));
         Self {
-            repeated: Repeated::ALL.map(|outcome| counter(RETRIES, outcome.as_str())),
-            skipped: Skip::ALL.map(|reason| counter(RETRIES_SKIPPED, reason.as_str())),
+            repeated: Counters::new(RETRIES, &subject, Repeated::ALL.map(|outcome| [outcome.as_str()])),
+            skipped: Counters::new(RETRIES_SKIPPED, &subject, Skip::ALL.map(|reason| [reason.as_str()])),
             budget: budget_gauge,
         }
     }
 
     pub(super) fn repeated(&self, outcome: Repeated) {
-        self.repeated[outcome as usize].increment(1);
+        self.repeated.count(outcome as usize);
     }
 
     pub(super) fn skipped(&self, reason: Skip) {
-        self.skipped[reason as usize].increment(1);
+        self.skipped.count(reason as usize);
     }
 }

@@ -1,13 +1,12 @@
 use std::time::Duration;
 
-use metrics::Counter;
 use tower::Layer;
 
 use super::Timeout;
 use crate::{
     call::{Slot, Target},
     error::Clock,
-    metrics::{TIMEOUTS, labels_of},
+    metrics::{Counters as Series, Subject, TIMEOUTS},
 };
 
 /// Ends attempts that take too long. See the [module](super).
@@ -60,15 +59,15 @@ impl<S> Layer<S> for TimeoutLayer {
 
 /// One counter per clock.
 #[derive(Debug)]
-pub(super) struct Counters([Counter; Clock::ALL.len()]);
+pub(super) struct Counters(Series<1, { Clock::ALL.len() }>);
 
 impl Counters {
     pub(super) fn new(target: &Target) -> Self {
-        let counter = |clock: Clock| TIMEOUTS.counter(labels_of(target).into_iter().chain([clock.as_str().into()]));
-        Self(std::array::from_fn(|place| counter(Clock::ALL[place])))
+        let labels = std::array::from_fn(|place| [Clock::ALL[place].as_str()]);
+        Self(Series::new(TIMEOUTS, &Subject::of(target), labels))
     }
 
     pub(super) fn count(&self, clock: Clock) {
-        self.0[clock as usize].increment(1);
+        self.0.count(clock as usize);
     }
 }

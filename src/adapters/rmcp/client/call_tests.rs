@@ -51,8 +51,7 @@ fn requests() -> Vec<ClientRequest> {
     *both.get_meta_mut() = meta();
     let mut page = PaginatedRequestParams::default();
     page.set_meta(meta());
-    let mut list = ListToolsRequest::default();
-    list.params = Some(page);
+    let list = ListToolsRequest { params: Some(page), ..Default::default() };
     let custom = CustomRequest::new("x/custom", Some(json!({ "_meta": theirs() })));
     let mut ping = ClientRequest::PingRequest(PingRequest::default());
     *ping.get_meta_mut() = meta();
