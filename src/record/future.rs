@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::layer::Handles;
 use crate::{
-    call::{Response, Verdict},
-    error::{BoxError, Reason, Rejected, find},
+    call::Response,
+    classify::refusal,
+    error::BoxError,
     metrics::ErrorType,
 };
 
@@ -50,14 +51,8 @@ impl Open {
             _ => Instant::now(),
         };
         self.finish(ErrorType::of(outcome), completed);
-        if let Err(error) = outcome
-            && Verdict::of_error(&**error) == Verdict::LocalReject
-        {
-            if let Some(rejected) = find::<Rejected>(&**error) {
-                self.handles.rejected(rejected.layer(), rejected.reason());
-            } else {
-                self.handles.rejected("load_shed", Reason::Shed);
-            }
+        if let Some((layer, reason)) = outcome.as_ref().err().and_then(|error| refusal(&**error)) {
+            self.handles.rejected(layer, reason);
         }
     }
 
