@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{Admission, Caller, Criticality, Deadline, Joint, Meta, Method, Peer, Revision, Session, SlotPool, Target, Turn};
+use super::{
+    Admission, Caller, Criticality, Deadline, Joint, Meta, Method, Peer, Revision, Session, SlotPool, Target, Traced, Turn,
+};
 use crate::error::Clock;
 
 /// One MCP call on its way to a handler: to MCP what `http::Request` is to HTTP.
@@ -70,6 +72,9 @@ pub struct Head {
     pub slots: Option<Arc<dyn SlotPool>>,
     /// What the request says about itself. `None`: nothing that a layer reads.
     pub meta: Option<Arc<Meta>>,
+    /// What a layer that traces says of the call, and with it to the next hop. `None`: none does, and what the request says of its
+    /// trace travels untouched.
+    pub traced: Option<Arc<Traced>>,
     /// How to speak to the caller while the call runs. `None`: it did not ask to hear anything.
     pub peer: Option<Peer>,
     /// For layers of your own.
@@ -97,6 +102,7 @@ impl Head {
             turn: None,
             slots: None,
             meta: None,
+            traced: None,
             peer: None,
             extensions: http::Extensions::new(),
         }

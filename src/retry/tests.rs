@@ -254,7 +254,11 @@ async fn what_the_sender_repeats_is_attempted_once() {
 /// The chain's first layer repeats; all behind it are told.
 #[tokio::test(start_paused = true)]
 async fn the_mark_goes_on() {
-    let onward = |head: &Head| Meta::read(&Meta::onward(head)).attempt;
+    let onward = |head: &Head| {
+        let mut meta = serde_json::Map::new();
+        Meta::onward(head).apply(&mut meta);
+        Meta::read(&meta).attempt
+    };
     let mut head = marked(tool("t")).head;
     assert_eq!(onward(&head), Some(2), "the sender repeats it, not we");
     head.meta = None;

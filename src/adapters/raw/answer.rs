@@ -217,7 +217,7 @@ impl CallResult for RawAnswer {
         if let Some(holder) = self.holder()
             && let Some(members) = object::<Members<'_>>(holder.get())
         {
-            edits.replace(holder.get().as_bytes(), members.without(OUTCOME_KEY));
+            edits.replace(holder.get().as_bytes(), members.without(|name| name == OUTCOME_KEY));
         }
         if let Some(cleared) = edits.apply() {
             self.set_text(cleared);

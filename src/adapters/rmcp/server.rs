@@ -250,15 +250,13 @@ fn revision(context: &RequestContext<RoleServer>) -> Option<Revision> {
     Revision::from_wire(parts.headers.get("mcp-protocol-version")?.to_str().ok()?)
 }
 
-/// What a request says about itself. A header names the logical call where `_meta` does not (IETF draft
-/// "The Idempotency-Key HTTP Header Field").
+/// What a request says about itself, in its `_meta` or else in its HTTP headers.
 fn meta(context: &RequestContext<RoleServer>) -> Option<Arc<Meta>> {
-    let mut meta = Meta::read(&context.meta.0);
-    if meta.idempotency_key.is_none() {
-        let parts = context.extensions.get::<Parts>();
-        let header = parts.and_then(|parts| parts.headers.get("idempotency-key")?.to_str().ok());
-        meta.idempotency_key = header.map(Arc::from);
-    }
+    let said = Meta::read(&context.meta.0);
+    let meta = match context.extensions.get::<Parts>() {
+        Some(parts) => said.or_headers(&parts.headers),
+        None => said,
+    };
     (!meta.is_empty()).then(|| Arc::new(meta))
 }
 

@@ -7,7 +7,6 @@ use ::rmcp::{
     model::{ClientRequest, GetMeta, RequestId, RequestMetaObject, ServerResult},
     transport::{IntoTransport, Transport},
 };
-use serde_json::Map;
 use tokio::sync::oneshot;
 use tower::Layer;
 
@@ -23,7 +22,7 @@ use super::{
 use crate::{
     adapters::rmcp::{
         listen::{Open, Subscriptions},
-        model::{addressed, error_data, learn},
+        model::{addressed, error_data, learn, meta_within},
     },
     call::{CacheScope, CallResult, Caller, Meta, Method, Peer, Request, Verdict},
     catalogue::{Catalogue, Scope},
@@ -217,15 +216,14 @@ impl Shared {
 
 /// What a request says about itself: in its parameters, or in its extensions, where rmcp looks first.
 fn said(request: &ClientRequest) -> Option<Arc<Meta>> {
-    let within = match request {
-        ClientRequest::CallToolRequest(call) => call.params.meta.as_ref(),
-        ClientRequest::GetPromptRequest(get) => get.params.meta.as_ref(),
-        ClientRequest::ReadResourceRequest(read) => read.params.meta.as_ref(),
-        _ => None,
+    let RequestMetaObject(outside) = request.get_meta();
+    let meta = match meta_within(request) {
+        None => Meta::read(&outside.0),
+        Some(within) => {
+            let mut said = within.clone();
+            said.extend(outside.0.clone());
+            Meta::read(&said)
+        }
     };
-    let members = |meta: &RequestMetaObject| meta.0.0.clone();
-    let mut said = within.map_or_else(Map::new, members);
-    said.extend(members(request.get_meta()));
-    let meta = Meta::read(&said);
     (!meta.is_empty()).then(|| Arc::new(meta))
 }
