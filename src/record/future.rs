@@ -9,12 +9,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::layer::Handles;
-use crate::{
-    call::Response,
-    classify::refusal,
-    error::BoxError,
-    metrics::ErrorType,
-};
+use crate::{call::Response, classify::refusal, error::BoxError, metrics::ErrorType};
 
 pin_project! {
     /// The future of [`Record`](super::Record).

@@ -56,7 +56,11 @@ mod otel {
         let span = context.span();
         let own = span.span_context();
         let flags = own.trace_flags().to_u8();
-        let ids = TraceContext::new(u128::from_be_bytes(own.trace_id().to_bytes()), u64::from_be_bytes(own.span_id().to_bytes()), flags);
+        let ids = TraceContext::new(
+            u128::from_be_bytes(own.trace_id().to_bytes()),
+            u64::from_be_bytes(own.span_id().to_bytes()),
+            flags,
+        );
         let state = own.trace_state().header();
         Some(if state.is_empty() { ids? } else { ids?.with_state(&state) })
     }

@@ -83,6 +83,8 @@ mod context;
 mod future;
 mod layer;
 #[cfg(feature = "otlp")]
+mod loss;
+#[cfg(feature = "otlp")]
 mod otlp;
 mod policy;
 mod service;

@@ -1,6 +1,6 @@
 //! The spans' way to a collector.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
@@ -12,6 +12,7 @@ use tracing::Subscriber;
 use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::loss::{Counted, Loss};
 use crate::error::BoxError;
 
 /// How long the last spans may take on their way to the collector.
@@ -23,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TIMEOUT`, and the same for traces alone; `OTEL_TRACES_SAMPLER`,
 /// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_*` count too. For `https` switch a TLS feature of `reqwest` on.
 ///
-/// * **A collector that is slow or gone** never makes a call wait. 2,048 spans wait for it, what comes then is lost, and so is a
-///   batch that it does not take within 10 s. The SDK logs each batch that is lost, when it begins to drop spans, and, at its end,
-///   how many it has dropped: as `tracing` events with the target `opentelemetry_sdk`.
+/// * **A collector that is slow or gone** never makes a call wait. 2,048 spans wait for it (`OTEL_BSP_MAX_QUEUE_SIZE`); what comes
+///   then is lost, and so is a batch that it does not take within 10 s. [`lost`](Self::lost) counts them; that it begins and that it
+///   is over is logged, with the target [`TARGET`](super::TARGET).
 /// * **Clones**: none. Its layers share one way.
 /// * **Drop**: sends what is still there, and waits up to 5 s for it; so let it go when the last call has ended, and not on a
 ///   thread that others wait for.
@@ -50,6 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// ```
 pub struct Otlp {
     provider: SdkTracerProvider,
+    loss: Arc<Loss>,
 }
 
 impl Otlp {
@@ -76,7 +78,9 @@ impl Otlp {
         let said = Resource::builder().build();
         // What the environment says has the last word.
         let resource = if is_named(&said) { said } else { Resource::builder().with_service_name(service.to_owned()).build() };
-        Self { provider: SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build() }
+        let loss = Arc::<Loss>::default();
+        let queue = Counted::new(exporter, loss.clone());
+        Self { provider: SdkTracerProvider::builder().with_resource(resource).with_span_processor(queue).build(), loss }
     }
 
     /// A layer for a subscriber that sends the spans it is shown.
@@ -88,6 +92,11 @@ impl Otlp {
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
         tracing_opentelemetry::layer().with_tracer(self.provider.tracer(env!("CARGO_PKG_NAME")))
+    }
+
+    /// How many spans the collector was to be sent and never was.
+    pub fn lost(&self) -> u64 {
+        self.loss.total()
     }
 
     /// Sends what is there now, and waits up to 5 s for it.

@@ -66,8 +66,7 @@ struct Ended(Arc<Mutex<Vec<Shown>>>);
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Ended {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let Some(span) = context.span(id) else { return };
-        let mut shown =
-            Shown { name: span.name(), within: span.parent().map(|parent| parent.name()), members: BTreeMap::new() };
+        let mut shown = Shown { name: span.name(), within: span.parent().map(|parent| parent.name()), members: BTreeMap::new() };
         attributes.record(&mut shown);
         span.extensions_mut().insert(shown);
     }
@@ -121,7 +120,8 @@ async fn attempts_stand_side_by_side_within_their_call() {
         assert_eq!((attempt.name, attempt.within), ("attempt", Some("call")));
     }
     assert_eq!((call.name, call.within), ("call", None));
-    let named = ["otel.name", "mcp.method.name", "gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.prompt.name", "buttress.upstream"];
+    let named =
+        ["otel.name", "mcp.method.name", "gen_ai.operation.name", "gen_ai.tool.name", "gen_ai.prompt.name", "buttress.upstream"];
     for span in [&first, &second, &call] {
         assert_eq!(span.all(named), ["tools/call t", "tools/call", "execute_tool", "t", "", "up"]);
     }

@@ -221,6 +221,8 @@ async fn no_call_waits_for_a_collector() {
         let answer = service.answer(Request::new(target.clone(), ()));
         assert!(futures_util::FutureExt::now_or_never(answer).is_some_and(|answer| answer.is_ok()), "it waited");
     }
+    // Two for each call, and room for 2,048.
+    assert!(otlp.lost() > 15_000, "{}", otlp.lost());
     drop((sending, silent));
     // What is lost anyway is not waited for.
     std::mem::forget(otlp);
