@@ -98,5 +98,7 @@ pub use policy::Incoming;
 pub use service::Trace;
 pub use span::TARGET;
 
+#[cfg(all(test, feature = "otlp"))]
+mod context_tests;
 #[cfg(test)]
 mod tests;
