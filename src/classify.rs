@@ -207,10 +207,10 @@ pub(crate) fn in_doubt<R>(outcome: Result<Response<R>, BoxError>) -> Result<Resp
 }
 
 /// Which layer refused the call, and why. `None`: none did. Another crate's layer has no name that is known here.
-pub(crate) fn refusal(error: &(dyn Error + 'static)) -> Option<(&'static str, Reason)> {
-    let refused = Verdict::of_error(error) == Verdict::LocalReject;
-    let by = || find::<Rejected>(error).map_or(("load_shed", Reason::Shed), |rejected| (rejected.layer(), rejected.reason()));
-    refused.then(by)
+pub(crate) fn refusal<R>(outcome: &Result<Response<R>, BoxError>) -> Option<(&'static str, Reason)> {
+    let error = outcome.as_ref().err().filter(|error| Verdict::of_error(&***error) == Verdict::LocalReject)?;
+    let rejected = find::<Rejected>(&**error).map(|rejected| (rejected.layer(), rejected.reason()));
+    Some(rejected.unwrap_or(("load_shed", Reason::Shed)))
 }
 
 /// How many attempts of this very call reached for the handler: none where it was refused, or answered from elsewhere.
@@ -220,7 +220,7 @@ pub(crate) fn attempts<R>(outcome: &Result<Response<R>, BoxError>) -> u32 {
         Ok(_) => 0,
         Err(error) => match find::<Exhausted>(&**error) {
             Some(exhausted) => exhausted.attempts,
-            None => u32::from(refusal(&**error).is_none()),
+            None => u32::from(refusal(outcome).is_none()),
         },
     }
 }

@@ -25,6 +25,7 @@ pub mod fault;
 mod gate;
 pub mod hedge;
 pub mod idempotency;
+pub mod logs;
 pub mod loop_guard;
 pub mod metrics;
 pub mod outcome;

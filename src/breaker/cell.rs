@@ -141,11 +141,11 @@ impl Cell {
     fn log(&self, transition: Transition, cause: Cause, now: Instant) {
         self.series.tell(transition, cause, now);
         let (upstream, method, tool) = (&**self.upstream.name(), self.method, &*self.label);
-        let from = transition.from.as_str();
+        let (from, cause) = (transition.from.as_str(), cause.as_str());
         match transition.to {
-            State::Open => tracing::warn!(upstream, method, tool, from, "the circuit breaker opens"),
-            State::HalfOpen => tracing::info!(upstream, method, tool, "the circuit breaker probes"),
-            State::Closed => tracing::info!(upstream, method, tool, "the circuit breaker closes"),
+            State::Open => tracing::warn!(upstream, method, tool, from, cause, "the circuit breaker opens"),
+            State::HalfOpen => tracing::info!(upstream, method, tool, from, cause, "the circuit breaker probes"),
+            State::Closed => tracing::info!(upstream, method, tool, from, cause, "the circuit breaker closes"),
         }
     }
 

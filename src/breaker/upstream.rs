@@ -171,11 +171,11 @@ impl Upstream {
 
     fn log(&self, transition: Transition, cause: Cause, now: Instant) {
         self.series.tell(transition, cause, now);
-        let (upstream, from) = (&*self.name, transition.from.as_str());
+        let (upstream, from, cause) = (&*self.name, transition.from.as_str(), cause.as_str());
         match transition.to {
-            State::Open => tracing::warn!(upstream, from, "the circuit breaker of the whole upstream opens"),
-            State::HalfOpen => tracing::info!(upstream, "the circuit breaker of the whole upstream probes"),
-            State::Closed => tracing::info!(upstream, "the circuit breaker of the whole upstream closes"),
+            State::Open => tracing::warn!(upstream, from, cause, "the circuit breaker of the whole upstream opens"),
+            State::HalfOpen => tracing::info!(upstream, from, cause, "the circuit breaker of the whole upstream probes"),
+            State::Closed => tracing::info!(upstream, from, cause, "the circuit breaker of the whole upstream closes"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The slots of one target: a turnstile for whoever finds one free, and a desk for all others.
 
 mod adapting;
+mod telling;
 
 use std::{
     num::NonZeroU32,
@@ -17,6 +18,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::telling::Told;
 use super::{
     handle::Status,
     latency::Latency,
@@ -29,6 +31,7 @@ use crate::{
     call::{Admission, Head, KeptSlot, SlotPool, Target, Verdict},
     error::Reason,
     gate::Observed,
+    logs::Spell,
     metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_KEPT, CONCURRENCY_LIMIT, QUEUE_DURATION, QUEUE_LENGTH, labels_of},
 };
 
@@ -47,6 +50,8 @@ pub(super) struct Slots {
     observed: Observed,
     kept: AtomicU32,
     idle: Notify,
+    /// Whether it has been told that calls are shed.
+    shedding: Spell,
     gauges: Gauges,
     upstream: Arc<str>,
     method: &'static str,
@@ -58,6 +63,7 @@ pub(super) struct Slots {
 struct Desk {
     queue: Queue<Caller>,
     adaptive: Option<Box<dyn AdaptiveLimit>>,
+    told: Told,
 }
 
 struct Gauges {
@@ -85,8 +91,11 @@ struct Calls(Vec<(Caller, Result<Permit, Reason>)>);
 
 impl Calls {
     /// A permit that nobody takes any more goes back by its drop.
-    fn make(self) {
+    fn make(self, slots: &Slots) {
         for (caller, outcome) in self.0 {
+            if let Err(reason) = outcome {
+                slots.sheds(reason, Instant::now());
+            }
             let _unheard = caller.send(outcome);
         }
     }
@@ -113,12 +122,13 @@ impl Slots {
         Self {
             turnstile,
             adapts: AtomicBool::new(adaptive.is_some()),
-            desk: Mutex::new(Desk { queue, adaptive }),
+            desk: Mutex::new(Desk { queue, adaptive, told: Told::new(limit) }),
             latency: Latency::default(),
             observes,
             observed: Observed::new("concurrency"),
             kept: AtomicU32::new(0),
             idle: Notify::new(),
+            shedding: Spell::default(),
             gauges,
             upstream: target.upstream().into(),
             method: target.method().label(),
@@ -182,15 +192,19 @@ impl Slots {
         let calls = if desk.adaptive.is_some() { self.serve(&mut desk, now) } else { Calls::default() };
         self.settle_down(&desk);
         drop(desk);
-        calls.make();
+        calls.make(self);
         match (joined, receiver) {
             (Ok((key, displaced)), Some(outcome)) => {
                 if let Some(displaced) = displaced {
+                    self.sheds(Reason::QueueFull, now);
                     let _gone = displaced.send(Err(Reason::QueueFull));
                 }
                 Entry::Place(Place::new(self.clone(), key, outcome))
             }
-            (Err(reason), _) => Entry::Refused(reason),
+            (Err(reason), _) => {
+                self.sheds(reason, now);
+                Entry::Refused(reason)
+            }
             (Ok(_), None) => Entry::Refused(Reason::Shed),
         }
     }
@@ -231,8 +245,12 @@ impl Slots {
             Account::Kept => {}
         }
         let calls = self.serve(&mut desk, now);
+        let nobody = desk.queue.len() == 0;
         drop(desk);
-        calls.make();
+        calls.make(self);
+        if nobody {
+            self.calms(now);
+        }
     }
 
     /// Somebody who waited has left.
@@ -240,8 +258,12 @@ impl Slots {
         let mut desk = self.desk();
         let left = desk.queue.leave(key);
         self.settle_down(&desk);
+        let nobody = desk.queue.len() == 0;
         drop(desk);
         drop(left);
+        if nobody {
+            self.calms(Instant::now());
+        }
     }
 
     /// Gives the slots that are free to those whose turn it is.
@@ -310,7 +332,7 @@ impl Slots {
         let calls = self.change_limit(&mut desk, limit);
         self.settle_down(&desk);
         drop(desk);
-        calls.make();
+        calls.make(self);
     }
 
     pub(super) fn set_places(&self, places: u32) {
@@ -322,7 +344,7 @@ impl Slots {
         let mut desk = self.desk();
         let calls = self.serve(&mut desk, Instant::now());
         drop(desk);
-        calls.make();
+        calls.make(self);
     }
 
     pub(super) fn close(&self, closed: bool) {

@@ -2,6 +2,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 
 use arc_swap::ArcSwap;
 use metrics::Counter;
+use tokio::time::Instant;
 use tower::Layer;
 
 use super::{
@@ -15,6 +16,7 @@ use crate::{
     call::{CallParams, Head, Slot, Target},
     error::{Reason, Rejected},
     gate::Observed,
+    logs::Sparingly,
     metrics::{LOOPS, labels_of},
 };
 
@@ -133,9 +135,12 @@ impl Shared {
     }
 
     pub(super) fn tell(&self, found: Found, target: &Target) {
-        let (upstream, tool) = (target.upstream(), target.label());
-        tracing::warn!(upstream, tool, kind = found.as_str(), "an agent goes in circles");
-        self.counters(target).loops[found as usize].increment(1);
+        let counters = self.counters(target);
+        counters.loops[found as usize].increment(1);
+        if let Some(unsaid) = counters.told.happens(Instant::now()) {
+            let (upstream, tool) = (target.upstream(), target.label());
+            tracing::warn!(upstream, tool, kind = found.as_str(), unsaid, "an agent goes in circles");
+        }
     }
 
     fn counters<'t>(&self, target: &'t Target) -> &'t Counters {
@@ -148,12 +153,13 @@ impl Shared {
 struct Counters {
     loops: [Counter; Found::ALL.len()],
     observed: Observed,
+    told: Sparingly,
 }
 
 impl Counters {
     fn new(target: &Target) -> Self {
         let counter = |found: Found| LOOPS.counter(labels_of(target).into_iter().chain([found.as_str().into()]));
-        Self { loops: Found::ALL.map(counter), observed: Observed::new("loop_guard") }
+        Self { loops: Found::ALL.map(counter), observed: Observed::new("loop_guard"), told: Sparingly::new() }
     }
 }
 

@@ -1,5 +1,8 @@
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -8,7 +11,7 @@ use tower::Layer;
 
 use super::Record;
 use crate::{
-    call::{Slot, Target},
+    call::{Slot, Target, Verdict},
     error::Reason,
     metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, expect, labels_of, overflowing, upstream},
 };
@@ -16,7 +19,49 @@ use crate::{
 /// Records each call. See the [module](super).
 #[derive(Debug, Clone, Default)]
 pub struct RecordLayer {
-    slot: Slot<Arc<Handles>>,
+    slots: Slots,
+}
+
+/// Where a layer keeps what it has of targets and of upstreams.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slots {
+    target: Slot<Arc<Handles>>,
+    upstream: Slot<Arc<Overflown>>,
+}
+
+impl Slots {
+    /// The handles of a target, made when it is first met.
+    pub(super) fn handles(self, target: &Target) -> Arc<Handles> {
+        let overflown = || target.upstream_cell(&self.upstream, Arc::default).clone();
+        target.cell(&self.target, || Arc::new(Handles::new(target, overflown()))).clone()
+    }
+}
+
+/// Of which labels of one upstream it has been told that they say `_OTHER`.
+#[derive(Debug, Default)]
+pub(super) struct Overflown {
+    tools: AtomicBool,
+    prompts: AtomicBool,
+    methods: AtomicBool,
+    codes: AtomicBool,
+}
+
+impl Overflown {
+    fn tell(&self, label: &'static str, upstream: &str) {
+        let told = match label {
+            "gen_ai_tool_name" => &self.tools,
+            "gen_ai_prompt_name" => &self.prompts,
+            "mcp_method_name" => &self.methods,
+            _ => &self.codes,
+        };
+        if !told.load(Ordering::Relaxed) && !told.swap(true, Ordering::Relaxed) {
+            tracing::info!(
+                upstream,
+                label,
+                "calls are recorded without their names, which are on no list or not fit for a label"
+            );
+        }
+    }
 }
 
 impl RecordLayer {
@@ -30,9 +75,11 @@ impl<S> Layer<S> for RecordLayer {
     type Service = Record<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Record::new(inner, self.slot)
+        Record::new(inner, self.slots)
     }
 }
+
+const CODES: &str = "rpc_response_status_code";
 
 /// The handles of one target.
 #[derive(Debug)]
@@ -40,7 +87,8 @@ pub(super) struct Handles {
     durations: Durations,
     pub(super) in_flight: Gauge,
     /// Where the target has no name of its own among the labels.
-    overflow: Option<Counter>,
+    overflow: Option<(&'static str, Counter)>,
+    overflown: Arc<Overflown>,
     other_codes: Counter,
     labels: [metrics::SharedString; 4],
     /// Refusals are few in kind: a short list that is walked.
@@ -48,14 +96,15 @@ pub(super) struct Handles {
 }
 
 impl Handles {
-    pub(super) fn new(target: &Target) -> Self {
+    fn new(target: &Target, overflown: Arc<Overflown>) -> Self {
         expect(target);
         let overflow = |label: &'static str| LABEL_OVERFLOW.counter([upstream(target), label.into()]);
         Self {
             durations: Durations::new(Side::Server, target),
             in_flight: IN_FLIGHT.gauge([upstream(target)]),
-            overflow: overflowing(target).map(overflow),
-            other_codes: overflow("rpc_response_status_code"),
+            overflow: overflowing(target).map(|label| (label, overflow(label))),
+            overflown,
+            other_codes: overflow(CODES),
             labels: labels_of(target),
             rejections: Mutex::default(),
         }
@@ -65,12 +114,32 @@ impl Handles {
     pub(super) fn ended(&self, outcome: ErrorType, duration: Duration) {
         self.durations.record(outcome, duration);
         self.in_flight.decrement(1.0);
-        if let Some(overflow) = &self.overflow {
+        if let Some((label, overflow)) = &self.overflow {
             overflow.increment(1);
+            self.overflown.tell(label, &self.labels[0]);
         }
         if outcome.is_other_code() {
             self.other_codes.increment(1);
+            self.overflown.tell(CODES, &self.labels[0]);
         }
+    }
+
+    /// One line for a call.
+    pub(super) fn log(&self, verdict: Verdict, attempts: Option<u32>, refused: Option<(&str, Reason)>, duration: Duration) {
+        let [upstream, method, tool, prompt] = &self.labels;
+        let name = if tool.is_empty() { prompt } else { tool };
+        let (layer, reason) = refused.unzip();
+        tracing::debug!(
+            upstream = &**upstream,
+            method = &**method,
+            tool = &**name,
+            verdict = verdict.as_str(),
+            attempts,
+            layer,
+            reason = reason.map(Reason::as_str),
+            ms = duration.as_secs_f64() * 1e3,
+            "a call has ended"
+        );
     }
 
     pub(super) fn rejected(&self, layer: &'static str, reason: Reason) {

@@ -124,8 +124,8 @@ impl<S, P, R> Call<S, P, R> {
     /// What a call earns that succeeded at once.
     fn earn(&self, copy: &Request<P>) {
         let earned = self.origin.shared.budget.earn(copy.head.caller.tenant_digest());
-        if let Some(handles) = self.handles().filter(|_| earned) {
-            handles.tokens(&self.origin.shared.budget);
+        if earned {
+            self.show_budget();
         }
     }
 
@@ -138,11 +138,11 @@ impl<S, P, R> Call<S, P, R> {
             Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Repeated::Success,
             _ => Repeated::Failure,
         };
-        let handles = self.handles()?;
+        let (_, handles) = self.handles()?;
         handles.repeated(repeated);
         if repeated != Repeated::Failure {
             self.origin.shared.budget.refund(paid);
-            handles.tokens(&self.origin.shared.budget);
+            self.show_budget();
         }
         if repeated != Repeated::Refused {
             return None;
@@ -180,9 +180,7 @@ impl<S, P, R> Call<S, P, R> {
         }
         let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
         self.trouble.get_or_insert_default().backoff = series;
-        if let Some(handles) = self.handles() {
-            handles.tokens(&self.origin.shared.budget);
-        }
+        self.show_budget();
         Ok(Some((at, paid)))
     }
 
@@ -200,18 +198,27 @@ impl<S, P, R> Call<S, P, R> {
     }
 
     fn skipped(&self, reason: Skip) {
-        if let Some(handles) = self.handles() {
+        if let Some((target, handles)) = self.handles() {
             handles.skipped(reason);
+            if reason == Skip::Budget {
+                self.origin.shared.cannot_pay(target);
+            }
         }
     }
 
-    fn handles(&self) -> Option<&Handles> {
+    fn show_budget(&self) {
+        if let Some((target, handles)) = self.handles() {
+            self.origin.shared.show_budget(target, handles);
+        }
+    }
+
+    fn handles(&self) -> Option<(&Target, &Handles)> {
         let target = match &self.kept {
             Kept::Copy(copy) => &copy.head.target,
             Kept::Marked(target) => target,
             Kept::Nothing => return None,
         };
-        Some(target.cell(&self.origin.shared.slot, || Handles::new(target, &self.origin.shared.budget)))
+        Some((target, target.cell(&self.origin.shared.slot, || Handles::new(target, &self.origin.shared.budget))))
     }
 }
 
@@ -220,9 +227,7 @@ impl<S, P, R> Drop for Call<S, P, R> {
     fn drop(&mut self) {
         if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment) {
             self.origin.shared.budget.refund(unused);
-            if let Some(handles) = self.handles() {
-                handles.tokens(&self.origin.shared.budget);
-            }
+            self.show_budget();
         }
     }
 }

@@ -8,11 +8,13 @@ use std::{
 };
 
 use metrics::{Counter, Gauge};
+use tokio::time::Instant;
 use tower::Layer;
 
 use super::{Budget, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
+    logs::Spell,
     metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, labels_of, upstream},
 };
 
@@ -29,11 +31,19 @@ pub(super) struct Shared {
     pub(super) backoff: Arc<dyn MakeBackoff>,
     pub(super) budget: Arc<Budget>,
     pub(super) slot: Slot<Handles>,
+    /// Whether it has been told that the budget is spent.
+    spent: Spell,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { attempts: AtomicU32::new(3), backoff: Arc::new(FullJitter::default()), budget: Arc::default(), slot: Slot::new() }
+        Self {
+            attempts: AtomicU32::new(3),
+            backoff: Arc::new(FullJitter::default()),
+            budget: Arc::default(),
+            slot: Slot::new(),
+            spent: Spell::default(),
+        }
     }
 }
 
@@ -44,11 +54,29 @@ impl Clone for Shared {
             backoff: self.backoff.clone(),
             budget: self.budget.clone(),
             slot: self.slot,
+            spent: Spell::default(),
         }
     }
 }
 
 impl Shared {
+    /// Shows what is left in the budget.
+    pub(super) fn show_budget(&self, target: &Target, handles: &Handles) {
+        let tokens = self.budget.tokens();
+        handles.budget.set(f64::from(tokens));
+        if self.spent.is_on() && tokens == self.budget.capacity() && self.spent.ends(Instant::now()) {
+            tracing::info!(upstream = target.upstream(), tokens, "the retry budget is whole again");
+        }
+    }
+
+    /// A repetition could not be paid for.
+    pub(super) fn cannot_pay(&self, target: &Target) {
+        if self.spent.begins(Instant::now()) {
+            let (upstream, tokens) = (target.upstream(), self.budget.tokens());
+            tracing::warn!(upstream, tokens, "the retry budget is spent: calls that fail are not repeated");
+        }
+    }
+
     pub(super) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
     }
@@ -137,13 +165,13 @@ impl Handles {
         let counter = |metric: crate::metrics::Metric, label: &'static str| {
             metric.counter(labels_of(target).into_iter().chain([label.into()]))
         };
-        let handles = Self {
+        let budget_gauge = RETRY_BUDGET.gauge([upstream(target)]);
+        budget_gauge.set(f64::from(budget.tokens()));
+        Self {
             repeated: Repeated::ALL.map(|outcome| counter(RETRIES, outcome.as_str())),
             skipped: Skip::ALL.map(|reason| counter(RETRIES_SKIPPED, reason.as_str())),
-            budget: RETRY_BUDGET.gauge([upstream(target)]),
-        };
-        handles.tokens(budget);
-        handles
+            budget: budget_gauge,
+        }
     }
 
     pub(super) fn repeated(&self, outcome: Repeated) {
@@ -152,9 +180,5 @@ impl Handles {
 
     pub(super) fn skipped(&self, reason: Skip) {
         self.skipped[reason as usize].increment(1);
-    }
-
-    pub(super) fn tokens(&self, budget: &Budget) {
-        self.budget.set(f64::from(budget.tokens()));
     }
 }

@@ -1,10 +1,10 @@
 //! What is lost on the way to a collector, counted.
 
 use std::{
-    env,
+    env, fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,8 +15,10 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor},
 };
+use tokio::time::Instant;
 
 use super::TARGET;
+use crate::logs::Spell;
 
 /// How many spans may wait for the collector, unless the environment says otherwise.
 const ROOM: usize = 2048;
@@ -26,8 +28,7 @@ pub(super) struct Loss {
     /// Spans that have ended and are neither sent nor lost.
     waiting: AtomicUsize,
     lost: AtomicU64,
-    /// Whether the last span that met its fate was lost: what is logged is that this has changed.
-    losing: AtomicBool,
+    losing: Spell,
 }
 
 impl Loss {
@@ -35,15 +36,15 @@ impl Loss {
         self.lost.load(Ordering::Relaxed)
     }
 
-    fn lose(&self, spans: usize, why: &dyn std::fmt::Display) {
+    fn lose(&self, spans: usize, why: &dyn fmt::Display) {
         self.lost.fetch_add(spans as u64, Ordering::Relaxed);
-        if !self.losing.swap(true, Ordering::Relaxed) {
-            tracing::warn!(target: TARGET, %why, "spans are lost on their way to the collector");
+        if !self.losing.is_on() && self.losing.begins(Instant::now()) {
+            tracing::warn!(target: TARGET, error = %why, "spans are lost on their way to the collector");
         }
     }
 
     fn arrived(&self) {
-        if self.losing.load(Ordering::Relaxed) && self.losing.swap(false, Ordering::Relaxed) {
+        if self.losing.is_on() && self.losing.ends(Instant::now()) {
             tracing::info!(target: TARGET, lost = self.total(), "spans reach the collector again");
         }
     }

@@ -113,7 +113,7 @@ impl Open {
                 span.record("buttress.served", response.served.as_str());
             }
         }
-        if let Some((layer, reason)) = outcome.as_ref().err().and_then(|error| refusal(&**error)) {
+        if let Some((layer, reason)) = refusal(outcome) {
             span.record("buttress.refused.layer", layer);
             span.record("buttress.refused.reason", reason.as_str());
         }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{RawAnswer, RawCall};
 use crate::{
     call::{
-        CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Response, ResultKind,
-        Revision, TargetPolicy,
+        Baggage, CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Response,
+        ResultKind, Revision, TargetPolicy, TraceContext, Traced,
     },
     catalogue::Catalogue,
     classify::code,
@@ -184,6 +184,71 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
     let told =
         r#","params":{"_meta":{"dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
     assert_eq!(onward(odd), expect(told));
+}
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// What goes on of a ping with this `_meta`, where a layer says this of its trace.
+fn traced(meta: &str, traced: Option<Traced>) -> String {
+    let message = format!(r#"{{"id":1,"method":"ping","params":{{"_meta":{meta}}}}}"#);
+    let mut request = RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default());
+    request.head.traced = traced.map(Arc::new);
+    let onward = String::from_utf8(request.params.onward(&request.head, None).to_vec()).unwrap();
+    onward[r#"{"id":1,"method":"ping","params":{"_meta":"#.len()..onward.len() - 2].to_owned()
+}
+
+#[tokio::test]
+async fn the_next_hop_is_told_of_the_trace_by_who_traces_here_and_else_by_the_caller() {
+    let span = TraceContext::parse(PARENT, None);
+    let ours = || Some(Traced { span: span.clone(), relayed: None, baggage: None });
+    let caller = r#"{"a": 1,"traceparent" :"theirs","tracestate":"x=1","b":1.50,"baggage":"c=d"}"#;
+    assert_eq!(traced(caller, None), caller);
+    assert_eq!(traced(caller, ours()), format!(r#"{{"a":1,"traceparent":"{PARENT}","b":1.50}}"#));
+    let full = Traced {
+        span: span.clone().map(|span| span.with_state("v=1")),
+        relayed: TraceContext::new(7, 7, 0),
+        baggage: Baggage::parse("plan=gold"),
+    };
+    let told = format!(r#"{{"a": 1,"traceparent" :"{PARENT}","tracestate":"v=1","b":1.50,"baggage":"plan=gold"}}"#);
+    assert_eq!(traced(caller, Some(full)), told);
+    assert_eq!(traced(r#"{"a" :1}"#, ours()), format!(r#"{{"traceparent":"{PARENT}","a" :1}}"#));
+    let relayed = Traced { relayed: span.clone(), ..Traced::default() };
+    assert_eq!(traced("{}", Some(relayed)), format!(r#"{{"traceparent":"{PARENT}"}}"#));
+    // Where nothing is to go on, nothing does, whatever it is and however its name is spelled.
+    for odd in [r#""traceparent":null"#, r#""tr\u0061cestate":[1]"#, r#""baggage":{"traceparent":1},"traceparent":"""#] {
+        assert_eq!(traced(&format!("{{{odd}}}"), Some(Traced::default())), "{}");
+        assert_eq!(traced(&format!(r#"{{"a":" ",{odd}}}"#), Some(Traced::default())), r#"{"a":" "}"#);
+        assert_eq!(traced(&format!(r#"{{{odd},"a":{{}}}}"#), ours()), format!(r#"{{"traceparent":"{PARENT}","a":{{}}}}"#));
+    }
+}
+
+#[test]
+fn a_request_says_its_trace_in_its_meta_and_else_in_the_headers_that_it_came_with() {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("traceparent", PARENT.parse().unwrap());
+    headers.insert("baggage", "plan=gold".parse().unwrap());
+    let read = |meta: &str| {
+        let message = format!(r#"{{"id":1,"method":"ping","params":{{"_meta":{meta}}}}}"#);
+        RawCall::parse(message.into()).unwrap().with_headers(&headers).request(&Catalogue::new("up"), Caller::default()).head.meta
+    };
+    let said = |meta: &str| {
+        let meta = read(meta).unwrap();
+        (meta.trace.as_ref().unwrap().traceparent(), meta.baggage.as_ref().unwrap().as_str().to_owned())
+    };
+    let theirs = PARENT.replace("b7ad", "0000");
+    let escaped = theirs.replacen('-', r"\u002d", 1);
+    for parent in [&theirs, &escaped] {
+        let meta = format!(r#"{{"traceparent":"{parent}","baggage":"plan=free"}}"#);
+        assert_eq!(said(&meta), (theirs.clone(), "plan=free".to_owned()));
+    }
+    let bomb = format!(r#"{{"traceparent":"{}","baggage":"a={}"}}"#, "0".repeat(1 << 20), "1".repeat(1 << 20));
+    for garbage in ["{}", "7", r#"{"traceparent":7,"baggage":[]}"#, &bomb] {
+        assert_eq!(said(garbage), (PARENT.to_owned(), "plan=gold".to_owned()));
+    }
+    headers.clear();
+    let message = r#"{"id":1,"method":"ping","params":{}}"#;
+    let call = RawCall::parse(message.into()).unwrap().with_headers(&headers);
+    assert_eq!(call.request(&Catalogue::new("up"), Caller::default()).head.meta, None);
 }
 
 #[tokio::test(start_paused = true)]

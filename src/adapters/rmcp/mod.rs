@@ -35,6 +35,7 @@
 mod call;
 #[cfg(feature = "rmcp-client")]
 pub mod client;
+mod edge;
 mod http;
 mod listen;
 mod model;

@@ -29,6 +29,7 @@ use tower::Layer;
 
 use super::{
     call::{Call, Handler, Notifier},
+    edge::{edge_panicked, out_of_order},
     http,
     listen::Subscriptions,
     model::{addressed, annotations, error_data, learn},
@@ -154,7 +155,7 @@ impl<H: ServerHandler> Server<H> {
     async fn run(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
         let answer = AssertUnwindSafe(self.answer(request, context)).catch_unwind();
         answer.await.unwrap_or_else(|_| {
-            tracing::error!("the edge of the stack panicked");
+            edge_panicked();
             Err(ErrorData::internal_error("the server failed on this call", None))
         })
     }
@@ -171,7 +172,7 @@ impl<H: ServerHandler> Server<H> {
             () = cancelled.cancelled() => return Err(ErrorData::internal_error("the call was cancelled", None)),
         };
         let response = answer.map_err(|error| {
-            tracing::error!(error = &*error, "the stack is out of order");
+            out_of_order(&*error);
             ErrorData::internal_error("the server cannot take calls", None)
         })?;
         if let (Some(slot), Some(standing)) = (&slot, response.standing) {

@@ -58,8 +58,10 @@ impl Slots {
             return;
         }
         let calls = self.change_limit(&mut desk, limit);
+        let from = desk.told.is_now(limit, ended);
         drop(desk);
-        calls.make();
+        calls.make(self);
+        self.steps(from, limit);
     }
 }
 

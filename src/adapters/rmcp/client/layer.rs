@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     adapters::rmcp::{
+        edge::{edge_panicked, out_of_order},
         listen::{Open, Subscriptions},
         model::{addressed, error_data, learn, meta_within},
     },
@@ -61,7 +62,7 @@ pub(super) struct Answered {
 impl Answered {
     /// What is said of a call that panicked outside of the stack's own guard.
     pub(super) fn panicked() -> Self {
-        tracing::error!("the edge of the stack panicked");
+        edge_panicked();
         Self { result: Err(ErrorData::internal_error("the client failed on this call", None)), denied: None }
     }
 }
@@ -196,7 +197,7 @@ impl Shared {
         let response = match self.service.answer(request).await {
             Ok(response) => response,
             Err(error) => {
-                tracing::error!(error = &*error, "the stack is out of order");
+                out_of_order(&*error);
                 let error = ErrorData::internal_error("the client cannot make calls", None);
                 return Answered { result: Err(error), denied: None };
             }

@@ -92,3 +92,6 @@ pub use layer::ClientLayer;
 pub use transport::LayeredTransport;
 pub use transport_error::{HttpErrors, Meaning, ReadError};
 pub use watched::{Watched, watched};
+
+#[cfg(test)]
+mod call_tests;
