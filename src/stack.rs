@@ -277,7 +277,8 @@ impl Stack {
         // done it.
         match &self.fault {
             None => self.traced(self.attempt(handler)),
-            Some(fault) => self.traced(self.attempt(fault.layer(handler))),
+            // Boxed with its readiness: a second copy of all layers, for game days, would be compiled with each handler.
+            Some(fault) => self.traced(self.attempt(BoxCloneSyncService::new(fault.layer(handler)))),
         }
     }
 
@@ -322,9 +323,8 @@ impl Stack {
     {
         match &self.trace {
             None => self.whole(self.attempts(attempt)),
-            // Outside the classifier, so that the span says its verdict; inside all that waits, so that it is of what was sent. A
-            // piece of its own that is ready when the handler is: readiness is cut further out.
-            Some(trace) => self.whole(self.attempts(BoxCloneSyncService::new(trace.clone().of_attempts().layer(attempt)))),
+            // Outside the classifier, so that the span says its verdict; inside all that waits, so that it is of what was sent.
+            Some(trace) => self.whole(StackService::new(self.attempts(trace.clone().of_attempts().layer(attempt)))),
         }
     }
 
