@@ -118,7 +118,7 @@ impl Open {
             span.record("buttress.refused.reason", reason.as_str());
         }
         self.end(Verdict::of(outcome), ErrorType::of(outcome), || match outcome {
-            Ok(response) => response.result.as_ref().err().map(|error| Capped(&*error.message).to_string()),
+            Ok(response) => response.result.as_ref().err().map(|error| Capped(&error.message).to_string()),
             Err(error) => Some(Capped(&error.to_string()).to_string()),
         });
     }
