@@ -9,8 +9,8 @@ use std::{error::Error, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    call::{CallResult, ErrorObject, OUTCOME_KEY, Response, ResultKind, Target, Verdict, Word},
-    error::{BoxError, Delivery, HttpStatus, Rejected, TimedOut, Transport, find},
+    call::{CallResult, ErrorObject, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
+    error::{BoxError, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
 };
 
 /// The JSON-RPC codes that have a meaning of their own, from the specification of all revisions.
@@ -206,6 +206,25 @@ pub(crate) fn in_doubt<R>(outcome: Result<Response<R>, BoxError>) -> Result<Resp
     }
 }
 
+/// Which layer refused the call, and why. `None`: none did. Another crate's layer has no name that is known here.
+pub(crate) fn refusal<R>(outcome: &Result<Response<R>, BoxError>) -> Option<(&'static str, Reason)> {
+    let error = outcome.as_ref().err().filter(|error| Verdict::of_error(&***error) == Verdict::LocalReject)?;
+    let rejected = find::<Rejected>(&**error).map(|rejected| (rejected.layer(), rejected.reason()));
+    Some(rejected.unwrap_or(("load_shed", Reason::Shed)))
+}
+
+/// How many attempts of this very call reached for the handler: none where it was refused, or answered from elsewhere.
+pub(crate) fn attempts<R>(outcome: &Result<Response<R>, BoxError>) -> u32 {
+    match outcome {
+        Ok(response) if response.served == Served::Attempt => response.attempts,
+        Ok(_) => 0,
+        Err(error) => match find::<Exhausted>(&**error) {
+            Some(exhausted) => exhausted.attempts,
+            None => u32::from(refusal(outcome).is_none()),
+        },
+    }
+}
+
 /// What a service that failed to become ready says of the call that waited for it: whatever the error, nothing was sent.
 pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();
@@ -222,7 +241,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
-        error::{Clock, Exhausted, Panicked, Reason},
+        error::{Clock, Panicked},
     };
 
     const OVERLOAD: Verdict = Verdict::Ambiguous { retry_after: None, overload: true };

@@ -40,6 +40,7 @@ mod sync;
 #[cfg(test)]
 mod testing;
 pub mod timeout;
+pub mod trace;
 
 #[doc(inline)]
 pub use adapters::raw;

@@ -41,6 +41,9 @@
 //! | `audit` | info | audit records are written again | |
 //! | `audit` | error | audit records are lost from now on: the writer has panicked | |
 //! | `audit` | error | the audit trail cannot be reopened, and goes on where it was | `error` |
+//! | `trace` | warn | spans are lost on their way to the collector | `error` |
+//! | `trace` | info | spans reach the collector again | `lost` |
+//! | `trace` | warn | the last spans were not sent | `error` |
 //! | `adapters` | error | the edge of the stack panicked | `unsaid` |
 //! | `adapters` | error | the stack is out of order | `error`, `unsaid` |
 //! | `adapters` | error | the subscription panicked | `upstream` |

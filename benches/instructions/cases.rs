@@ -9,6 +9,7 @@ use std::{
 };
 
 use buttress::{
+    Stack,
     admin::Metrics,
     attempt::AttemptLayer,
     breaker::BreakerLayer,
@@ -27,6 +28,7 @@ use buttress::{
     rescue::RescueLayer,
     retry::RetryLayer,
     timeout::TimeoutLayer,
+    trace::TraceLayer,
 };
 use governor::{Quota, RateLimiter};
 use tower::{Layer, Service};
@@ -61,9 +63,11 @@ pub const CASES: &[Case] = &[
             counted(calls, || drop(call(&mut service, keyed(&target))));
         });
     }),
+    ("trace", |calls| alone(calls, TraceLayer::new())),
     ("timeout, pends", |calls| inside(|| calling(calls, TimeoutLayer::new(LONG).layer(Handler(Act::PendsOnce))))),
-    ("stack", |calls| whole(calls, Act::Ready)),
-    ("stack, pends", |calls| whole(calls, Act::PendsOnce)),
+    ("stack", |calls| whole(calls, &stack(), Act::Ready)),
+    ("stack, pends", |calls| whole(calls, &stack(), Act::PendsOnce)),
+    ("stack, traced", |calls| whole(calls, &stack().trace(TraceLayer::new()), Act::Ready)),
     ("stack, no recorder", |calls| {
         inside(|| {
             let (service, target) = (stack().service(Handler(Act::Ready)), target());
@@ -84,9 +88,9 @@ pub const CASES: &[Case] = &[
     }),
 ];
 
-fn whole(calls: u64, act: Act) {
+fn whole(calls: u64, stack: &Stack, act: Act) {
     inside(|| {
-        let (service, target) = (stack().service(Handler(act)), target());
+        let (service, target) = (stack.service(Handler(act)), target());
         counted(calls, || drop(finish(service.answer(Request::new(target.clone(), 7)))));
     });
 }

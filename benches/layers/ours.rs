@@ -27,6 +27,7 @@ use buttress::{
     rescue::RescueLayer,
     retry::RetryLayer,
     timeout::TimeoutLayer,
+    trace::TraceLayer,
 };
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use governor::{Quota, RateLimiter};
@@ -58,6 +59,8 @@ pub fn admitted(criterion: &mut Criterion) {
         alone(&mut group, act, "attempt", AttemptLayer::new());
         alone(&mut group, act, "timeout", TimeoutLayer::new(LONG));
         alone(&mut group, act, "panic", PanicLayer::new());
+        // Nobody listens.
+        alone(&mut group, act, "trace", TraceLayer::new());
         if let Ok(layer) = AuditLayer::new(std::io::sink()) {
             alone(&mut group, act, "audit", layer);
         }
@@ -67,6 +70,7 @@ pub fn admitted(criterion: &mut Criterion) {
         if let Ok(layer) = AuditLayer::new(std::io::sink()) {
             whole(&mut group, act, "stack_with_audit", &stack().audit(layer));
         }
+        whole(&mut group, act, "stack_with_trace", &stack().trace(TraceLayer::new()));
         group.finish();
     }
 }

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Target, TraceContext, Verdict},
-    error::{BoxError, Exhausted, Reason, Rejected, find},
+    classify::{attempts, refusal},
+    error::{BoxError, Reason, Rejected},
 };
 
 /// How long a word of the caller's may be.
@@ -90,19 +91,11 @@ impl End {
     fn of<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> Self {
         let verdict = Verdict::of(outcome);
         let mut end = Self::unseen(Outcome::of(outcome, verdict), Some(verdict));
-        match outcome {
-            Ok(response) => {
-                end.served = Some(response.served);
-                end.attempts = Some(if response.served == Served::Attempt { response.attempts } else { 0 });
-                end.answered = Some(Answered::of(&response.result));
-            }
-            Err(error) => {
-                let refused = verdict == Verdict::LocalReject;
-                // What the stack's other refusals say; another crate's layer has no name that we know.
-                let rejected = find::<Rejected>(&**error).map(|rejected| (rejected.layer(), rejected.reason()));
-                end.refused = refused.then(|| rejected.unwrap_or(("load_shed", Reason::Shed)));
-                end.attempts = Some(find::<Exhausted>(&**error).map_or(u32::from(!refused), |exhausted| exhausted.attempts));
-            }
+        end.attempts = Some(attempts(outcome));
+        end.refused = refusal(outcome);
+        if let Ok(response) = outcome {
+            end.served = Some(response.served);
+            end.answered = Some(Answered::of(&response.result));
         }
         end
     }

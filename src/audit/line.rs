@@ -127,13 +127,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         arguments: entry.arguments.as_deref().map_or(Arguments::Unknown { mode: entry.mode }, Arguments::Said),
         result: end.answered,
         attempts: end.attempts,
-        served: end.served.map(|served| match served {
-            Served::Attempt => "attempt",
-            Served::Shared => "coalesced",
-            Served::Cache { stale: false, .. } => "cache",
-            Served::Cache { stale: true, .. } => "stale",
-            Served::Replay => "idempotency",
-        }),
+        served: end.served.map(Served::as_str),
         age_ms: end.served.and_then(|served| match served {
             Served::Cache { age, .. } => u64::try_from(age.as_millis()).ok(),
             _ => None,

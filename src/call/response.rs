@@ -52,6 +52,19 @@ pub enum Served {
     Replay,
 }
 
+impl Served {
+    /// A stable lower-case name, for records and spans.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Shared => "coalesced",
+            Self::Cache { stale: false, .. } => "cache",
+            Self::Cache { stale: true, .. } => "stale",
+            Self::Replay => "idempotency",
+        }
+    }
+}
+
 /// What a transport may say about a refused or lost call outside the JSON-RPC message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

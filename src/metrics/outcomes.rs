@@ -124,7 +124,8 @@ impl ErrorType {
         }
     }
 
-    fn labels(self, side: Side) -> [&'static str; 2] {
+    /// What the `error_type` and `rpc_response_status_code` labels say of it; spans say the same.
+    pub(crate) fn labels(self, side: Side) -> [&'static str; 2] {
         match self {
             Self::None => ["", ""],
             Self::ToolError => ["tool_error", ""],

@@ -13,7 +13,8 @@ use tracing::Level;
 use super::layer::Handles;
 use crate::{
     call::{Response, Verdict},
-    error::{BoxError, Exhausted, Reason, Rejected, find},
+    classify::{attempts, refusal},
+    error::BoxError,
     metrics::ErrorType,
 };
 
@@ -57,7 +58,7 @@ impl Open {
             self.handles.rejected(layer, reason);
         }
         if tracing::event_enabled!(Level::DEBUG) {
-            self.handles.log(Verdict::of(outcome), attempts(outcome), refused, duration);
+            self.handles.log(Verdict::of(outcome), Some(attempts(outcome)), refused, duration);
         }
     }
 
@@ -74,21 +75,6 @@ impl Drop for Open {
             let duration = self.finish(ErrorType::Cancelled, Instant::now());
             self.handles.log(Verdict::Cancelled, None, None, duration);
         }
-    }
-}
-
-/// Which layer refused the call, and why.
-fn refusal<R>(outcome: &Result<Response<R>, BoxError>) -> Option<(&'static str, Reason)> {
-    let error = outcome.as_ref().err().filter(|error| Verdict::of_error(&***error) == Verdict::LocalReject)?;
-    let rejected = find::<Rejected>(&**error).map(|rejected| (rejected.layer(), rejected.reason()));
-    Some(rejected.unwrap_or(("load_shed", Reason::Shed)))
-}
-
-/// How many there were, where that is known.
-fn attempts<R>(outcome: &Result<Response<R>, BoxError>) -> Option<u32> {
-    match outcome {
-        Ok(response) => Some(response.attempts),
-        Err(error) => find::<Exhausted>(&**error).map(|exhausted| exhausted.attempts),
     }
 }
 
