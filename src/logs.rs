@@ -6,7 +6,7 @@
 //! the [metrics](crate::metrics) count.
 //!
 //! The target of each line begins with `buttress::` and the module, as the table says: so it is what a filter takes
-//! (`buttress::record=debug`).
+//! (`buttress::record=debug`). Spans are those of [`trace`](crate::trace).
 //!
 //! Names of tools and methods are [labels](crate::call::Target::label): `_OTHER` where the server does not list them. Texts of
 //! handlers and sinks stand in `panic` and `error` alone. Arguments, results and what callers say never stand anywhere.
@@ -41,6 +41,9 @@
 //! | `audit` | info | audit records are written again | |
 //! | `audit` | error | audit records are lost from now on: the writer has panicked | |
 //! | `audit` | error | the audit trail cannot be reopened, and goes on where it was | `error` |
+//! | `trace` | warn | spans are lost on their way to the collector | `error` |
+//! | `trace` | info | spans reach the collector again | `lost` |
+//! | `trace` | warn | the last spans were not sent | `error` |
 //! | `trace` | warn | spans are lost on their way to the collector | `error` |
 //! | `trace` | info | spans reach the collector again | `lost` |
 //! | `trace` | warn | the last spans were not sent | `error` |
