@@ -20,7 +20,8 @@
 //!
 //! * **Up to 32 names**, tools and prompts together, each has all there is: 300 kB for 32 tools that do well.
 //! * **Of more names** each has what has happened, and what matters at rest: 20 series, its calls' durations among them, so 560 kB for
-//!   two hundred tools. Counters are not there [from zero](#from-zero), and attempts are not told apart by name.
+//!   two hundred tools, and the rest pays for some seventy ways of theirs to fail. Counters are not there [from zero](#from-zero), and
+//!   attempts are not told apart by name.
 //! * **Beyond the budget**, 768,000 bytes, a series that would be new is one that all share: a tool's is under the tool `_OTHER`, and
 //!   any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`]. Gauges show the sum of those who share
 //!   one: how many slots they have together, how many of their breakers are open.
