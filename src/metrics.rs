@@ -13,14 +13,15 @@
 //!
 //! # What it costs
 //!
-//! A tool that has been called costs 69 series, 34 of them those of the two durations: about 10 kB of an uncompressed
-//! scrape. Each way to fail adds 17 to either duration, and a queue 17 once somebody has waited. A
-//! tool that is listed and never called costs nothing. What callers make up shares one series a method, so it costs the same
-//! however much of it there is. For what an upstream makes up it has a budget, which names in use are paid for from:
+//! A tool that has been called costs 69 series, 34 of them those of the two durations: about 10 kB of an uncompressed scrape. Each way
+//! to fail adds 17 to either duration, and a queue 17 once somebody has waited. A tool that is listed and never called costs nothing.
+//! What callers make up shares one series a method, so it costs the same however much of it there is. What the upstream makes up is
+//! paid for from a budget, by the names that are called:
 //!
 //! * **Up to 32 names**, tools and prompts together, each has all there is: 300 kB for 32 tools that do well.
 //! * **Of more names** each has what has happened, and what matters at rest: 20 series, its calls' durations among them, so 560 kB for
-//!   two hundred tools. Counters are not there [from zero](#from-zero), and attempts are not told apart by name.
+//!   two hundred tools, and the rest pays for some seventy ways of theirs to fail. Counters are not there [from zero](#from-zero), and
+//!   attempts are not told apart by name.
 //! * **Beyond the budget**, 768,000 bytes, a series that would be new is one that all share: a tool's is under the tool `_OTHER`, and
 //!   any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`]. Gauges show the sum of those who share
 //!   one: how many slots they have together, how many of their breakers are open.
@@ -35,10 +36,10 @@
 //! A counter that appears with its first event has never grown, as a query sees it. So the counters of what may befall any call of a
 //! target are there, at zero, from its first call on, unless its upstream has [many names](#what-it-costs): retries, skipped retries,
 //! timeouts, breaker transitions, panics, and the refusals of those layers that every stack has. Those of [`hedge`](crate::hedge),
-//! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets
-//! a call that concerns it; those of [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency),
-//! [`fault`](crate::fault) and of layers that only observe appear with what they count. Failures
-//! among the durations are not there either, since each kind is a histogram: ask the counters where the first one matters.
+//! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets a call that concerns it; those of
+//! [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe
+//! appear with what they count. Failures among the durations are not there either, since each kind is a histogram: ask the counters
+//! where the first one matters.
 //!
 //! # What is missing
 //!

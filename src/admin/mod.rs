@@ -52,7 +52,8 @@
 //!
 //! Calls and times are taken from what a scrape says, so that they are Prometheus's own. The quantiles are estimates within
 //! [`BUCKETS`], of calls that were neither refused nor cancelled; the time that is recent moves in steps of five seconds. Names are
-//! those of labels: what is not fit for one is `_OTHER`, and targets that share a name share a line, which shows the breaker that
+//! those of labels: what is not fit for one is `_OTHER`, where also the calls are that have [no series of their
+//! own](crate::metrics#what-it-costs), and targets that share a name share a line, which shows the breaker that
 //! is worst and the slots of all.
 //!
 //! # The process and its runtime

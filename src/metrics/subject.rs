@@ -182,3 +182,57 @@ impl<const LABELS: usize> Level<LABELS> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    use super::*;
+    use crate::{call::Method, catalogue::Catalogue, metrics::CONCURRENCY_LIMIT};
+
+    /// What this series says.
+    fn gauge(recorder: &DebuggingRecorder, tool: &str) -> f64 {
+        let series = recorder.snapshotter().snapshot().into_vec();
+        let of = series.iter().find(|(key, ..)| key.key().labels().any(|label| label.value() == tool));
+        match of.unwrap() {
+            (.., DebugValue::Gauge(value)) => value.into_inner(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn levels(catalogue: Catalogue) -> [Level; 2] {
+        let catalogue = catalogue.tool("one", Default::default()).tool("two", Default::default());
+        ["one", "two"].map(|tool| {
+            let target = catalogue.resolve(&Method::ToolsCall, Some(tool), None);
+            Level::new(CONCURRENCY_LIMIT, &Subject::of(&target), [])
+        })
+    }
+
+    #[test]
+    fn who_shares_a_gauge_adds_to_it_whatever_the_order() {
+        let recorder = DebuggingRecorder::new();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let levels = levels(Catalogue::new("up").scrape_budget(0));
+        levels.iter().for_each(|level| level.set(1.0));
+        std::thread::scope(|scope| {
+            for level in levels.iter().cycle().take(4) {
+                scope.spawn(|| (0..10_000).for_each(|n| level.set(f64::from(n % 97))));
+            }
+        });
+        levels[0].set(3.0);
+        levels[1].set(40.0);
+        assert_eq!(gauge(&recorder, "_OTHER"), 43.0);
+    }
+
+    #[test]
+    fn who_has_one_alone_sets_it() {
+        let recorder = DebuggingRecorder::new();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let [one, two] = levels(Catalogue::new("up"));
+        // As layers of two stacks do in front of one catalogue.
+        one.set(3.0);
+        one.set(3.0);
+        two.set(40.0);
+        assert_eq!(gauge(&recorder, "one"), 3.0);
+    }
+}

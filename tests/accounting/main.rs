@@ -71,6 +71,10 @@ fn audit(run: &Run) -> Result<(), String> {
     about("old answers", series.sum("buttress_cache_stale_if_error_total", &[]), calls.served("stale"));
     about("answers of the first call under a key", series.sum(KEYS, &[("state", "done")]), calls.served("replayed"));
 
+    // Who joined may have been answered with what refused or failed the call.
+    let joined = series.sum("buttress_coalesced_calls_total", &[]);
+    found.same("calls that joined another", joined.max(calls.served("shared")), joined);
+
     if let Some(trail) = trail {
         found.same("lines of the audit trail", trail.values().sum(), calls.all());
         for (outcome, lines) in trail {
