@@ -124,6 +124,11 @@ impl Head {
         deadline.end(self.peer.as_ref().and_then(Peer::last_progress))
     }
 
+    /// The session, where the revision has such. From 2026-07-28 on none tells one call from another.
+    pub(crate) fn session_of_revision(&self) -> Option<Session> {
+        self.session.filter(|_| self.revision.is_none_or(Revision::has_sessions))
+    }
+
     /// Whether the caller has already seen something of the outcome: such a call is never repeated.
     pub fn is_committed(&self) -> bool {
         self.peer.as_ref().is_some_and(Peer::is_committed)

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Mode,
-    call::{CallParams, Head, Slot, Target},
+    call::{CallParams, Digest, Head, Slot, Target},
     error::{Reason, Rejected},
     gate::Observed,
     logs::Sparingly,
@@ -100,23 +100,28 @@ impl Shared {
 
     /// Lets a call through under a watch, or refuses it.
     pub(super) fn admit<P: CallParams>(self: &Arc<Self>, head: &Head, params: &P) -> Result<Watch<P>, Rejected> {
-        let (rules, who) = (self.rules.load(), Who::of(&head.caller));
+        let (rules, who) = (self.rules.load(), Who::of(head));
         let mut watch = Watch::new(self.clone(), who, head.target.clone(), params.clone());
         let now = head.arrived;
+        let retry = head.meta.as_ref().and_then(|meta| meta.attempt).is_some_and(|attempt| attempt > 1);
         let admit = match rules.policy.settings().budget {
             Some(_) => {
                 let key = watch.key();
-                self.agents.with_new(who, |agent| agent.admit(key, &rules.policy, now))
+                self.agents.with_new(who, |agent| agent.admit(key, retry, &rules.policy, now))
             }
             // An agent without failures is not remembered, and its call need not be looked at.
             None if self.agents.with(who, |_| ()).is_none() => Admit::Pass,
             None => {
                 let key = watch.key();
-                self.agents.with(who, |agent| agent.admit(key, &rules.policy, now)).unwrap_or(Admit::Pass)
+                self.agents.with(who, |agent| agent.admit(key, retry, &rules.policy, now)).unwrap_or(Admit::Pass)
             }
         };
         let (reason, wait) = match admit {
             Admit::Pass => return Ok(watch),
+            Admit::Retry => {
+                watch.retries();
+                return Ok(watch);
+            }
             Admit::Trial(ticket) => {
                 watch.holds(ticket);
                 return Ok(watch);
@@ -162,11 +167,9 @@ impl Counters {
     }
 }
 
-/// The call, as far as two calls are the same. `None`: its parameters do not tell.
+/// The call, as far as two calls are the same. The name is in it since what nobody has listed shares a target. `None`: its parameters
+/// do not tell.
 pub(super) fn key_of<P: CallParams>(target: &Target, params: &P) -> Option<Key> {
-    /// Odd, and with bits all over, so that no part cancels another out.
-    const SPREAD: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
-    let arguments = params.arguments()?.bits();
-    let continuation = params.continuation().map_or(0, |digest| digest.bits().wrapping_mul(SPREAD));
-    Some(Key(arguments ^ continuation ^ u128::from(target.id() + 1).wrapping_mul(SPREAD)))
+    let arguments = params.arguments()?;
+    Some(Key(Digest::of_parts(&(target.id(), params.name(), arguments, params.continuation())).bits()))
 }
