@@ -151,6 +151,8 @@ metrics! {
         "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
     IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
         "Calls under an idempotency key that could not simply be made, by what was known of the key: running, done, unknown, conflict, or that its store failed.";
+    IDEMPOTENCY_KEYS = Gauge "buttress_idempotency_keys" ["upstream"]
+        "Idempotency keys that the store in memory knows, those of calls under way included.";
     FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
         "Attempts that were broken or slowed down on purpose, by how.";
     AUDIT_EVENTS = Counter "buttress_audit_events_total" ["upstream" "outcome"]

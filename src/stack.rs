@@ -295,6 +295,18 @@ impl Stack {
         StackService::new(self.record.layer(self.attempt.layer(outcome)))
     }
 
+    /// Refuses every call, as a layer of this stack would: told and put on record like any other refusal. For calls that an adapter
+    /// has no room for.
+    #[cfg(feature = "rmcp-client")]
+    pub(crate) fn refusing<P, R>(&self, rejected: crate::error::Rejected) -> StackService<P, R>
+    where
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
+        let refuse = move |_: Request<P>| std::future::ready(Err::<Response<R>, _>(BoxError::from(rejected)));
+        self.edge(tower::service_fn(refuse))
+    }
+
     // The order, from the inside out: attempt, attempts, extras, quota, loop guard, edge.
 
     /// One attempt at the handler.

@@ -26,7 +26,7 @@ pub struct Response<R> {
     /// Where its caller stands with the limit that was nearest to refusing it, if a limit counted the call.
     pub standing: Option<Standing>,
     /// What machines may read of it, where there is more to say than the answer does. An adapter writes it where the result
-    /// does not hold it already: into the `data` of an error that has none.
+    /// does not hold it already: [into the `data`](Facts::add_to) of an error.
     pub facts: Option<Box<Facts>>,
     /// Set where this answer was worded by [`rescue`](crate::rescue), for adapters that still can choose a status.
     pub refusal: Option<Refusal>,

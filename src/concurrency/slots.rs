@@ -142,24 +142,36 @@ impl Slots {
             Ok(in_flight) => return Entry::Slot(self.permit(head, in_flight)),
             Err(barred) => barred,
         };
-        if barred == Barred::Busy
-            && self.adapts()
+        // Also where limits are only observed: what an operator does by hand is no limit.
+        if barred == Barred::Closed {
+            return Entry::Refused(Reason::Draining);
+        }
+        if self.adapts()
             && let Some(entry) = self.enter_adapting(head)
         {
             return entry;
         }
         if self.observes() {
-            let places = self.desk().queue.places();
-            if let Some(reason) = self.would_refuse(head, barred, places) {
-                self.observed.count(&head.target, reason);
-            }
-            return Entry::Slot(self.permit(head, self.turnstile.enter_anyway()));
+            return self.enter_observed(head);
         }
-        match (barred, head.admission) {
-            (Barred::Closed, _) => Entry::Refused(Reason::Draining),
-            (Barred::Busy, Admission::NoWait) => Entry::Refused(Reason::NoSlot),
-            (Barred::Busy, Admission::Wait) => self.enter_queue(head),
+        match head.admission {
+            Admission::NoWait => Entry::Refused(Reason::NoSlot),
+            Admission::Wait => self.enter_queue(head),
         }
+    }
+
+    fn enter_observed(self: &Arc<Self>, head: &Head) -> Entry {
+        // The turnstile is closed under this lock: nobody enters a target that has been found empty since.
+        let desk = self.desk();
+        if self.turnstile.view().closed {
+            return Entry::Refused(Reason::Draining);
+        }
+        let (would_be, in_flight) = (self.would_refuse(head, desk.queue.places()), self.turnstile.enter_anyway());
+        drop(desk);
+        if let Some(reason) = would_be {
+            self.observed.count(&head.target, reason);
+        }
+        Entry::Slot(self.permit(head, in_flight))
     }
 
     fn enter_queue(self: &Arc<Self>, head: &Head) -> Entry {
@@ -215,14 +227,13 @@ impl Slots {
     }
 
     /// Why a call that only passes because nothing is refused would have been.
-    fn would_refuse(&self, head: &Head, barred: Barred, places: usize) -> Option<Reason> {
+    fn would_refuse(&self, head: &Head, places: usize) -> Option<Reason> {
         let view = self.turnstile.view();
         let places = u32::try_from(places).unwrap_or(u32::MAX);
-        match (barred, head.admission) {
-            (Barred::Closed, _) => Some(Reason::Draining),
-            (Barred::Busy, Admission::NoWait) => Some(Reason::NoSlot),
+        match head.admission {
+            Admission::NoWait => Some(Reason::NoSlot),
             // Beyond the limit are those that would wait.
-            (Barred::Busy, Admission::Wait) => (view.in_flight >= view.limit.saturating_add(places)).then_some(Reason::QueueFull),
+            Admission::Wait => (view.in_flight >= view.limit.saturating_add(places)).then_some(Reason::QueueFull),
         }
     }
 

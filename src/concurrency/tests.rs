@@ -243,6 +243,26 @@ async fn draining_refuses_new_calls_and_ends_with_the_last_that_runs_or_waits() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn draining_refuses_where_limits_are_only_observed() {
+    for layer in [ConcurrencyLayer::new(NonZeroU32::MIN), ConcurrencyLayer::adaptive(Bounds::try_new(1, 1, 8).unwrap())] {
+        let layer = layer.mode(Mode::Observe);
+        let (handle, target) = (layer.handle(), tool("t"));
+        let mut service = layer.layer(slow().0);
+        let calls = [service.call(request(&target)), service.call(request(&target))].map(tokio::spawn);
+        let drained = handle.drain(&target);
+        let refused = service.call(request(&target)).await;
+        assert_eq!(refused.unwrap_err().downcast_ref().map(Rejected::reason), Some(Reason::Draining));
+        drained.await;
+        assert_eq!(handle.target(&target).unwrap().in_flight, 0);
+        for call in calls {
+            assert!(call.await.unwrap().is_ok());
+        }
+        handle.resume(&target);
+        assert!(service.call(request(&target)).await.is_ok());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn draining_that_is_called_off_ends() {
     let layer = ConcurrencyLayer::new(NonZeroU32::MIN);
     let (handle, target) = (layer.handle(), tool("t"));

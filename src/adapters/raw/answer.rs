@@ -272,7 +272,9 @@ impl CallResult for RawAnswer {
         if matches!(self.kind, ResultKind::Error(_)) {
             let said = members.get("message").and_then(Value::as_str).unwrap_or_default();
             members.insert("message".to_owned(), json!(format!("{said}. {text}")));
-            members.entry("data").or_insert_with(|| facts.to_data());
+            let mut data = members.remove("data");
+            facts.add_to(&mut data);
+            members.extend(data.map(|data| ("data".to_owned(), data)));
             self.body = Body::Error(made(&body));
         } else {
             if let Some(content) = members.entry("content").or_insert_with(|| json!([])).as_array_mut() {

@@ -196,13 +196,16 @@ impl RawCall {
             Ok(RawAnswer { body: Body::AsItCame { message, id }, .. }) => return self.readdressed(message, id.as_ref()),
             Ok(RawAnswer { body: Body::Result(result), .. }) => ("result", result),
             Ok(RawAnswer { body: Body::Error(error), .. }) => ("error", error),
-            Err(ErrorObject { code, message, data }) => (
-                "error",
-                match data.or_else(|| Some(response.facts?.to_data())) {
+            Err(ErrorObject { code, message, mut data }) => {
+                if let Some(facts) = response.facts {
+                    facts.add_to(&mut data);
+                }
+                let error = match data {
                     None => made(&json!({ "code": code, "message": message })),
                     Some(data) => made(&json!({ "code": code, "message": message, "data": data })),
-                },
-            ),
+                };
+                ("error", error)
+            }
         };
         let mut message = Vec::with_capacity(128);
         message.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);

@@ -153,10 +153,13 @@ pub(super) fn error_object(error: ErrorData) -> ErrorObject {
     ErrorObject { code: error.code.0.into(), message: error.message, data: error.data }
 }
 
-pub(super) fn error_data(error: ErrorObject, facts: Option<Box<Facts>>) -> ErrorData {
+pub(super) fn error_data(mut error: ErrorObject, facts: Option<Box<Facts>>) -> ErrorData {
+    if let Some(facts) = facts {
+        facts.add_to(&mut error.data);
+    }
     // Codes come from rmcp itself or are HTTP statuses: all fit.
     let code = i32::try_from(error.code).map_or(ErrorCode::INTERNAL_ERROR, ErrorCode);
-    ErrorData::new(code, error.message, error.data.or_else(|| Some(facts?.to_data())))
+    ErrorData::new(code, error.message, error.data)
 }
 
 pub(super) fn annotations(tool: &Tool) -> Annotations {
@@ -313,6 +316,14 @@ mod tests {
         };
         assert!(digest("no", 1).is_some() && digest("no", 1) == digest("no", 2));
         assert_ne!(digest("no", 1), digest("never", 1));
+    }
+
+    #[test]
+    fn facts_stand_beside_the_data_of_an_error() {
+        let mut error = ErrorObject::new(-32603, "busy");
+        error.data = Some(json!({ "trace": "abc" }));
+        let data = error_data(error, Some(Box::new(Facts::new("throttled", true)))).data.unwrap();
+        assert_eq!((data["trace"].as_str(), data[OUTCOME_KEY]["class"].as_str()), (Some("abc"), Some("throttled")));
     }
 
     fn result(value: serde_json::Value) -> ServerResult {

@@ -27,7 +27,7 @@ use crate::{
     },
     call::{CacheScope, CallResult, Caller, Meta, Method, Peer, Request, Verdict},
     catalogue::{Catalogue, Scope},
-    error::BoxError,
+    error::{BoxError, Reason, Rejected},
     stack::{Stack, StackService},
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     ways: Arc<Ways>,
     subscriptions: Arc<Subscriptions>,
     service: StackService<Call, ServerResult>,
+    /// Where a connection has no room for a call.
+    crowded: StackService<Call, ServerResult>,
     recorded: StackService<oneshot::Receiver<Outcome>, ServerResult>,
 }
 
@@ -86,6 +88,7 @@ impl ClientLayer {
                 ways,
                 subscriptions: Arc::new(Subscriptions::new(listen, SUBSCRIPTIONS)),
                 service: stack.service(Outlet),
+                crowded: stack.refusing(Rejected::new("connection", Reason::QueueFull)),
                 recorded: stack.recorded(Elsewhere),
             }),
         }
@@ -185,6 +188,21 @@ impl Shared {
 
     /// Sends one call through the stack, on behalf of `caller` or of who is named in the layer.
     pub(super) async fn answer(self: Arc<Self>, call: Call, caller: Option<Caller>, peer: Peer) -> Answered {
+        self.answer_through(&self.service, call, caller, peer).await
+    }
+
+    /// The same for a call that its connection has no room for: it is refused at once.
+    pub(super) async fn turn_away(self: Arc<Self>, call: Call, peer: Peer) -> Answered {
+        self.answer_through(&self.crowded, call, None, peer).await
+    }
+
+    async fn answer_through(
+        &self,
+        service: &StackService<Call, ServerResult>,
+        call: Call,
+        caller: Option<Caller>,
+        peer: Peer,
+    ) -> Answered {
         let caller = caller.unwrap_or_else(|| self.caller.clone());
         let audience = caller.audience();
         let (method, name) = addressed(call.request());
@@ -194,7 +212,7 @@ impl Shared {
         (request.head.revision, request.head.session) = (call.revision(), Some(call.session()));
         request.head.meta = said(call.request());
         request.head.peer = Some(peer);
-        let response = match self.service.answer(request).await {
+        let response = match service.answer(request).await {
             Ok(response) => response,
             Err(error) => {
                 out_of_order(&*error);
