@@ -10,8 +10,12 @@ use super::Head;
 pub const IDEMPOTENCY_KEY: &str = "dev.buttress/idempotencyKey";
 
 /// The key in a request's `_meta` that says that the sender repeats calls itself, and which attempt this is: a number from 1.
-/// Who reads it does not repeat the call: two layers that repeat multiply.
+/// Who reads it does not repeat what the sender would: two layers that repeat multiply.
 pub const ATTEMPT_KEY: &str = "dev.buttress/attempt";
+
+/// The key in a request's `_meta`, beside [`ATTEMPT_KEY`], that says what the sender would repeat of this call: `unexecuted`, see
+/// [`Repeats`]; where it is absent, all.
+pub const REPEATS_KEY: &str = "dev.buttress/repeats";
 
 /// The key in a request's `_meta` that says how long the sender will wait for the answer where it hears nothing of the call: whole
 /// milliseconds from when the request is read, so that no two clocks have to agree.
@@ -21,6 +25,33 @@ pub const TIMEOUT_KEY: &str = "dev.buttress/timeoutMs";
 /// [`Facts`](super::Facts).
 pub const OUTCOME_KEY: &str = "dev.buttress/outcome";
 
+/// What somebody who repeats calls would repeat of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Repeats {
+    /// Whatever fails: it knows that the call is safe to repeat.
+    #[default]
+    All,
+    /// Only attempts that are known to have done nothing. One whose outcome is in doubt is left to whoever knows that the call is
+    /// safe.
+    Unexecuted,
+}
+
+impl Repeats {
+    /// As in `_meta`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Unexecuted => "unexecuted",
+        }
+    }
+
+    /// What a word in `_meta` means. One that is not known is as if it were not there.
+    pub(crate) fn read(word: Option<&str>) -> Self {
+        if word == Some(Self::Unexecuted.as_str()) { Self::Unexecuted } else { Self::All }
+    }
+}
+
 /// The parts of a request's `_meta` that layers read. Everything else travels untouched in the parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -29,6 +60,8 @@ pub struct Meta {
     pub idempotency_key: Option<Arc<str>>,
     /// Which attempt of the sender's this is, from [`ATTEMPT_KEY`]: the sender repeats calls itself.
     pub attempt: Option<u32>,
+    /// What the sender would repeat, from [`REPEATS_KEY`]. Means something only beside an [`attempt`](Self::attempt).
+    pub repeats: Repeats,
     /// How long the sender will wait, from [`TIMEOUT_KEY`].
     pub timeout: Option<Duration>,
 }
@@ -40,8 +73,14 @@ impl Meta {
         Self {
             idempotency_key: meta.get(IDEMPOTENCY_KEY).and_then(Value::as_str).map(Arc::from),
             attempt: number(ATTEMPT_KEY).map(|attempt| u32::try_from(attempt).unwrap_or(u32::MAX)),
+            repeats: Repeats::read(meta.get(REPEATS_KEY).and_then(Value::as_str)),
             timeout: number(TIMEOUT_KEY).map(Duration::from_millis),
         }
+    }
+
+    /// What the sender would repeat of this call. `None`: it does not say that it repeats calls.
+    pub fn repeated(&self) -> Option<Repeats> {
+        self.attempt.map(|_| self.repeats)
     }
 
     /// Whether it says nothing that a layer reads.
@@ -49,16 +88,33 @@ impl Meta {
         *self == Self::default()
     }
 
-    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is, if a layer of ours
-    /// or the sender repeats it, and how long we will wait.
+    /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is and what would be
+    /// repeated of the call, if a layer of ours or the sender repeats it; and how long we will wait for this attempt.
+    ///
+    /// A next hop whose word [is not taken](crate::call::Target::trusts_next_hop) is told nothing of repetitions where the call is not
+    /// known to be safe either: nothing that fails behind it would be repeated here, so that is left to it.
     pub fn onward(head: &Head) -> Map<String, Value> {
         let mut onward = Map::new();
-        let ours = head.repeats.then_some(head.attempt + 1);
-        if let Some(attempt) = ours.or_else(|| head.meta.as_ref()?.attempt) {
+        let sender = head.meta.as_ref();
+        let said = sender.map(|sender| sender.repeats).unwrap_or_default();
+        let mark = match head.repeats {
+            false => sender.and_then(|sender| Some((sender.attempt?, said))),
+            true if head.is_safe() => Some((head.attempt + 1, Repeats::All)),
+            true if head.target.trusts_next_hop() => Some((head.attempt + 1, Repeats::Unexecuted)),
+            // Of what fails behind the next hop nothing would be repeated here: that nothing has happened is not believed, and what
+            // may have happened is not safe. So it is the next hop's to repeat.
+            true => None,
+        };
+        if let Some((attempt, repeats)) = mark {
             onward.insert(ATTEMPT_KEY.to_owned(), attempt.into());
+            // Where the sender has said less than is true now, its word has to go.
+            if (said, repeats) != (Repeats::All, Repeats::All) {
+                onward.insert(REPEATS_KEY.to_owned(), repeats.as_str().into());
+            }
         }
         let now = tokio::time::Instant::now();
-        if let Some((end, _)) = head.end() {
+        let call = head.end().map(|(end, _)| end);
+        if let Some(end) = call.into_iter().chain(head.attempt_end).min() {
             let left = end.saturating_duration_since(now).as_millis();
             onward.insert(TIMEOUT_KEY.to_owned(), u64::try_from(left).unwrap_or(u64::MAX).into());
         }

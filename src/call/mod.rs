@@ -34,7 +34,7 @@ pub use facts::Facts;
 pub use joint::Joint;
 pub(crate) use key::{Identity, Key, Question};
 pub(crate) use label::{LONGEST, OTHER, is_fit};
-pub use meta::{ATTEMPT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, TIMEOUT_KEY};
+pub use meta::{ATTEMPT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY};
 pub use method::Method;
 pub use params::CallParams;
 pub use peer::{Asking, Notify, Peer, Progress};

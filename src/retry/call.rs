@@ -123,9 +123,9 @@ impl<S, P, R> Call<S, P, R> {
 
     /// What a call earns that succeeded at once.
     fn earn(&self, copy: &Request<P>) {
-        let earned = self.origin.shared.budget.earn(copy.head.caller.tenant_digest());
-        if let Some(handles) = self.handles().filter(|_| earned) {
-            handles.tokens(&self.origin.shared.budget);
+        let handles = self.origin.shared.handles(&copy.head.target);
+        if handles.budget.earn(copy.head.caller.tenant_digest()) {
+            handles.show_budget();
         }
     }
 
@@ -141,8 +141,8 @@ impl<S, P, R> Call<S, P, R> {
         let handles = self.handles()?;
         handles.repeated(repeated);
         if repeated != Repeated::Failure {
-            self.origin.shared.budget.refund(paid);
-            handles.tokens(&self.origin.shared.budget);
+            handles.budget.refund(paid);
+            handles.show_budget();
         }
         if repeated != Repeated::Refused {
             return None;
@@ -164,11 +164,14 @@ impl<S, P, R> Call<S, P, R> {
             // Whether the call is committed is settled here: what this attempt says from now on goes nowhere.
             peer.silence();
         }
+        let doubt = self.trouble.as_ref().is_some_and(|trouble| trouble.doubt);
         let failure = Failure {
             verdict,
             safe: head.is_safe(),
             committed: head.is_committed(),
             attempts: self.attempts,
+            // After a doubt the sender is told of that, and does not repeat the call.
+            senders: !doubt && head.meta.as_ref().is_some_and(|meta| meta.repeated().is_some()),
             end: head.end().map(|(end, _)| end),
         };
         let mut series = self.trouble.as_mut().and_then(|trouble| trouble.backoff.take());
@@ -178,11 +181,10 @@ impl<S, P, R> Call<S, P, R> {
         if head.turn.as_ref().is_some_and(|turn| !turn.retry()) {
             return Err(Skip::Hedged);
         }
-        let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
+        let handles = shared.handles(&head.target);
+        let paid = handles.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
+        handles.show_budget();
         self.trouble.get_or_insert_default().backoff = series;
-        if let Some(handles) = self.handles() {
-            handles.tokens(&self.origin.shared.budget);
-        }
         Ok(Some((at, paid)))
     }
 
@@ -211,18 +213,18 @@ impl<S, P, R> Call<S, P, R> {
             Kept::Marked(target) => target,
             Kept::Nothing => return None,
         };
-        Some(target.cell(&self.origin.shared.slot, || Handles::new(target, &self.origin.shared.budget)))
+        Some(self.origin.shared.handles(target))
     }
 }
 
 impl<S, P, R> Drop for Call<S, P, R> {
     /// A call that is dropped in its backoff has paid for an attempt that is not made.
     fn drop(&mut self) {
-        if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment) {
-            self.origin.shared.budget.refund(unused);
-            if let Some(handles) = self.handles() {
-                handles.tokens(&self.origin.shared.budget);
-            }
+        if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment)
+            && let Some(handles) = self.handles()
+        {
+            handles.budget.refund(unused);
+            handles.show_budget();
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     text::{Edits, object},
 };
 use crate::{
-    call::{CacheScope, CallResult, Caller, ErrorObject, Meta, Method, Request, Response, ResultKind, Revision},
+    call::{CacheScope, CallResult, Caller, ErrorObject, Meta, Method, Repeats, Request, Response, ResultKind, Revision},
     catalogue::{Catalogue, Scope},
     classify::code,
 };
@@ -60,6 +60,8 @@ struct MetaView<'a> {
     idempotency_key: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/attempt")]
     attempt: Option<&'a RawValue>,
+    #[serde(borrow, rename = "dev.buttress/repeats")]
+    repeats: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
 }
@@ -75,6 +77,8 @@ impl MetaView<'_> {
         let key = self.idempotency_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
         meta.idempotency_key = key.map(Arc::from);
         meta.attempt = number(self.attempt).map(|attempt| u32::try_from(attempt).unwrap_or(u32::MAX));
+        let word = self.repeats.and_then(|word| serde_json::from_str::<Cow<'_, str>>(word.get()).ok());
+        meta.repeats = Repeats::read(word.as_deref());
         meta.timeout = number(self.timeout).map(Duration::from_millis);
         (!meta.is_empty()).then(|| Arc::new(meta))
     }

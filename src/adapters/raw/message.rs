@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::text::{Edits, object, present};
-use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Method, TIMEOUT_KEY, canonical};
+use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Method, REPEATS_KEY, TIMEOUT_KEY, canonical};
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ struct ParamsView<'a> {
 struct MetaView<'a> {
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/attempt")]
     attempt: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/repeats")]
+    repeats: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
     #[serde(borrow, rename = "progressToken")]
@@ -110,6 +112,7 @@ impl RawMessage {
         for (key, value) in said {
             let known = match key.as_str() {
                 ATTEMPT_KEY => there.attempt,
+                REPEATS_KEY => there.repeats,
                 TIMEOUT_KEY => there.timeout,
                 _ => None,
             };
