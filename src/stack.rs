@@ -94,7 +94,7 @@ pub struct Stack {
     fault: Option<FaultLayer>,
 }
 
-/// How long an attempt may take after which another may follow.
+/// How long an attempt may take before another takes its place.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
 
 impl Default for Stack {
@@ -203,7 +203,7 @@ impl Stack {
         self
     }
 
-    /// How calls are repeated. Default: 3 attempts, full jitter, 500 tokens.
+    /// How calls are repeated. Default: 3 attempts, full jitter, 500 tokens for each upstream.
     #[must_use]
     pub fn retry(mut self, retry: RetryLayer) -> Self {
         self.retry = retry;
@@ -237,8 +237,8 @@ impl Stack {
         self
     }
 
-    /// How long an attempt may take after which another may follow. Default: 20 s. `None`, or zero: as long as the
-    /// call itself.
+    /// How long a call's first attempt may take where another may follow, at a target that is not known to be
+    /// [slow](crate::timeout#slow-targets). Default: 20 s. `None`, or zero: as long as the call itself.
     #[must_use]
     pub fn attempt_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.timeout = limit.into().map_or_else(TimeoutLayer::deadline_only, TimeoutLayer::repeatable);

@@ -62,7 +62,7 @@ async fn what_is_done_by_a_handle_is_seen() {
     handles.quota.set_mode(Mode::Observe);
     handles.breaker.set_mode(Mode::Observe);
     handles.concurrency.set_mode(Mode::Observe);
-    handles.retry.set_capacity(100);
+    handles.retry.set_capacity(100).unwrap();
     handles.retry.set_attempts(NonZeroU32::MIN);
     handles.fault.as_ref().unwrap().inject(Plan::all(Trouble::default()));
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{ATTEMPT_KEY, Head, TIMEOUT_KEY, Traced};
+use super::{ATTEMPT_KEY, Head, REPEATS_KEY, Repeats, TIMEOUT_KEY, Traced};
 
 /// What the next hop is to be told of an attempt in its `_meta`, key by key; all other keys travel as they came. Made by
 /// [`Meta::onward`](super::Meta::onward).
@@ -13,11 +13,16 @@ pub struct Onward(Vec<(&'static str, Option<Value>)>);
 impl Onward {
     pub(super) fn of(head: &Head) -> Self {
         let mut said = Vec::new();
-        let ours = head.repeats.then_some(head.attempt + 1);
-        if let Some(attempt) = ours.or_else(|| head.meta.as_ref()?.attempt) {
+        let word = head.meta.as_ref().map(|sender| sender.repeats).unwrap_or_default();
+        if let Some((attempt, repeats)) = mark(head, word) {
             said.push((ATTEMPT_KEY, Some(attempt.into())));
+            // Where the sender has said less than is true now, its word has to go.
+            if (word, repeats) != (Repeats::All, Repeats::All) {
+                said.push((REPEATS_KEY, Some(repeats.as_str().into())));
+            }
         }
-        if let Some((end, _)) = head.end() {
+        let call = head.end().map(|(end, _)| end);
+        if let Some(end) = call.into_iter().chain(head.attempt_end).min() {
             let left = end.saturating_duration_since(Instant::now()).as_millis();
             said.push((TIMEOUT_KEY, Some(u64::try_from(left).unwrap_or(u64::MAX).into())));
         }
@@ -45,5 +50,17 @@ impl Onward {
                 None => drop(meta.remove(key)),
             }
         }
+    }
+}
+
+/// Which attempt this is, and what would be repeated of the call, here or by a sender that has said this `word`.
+fn mark(head: &Head, word: Repeats) -> Option<(u32, Repeats)> {
+    match head.repeats {
+        false => Some((head.meta.as_ref()?.attempt?, word)),
+        true if head.is_safe() => Some((head.attempt + 1, Repeats::All)),
+        true if head.target.trusts_next_hop() => Some((head.attempt + 1, Repeats::Unexecuted)),
+        // Of what fails behind the next hop nothing would be repeated here: that nothing has happened is not believed, and what may
+        // have happened is not safe. So it is the next hop's to repeat.
+        true => None,
     }
 }

@@ -60,6 +60,8 @@ pub struct Head {
     pub attempt: u32,
     /// When this attempt began: `arrived` for the first one, later if it had to wait.
     pub attempt_at: Instant,
+    /// When this attempt is given up where nothing is heard of it, if that may be before the call ends. The next hop is told so.
+    pub attempt_end: Option<Instant>,
     /// Whether another attempt may follow when this one's outcome is unknown. Only then does it make sense to give up on an
     /// attempt before the call itself has to end.
     pub repeatable: bool,
@@ -97,6 +99,7 @@ impl Head {
             spare: false,
             attempt: 0,
             attempt_at: arrived,
+            attempt_end: None,
             repeatable: false,
             repeats: false,
             turn: None,

@@ -75,6 +75,9 @@ pub struct Refusal {
     pub retry_after: Option<std::time::Duration>,
 }
 
+/// The member of an error's data in which servers name a delay, in milliseconds.
+pub(crate) const RETRY_AFTER: &str = "retryAfterMs";
+
 impl<R> Response<R> {
     /// A result.
     pub fn new(result: R) -> Self {
@@ -140,6 +143,11 @@ impl ErrorObject {
     /// An error without data.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), data: None }
+    }
+
+    /// The delay that its data names, as [`CallResult::retry_after`] does.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.data.as_ref()?.get(RETRY_AFTER)?.as_u64().map(Duration::from_millis)
     }
 
     /// As [`CallResult::clear_facts`] does.
@@ -228,6 +236,11 @@ pub trait CallResult: Sized + Clone {
     /// What a stack behind the next hop says of the outcome: the object under our own key in `_meta` (see
     /// [`rescue`](crate::rescue)). Read only where the operator trusts that hop.
     fn said_facts(&self) -> Option<Value> {
+        None
+    }
+
+    /// The delay that a [JSON-RPC error](ResultKind::Error) carried within names in its data (`retryAfterMs`).
+    fn retry_after(&self) -> Option<Duration> {
         None
     }
 

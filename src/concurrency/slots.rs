@@ -188,11 +188,8 @@ impl Slots {
             self.settle_down(&desk);
             return Entry::Refused(Reason::Draining);
         }
-        let arrival = Arrival {
-            tenant: head.caller.tenant_digest(),
-            class: head.criticality(),
-            deadline: head.deadline.end(None).map(|(end, _)| end),
-        };
+        let arrival =
+            Arrival { tenant: head.caller.tenant_digest(), class: head.criticality(), deadline: head.end().map(|(end, _)| end) };
         let mut receiver = None;
         let sender = || {
             let (sender, outcome) = oneshot::channel();

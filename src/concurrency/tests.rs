@@ -7,7 +7,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{AdaptiveLimit, Bounds, ConcurrencyLayer, Crowd, Sample};
 use crate::{
     Mode,
-    call::{Admission, Caller, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
+    call::{Admission, Caller, Deadline, Joint, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     testing::{Outcome, Script, Step, tool},
@@ -75,6 +75,32 @@ async fn waiting_ends_at_the_deadline_and_gives_the_place_back() {
         assert_eq!(reason(&service.call(late).await), Some(Reason::Deadline));
         assert_eq!(began.elapsed(), Duration::from_secs(2));
     }
+}
+
+/// A call that is made for several has its deadline in its `Joint`, which moves.
+#[tokio::test(start_paused = true)]
+async fn a_call_for_several_waits_as_long_as_the_last_of_them() {
+    let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).layer(hang());
+    let target = tool("t");
+    let _running = service.call(request(&target));
+    let within = |seconds| {
+        let mut deadline = Deadline::default();
+        deadline.soft = Some(Instant::now() + Duration::from_secs(seconds));
+        deadline
+    };
+    let joint = Joint::new(within(2));
+    let mut shared = request(&target);
+    shared.head.joint = Some(joint.clone());
+    let began = Instant::now();
+    let waiting = tokio::spawn(service.call(shared));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    joint.join(within(4));
+    assert_eq!(reason(&waiting.await.unwrap()), Some(Reason::Deadline));
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+    // What could not begin in time does not wait.
+    let mut late = request(&target);
+    late.head.joint = Some(Joint::new(within(0)));
+    assert_eq!(reason(&service.call(late).now_or_never().unwrap()), Some(Reason::Deadline));
 }
 
 /// What would begin at its deadline could only be cut off at once, and its outcome would not be known.

@@ -27,6 +27,7 @@ pub(super) enum Next<R> {
 }
 
 /// What is kept of a call while it is attempted.
+#[expect(clippy::large_enum_variant, reason = "nearly all calls keep a copy, and a box would be an allocation for each")]
 pub(super) enum Kept<P> {
     /// What a further attempt is made from.
     Copy(Request<P>),
@@ -123,9 +124,10 @@ impl<S, P, R> Call<S, P, R> {
 
     /// What a call earns that succeeded at once.
     fn earn(&self, copy: &Request<P>) {
-        let earned = self.origin.shared.budget.earn(copy.head.caller.tenant_digest());
-        if earned {
-            self.show_budget();
+        let target = &copy.head.target;
+        let handles = self.origin.shared.handles(target);
+        if handles.budget.earn(copy.head.caller.tenant_digest()) {
+            handles.show_budget(target);
         }
     }
 
@@ -138,11 +140,11 @@ impl<S, P, R> Call<S, P, R> {
             Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Repeated::Success,
             _ => Repeated::Failure,
         };
-        let (_, handles) = self.handles()?;
+        let (target, handles) = self.handles()?;
         handles.repeated(repeated);
         if repeated != Repeated::Failure {
-            self.origin.shared.budget.refund(paid);
-            self.show_budget();
+            handles.budget.refund(paid);
+            handles.show_budget(target);
         }
         if repeated != Repeated::Refused {
             return None;
@@ -164,11 +166,14 @@ impl<S, P, R> Call<S, P, R> {
             // Whether the call is committed is settled here: what this attempt says from now on goes nowhere.
             peer.silence();
         }
+        let doubt = self.trouble.as_ref().is_some_and(|trouble| trouble.doubt);
         let failure = Failure {
             verdict,
             safe: head.is_safe(),
             committed: head.is_committed(),
             attempts: self.attempts,
+            // After a doubt the sender is told of that, and does not repeat the call.
+            senders: !doubt && head.meta.as_ref().is_some_and(|meta| meta.repeated().is_some()),
             end: head.end().map(|(end, _)| end),
         };
         let mut series = self.trouble.as_mut().and_then(|trouble| trouble.backoff.take());
@@ -178,9 +183,10 @@ impl<S, P, R> Call<S, P, R> {
         if head.turn.as_ref().is_some_and(|turn| !turn.retry()) {
             return Err(Skip::Hedged);
         }
-        let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
+        let handles = shared.handles(&head.target);
+        let paid = handles.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
+        handles.show_budget(&head.target);
         self.trouble.get_or_insert_default().backoff = series;
-        self.show_budget();
         Ok(Some((at, paid)))
     }
 
@@ -201,14 +207,8 @@ impl<S, P, R> Call<S, P, R> {
         if let Some((target, handles)) = self.handles() {
             handles.skipped(reason);
             if reason == Skip::Budget {
-                self.origin.shared.cannot_pay(target);
+                handles.cannot_pay(target);
             }
-        }
-    }
-
-    fn show_budget(&self) {
-        if let Some((target, handles)) = self.handles() {
-            self.origin.shared.show_budget(target, handles);
         }
     }
 
@@ -218,16 +218,18 @@ impl<S, P, R> Call<S, P, R> {
             Kept::Marked(target) => target,
             Kept::Nothing => return None,
         };
-        Some((target, target.cell(&self.origin.shared.slot, || Handles::new(target, &self.origin.shared.budget))))
+        Some((target, self.origin.shared.handles(target)))
     }
 }
 
 impl<S, P, R> Drop for Call<S, P, R> {
     /// A call that is dropped in its backoff has paid for an attempt that is not made.
     fn drop(&mut self) {
-        if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment) {
-            self.origin.shared.budget.refund(unused);
-            self.show_budget();
+        if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment)
+            && let Some((target, handles)) = self.handles()
+        {
+            handles.budget.refund(unused);
+            handles.show_budget(target);
         }
     }
 }

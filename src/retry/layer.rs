@@ -2,7 +2,7 @@ use std::{
     fmt,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
@@ -11,10 +11,9 @@ use metrics::Gauge;
 use tokio::time::Instant;
 use tower::Layer;
 
-use super::{Budget, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
+use super::{Budget, BudgetError, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
-    logs::Spell,
     metrics::{Counters, RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, Subject, upstream},
 };
 
@@ -29,54 +28,50 @@ pub(super) struct Shared {
     /// Never 0.
     attempts: AtomicU32,
     pub(super) backoff: Arc<dyn MakeBackoff>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) slot: Slot<Handles>,
-    /// Whether it has been told that the budget is spent.
-    spent: Spell,
+    /// What pays for the retries of all upstreams, where the operator says so.
+    given: Option<Arc<Budget>>,
+    /// Else what pays for those of each.
+    budgets: Slot<Arc<Budget>>,
+    known: Mutex<Known>,
+    slot: Slot<Handles>,
+}
+
+/// The budgets that there are, and how large those to come will be.
+struct Known {
+    capacity: u32,
+    budgets: Vec<Weak<Budget>>,
+}
+
+impl Shared {
+    fn new(attempts: u32, backoff: Arc<dyn MakeBackoff>, given: Option<Arc<Budget>>) -> Self {
+        let known = Known { capacity: Budget::default().capacity(), budgets: Vec::new() };
+        Self {
+            attempts: AtomicU32::new(attempts),
+            backoff,
+            given,
+            budgets: Slot::new(),
+            known: Mutex::new(known),
+            slot: Slot::new(),
+        }
+    }
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self {
-            attempts: AtomicU32::new(3),
-            backoff: Arc::new(FullJitter::default()),
-            budget: Arc::default(),
-            slot: Slot::new(),
-            spent: Spell::default(),
-        }
+        Self::new(3, Arc::new(FullJitter::default()), None)
     }
 }
 
+/// Another layer, with cells of its own.
 impl Clone for Shared {
     fn clone(&self) -> Self {
-        Self {
-            attempts: AtomicU32::new(self.attempts()),
-            backoff: self.backoff.clone(),
-            budget: self.budget.clone(),
-            slot: self.slot,
-            spent: Spell::default(),
-        }
+        let clone = Self::new(self.attempts(), self.backoff.clone(), self.given.clone());
+        clone.known().capacity = self.known().capacity;
+        clone
     }
 }
 
 impl Shared {
-    /// Shows what is left in the budget.
-    pub(super) fn show_budget(&self, target: &Target, handles: &Handles) {
-        let tokens = self.budget.tokens();
-        handles.budget.set(f64::from(tokens));
-        if self.spent.is_on() && tokens == self.budget.capacity() && self.spent.ends(Instant::now()) {
-            tracing::info!(upstream = target.upstream(), tokens, "the retry budget is whole again");
-        }
-    }
-
-    /// A repetition could not be paid for.
-    pub(super) fn cannot_pay(&self, target: &Target) {
-        if self.spent.begins(Instant::now()) {
-            let (upstream, tokens) = (target.upstream(), self.budget.tokens());
-            tracing::warn!(upstream, tokens, "the retry budget is spent: calls that fail are not repeated");
-        }
-    }
-
     pub(super) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
     }
@@ -84,12 +79,47 @@ impl Shared {
     pub(super) fn set_attempts(&self, attempts: NonZeroU32) {
         self.attempts.store(attempts.get(), Ordering::Relaxed);
     }
+
+    /// What pays for the retries of a target's upstream, made on first use.
+    pub(super) fn budget<'a>(&'a self, target: &'a Target) -> &'a Arc<Budget> {
+        let own = || {
+            let mut known = self.known();
+            let budget = Arc::new(Budget::of(known.capacity));
+            known.budgets.retain(|budget| budget.strong_count() > 0);
+            known.budgets.push(Arc::downgrade(&budget));
+            budget
+        };
+        self.given.as_ref().unwrap_or_else(|| target.upstream_cell(&self.budgets, own))
+    }
+
+    pub(super) fn capacity(&self) -> u32 {
+        self.given.as_ref().map_or_else(|| self.known().capacity, |given| given.capacity())
+    }
+
+    /// Makes all budgets so large, those that there are and those to come.
+    pub(super) fn set_capacity(&self, capacity: u32) -> Result<(), BudgetError> {
+        Budget::check(capacity)?;
+        let mut known = self.known();
+        known.capacity = capacity;
+        let own = known.budgets.iter().filter_map(Weak::upgrade);
+        self.given.iter().cloned().chain(own).try_for_each(|budget| budget.set_capacity(capacity))
+    }
+
+    /// The handles of a target, made on first use.
+    pub(super) fn handles<'a>(&self, target: &'a Target) -> &'a Handles {
+        target.cell(&self.slot, || Handles::new(target, self.budget(target).clone()))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RetryLayer {
-    /// At most `attempts` attempts a call, the first included; otherwise the defaults: [`FullJitter`], [`Budget`].
+    /// At most `attempts` attempts a call, the first included; otherwise the defaults: [`FullJitter`], and a [`Budget`] for each
+    /// upstream.
     pub fn new(attempts: NonZeroU32) -> Self {
-        Self { shared: Arc::new(Shared { attempts: AtomicU32::new(attempts.get()), ..Shared::default() }) }
+        Self { shared: Arc::new(Shared::new(attempts.get(), Arc::new(FullJitter::default()), None)) }
     }
 
     /// One attempt a call: readiness is still cut here, but nothing is repeated.
@@ -104,10 +134,11 @@ impl RetryLayer {
         self
     }
 
-    /// Pays for retries from `budget`, which other layers in front of the same upstream may share.
+    /// Pays for all retries from `budget`, whichever upstream they go to; other layers in front of the same upstream may share it.
+    /// Without it, each upstream has a budget of its own, so that a sick one cannot use up what others need.
     #[must_use]
     pub fn budget(mut self, budget: Arc<Budget>) -> Self {
-        Arc::make_mut(&mut self.shared).budget = budget;
+        Arc::make_mut(&mut self.shared).given = Some(budget);
         self
     }
 
@@ -128,7 +159,7 @@ impl<S: Clone> Layer<S> for RetryLayer {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("attempts", &self.attempts()).field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Shared").field("attempts", &self.attempts()).field("budget", &self.given).finish_non_exhaustive()
     }
 }
 
@@ -157,19 +188,22 @@ impl Repeated {
 pub(super) struct Handles {
     repeated: Counters<1, { Repeated::ALL.len() }>,
     skipped: Counters<1, { Skip::ALL.len() }>,
-    budget: Gauge,
+    tokens: Gauge,
+    /// What pays for its retries.
+    pub(super) budget: Arc<Budget>,
 }
 
 impl Handles {
-    pub(super) fn new(target: &Target, budget: &Budget) -> Self {
+    fn new(target: &Target, budget: Arc<Budget>) -> Self {
         let subject = Subject::of(target);
-        let budget_gauge = RETRY_BUDGET.gauge([upstream(target)]);
-        budget_gauge.set(f64::from(budget.tokens()));
-        Self {
+        let handles = Self {
             repeated: Counters::new(RETRIES, &subject, Repeated::ALL.map(|outcome| [outcome.as_str()])),
             skipped: Counters::new(RETRIES_SKIPPED, &subject, Skip::ALL.map(|reason| [reason.as_str()])),
-            budget: budget_gauge,
-        }
+            tokens: RETRY_BUDGET.gauge([upstream(target)]),
+            budget,
+        };
+        handles.show_budget(target);
+        handles
     }
 
     pub(super) fn repeated(&self, outcome: Repeated) {
@@ -178,5 +212,22 @@ impl Handles {
 
     pub(super) fn skipped(&self, reason: Skip) {
         self.skipped.count(reason as usize);
+    }
+
+    /// Shows what is left in the budget.
+    pub(super) fn show_budget(&self, target: &Target) {
+        let tokens = self.budget.tokens();
+        self.tokens.set(f64::from(tokens));
+        if self.budget.spent.is_on() && tokens == self.budget.capacity() && self.budget.spent.ends(Instant::now()) {
+            tracing::info!(upstream = target.upstream(), tokens, "the retry budget is whole again");
+        }
+    }
+
+    /// A repetition could not be paid for.
+    pub(super) fn cannot_pay(&self, target: &Target) {
+        if self.budget.spent.begins(Instant::now()) {
+            let (upstream, tokens) = (target.upstream(), self.budget.tokens());
+            tracing::warn!(upstream, tokens, "the retry budget is spent: calls that fail are not repeated");
+        }
     }
 }

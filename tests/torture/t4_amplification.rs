@@ -170,7 +170,7 @@ fn ours(between: Between, budget: Option<u32>) -> impl Fn(Hop) -> Hop + Sync {
         chain(backend, between, |hop| {
             let layer = RetryLayer::default().backoff(FullJitter::default().seeded(hop));
             match budget {
-                Some(tokens) => layer.budget(Arc::new(Budget::new(tokens))),
+                Some(tokens) => layer.budget(Arc::new(Budget::try_new(tokens).expect("enough"))),
                 None => layer,
             }
         })

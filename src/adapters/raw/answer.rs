@@ -78,6 +78,13 @@ struct TtlView<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DelayView<'a> {
+    #[serde(borrow)]
+    retry_after_ms: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 struct ContentView<'a> {
     #[serde(borrow)]
     content: Vec<BlockView<'a>>,
@@ -206,6 +213,11 @@ impl CallResult for RawAnswer {
 
     fn said_facts(&self) -> Option<Value> {
         serde_json::from_str(facts(self.holder()?)?.get()).ok()
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        let DelayView { retry_after_ms } = object(self.view::<ErrorView<'_>>()?.data?.get())?;
+        serde_json::from_str(retry_after_ms?.get()).ok().map(Duration::from_millis)
     }
 
     fn clear_facts(&mut self) {

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     call::{
-        Baggage, CacheScope, CallResult, Caller, ErrorObject, LONGEST_BAGGAGE, LONGEST_CONTEXT, Meta, Method, Request, Response,
-        ResultKind, Revision, TraceContext,
+        Baggage, CacheScope, CallResult, Caller, ErrorObject, LONGEST_BAGGAGE, LONGEST_CONTEXT, Meta, Method, Repeats, Request,
+        Response, ResultKind, Revision, TraceContext,
     },
     catalogue::{Catalogue, Scope},
     classify::code,
@@ -64,6 +64,8 @@ struct MetaView<'a> {
     idempotency_key: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/attempt")]
     attempt: Option<&'a RawValue>,
+    #[serde(borrow, rename = "dev.buttress/repeats")]
+    repeats: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -85,6 +87,8 @@ impl MetaView<'_> {
         let key = self.idempotency_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
         meta.idempotency_key = key.map(Arc::from);
         meta.attempt = number(self.attempt).map(|attempt| u32::try_from(attempt).unwrap_or(u32::MAX));
+        let word = self.repeats.and_then(|word| serde_json::from_str::<Cow<'_, str>>(word.get()).ok());
+        meta.repeats = Repeats::read(word.as_deref());
         meta.timeout = number(self.timeout).map(Duration::from_millis);
         meta.trace = text(self.traceparent, LONGEST_CONTEXT)
             .and_then(|parent| TraceContext::parse(&parent, text(self.tracestate, LONGEST_CONTEXT).as_deref()));

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::text::{Edits, Members, object, present};
 use crate::call::{
-    ATTEMPT_KEY, BAGGAGE_KEY, CallParams, Digest, Head, Meta, Method, Onward, TIMEOUT_KEY, TRACEPARENT_KEY, TRACESTATE_KEY,
-    canonical,
+    ATTEMPT_KEY, BAGGAGE_KEY, CallParams, Digest, Head, Meta, Method, Onward, REPEATS_KEY, TIMEOUT_KEY, TRACEPARENT_KEY,
+    TRACESTATE_KEY, canonical,
 };
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
@@ -34,6 +34,8 @@ struct ParamsView<'a> {
 struct MetaView<'a> {
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/attempt")]
     attempt: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/repeats")]
+    repeats: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -50,6 +52,7 @@ impl<'a> MetaView<'a> {
     fn get(&self, key: &str) -> Option<&'a RawValue> {
         match key {
             ATTEMPT_KEY => self.attempt,
+            REPEATS_KEY => self.repeats,
             TIMEOUT_KEY => self.timeout,
             TRACEPARENT_KEY => self.traceparent,
             TRACESTATE_KEY => self.tracestate,

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{RawAnswer, RawCall};
 use crate::{
     call::{
-        Baggage, CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Response,
-        ResultKind, Revision, TargetPolicy, TraceContext, Traced,
+        Baggage, CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Repeats,
+        Response, ResultKind, Revision, TargetPolicy, TraceContext, Traced, Verdict,
     },
     catalogue::Catalogue,
     classify::code,
@@ -161,12 +161,12 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
     let onward = |params: &str| {
         let message = format!(r#"{{"id":1, "method":"tools/call"{params}}}"#);
         let call = RawCall::parse(message.into()).unwrap();
-        let mut request = call.request(&Catalogue::new("up"), Caller::default());
+        let mut request = call.request(&Catalogue::new("up").trust_next_hop(), Caller::default());
         request.head.repeats = true;
         request.head.deadline.hard = Some(request.head.arrived + Duration::from_secs(3));
         String::from_utf8(request.params.onward(&request.head, None).to_vec()).unwrap()
     };
-    const SAID: &str = r#""dev.buttress/attempt":1,"dev.buttress/timeoutMs":3000"#;
+    const SAID: &str = r#""dev.buttress/attempt":1,"dev.buttress/repeats":"unexecuted","dev.buttress/timeoutMs":3000"#;
     let expect = |params: &str| format!(r#"{{"id":1, "method":"tools/call"{params}}}"#);
     assert_eq!(onward(r#","params":{"x":1.50}"#), expect(&format!(r#","params":{{"_meta":{{{SAID}}},"x":1.50}}"#)));
     assert_eq!(onward(r#","params":{ }"#), expect(&format!(r#","params":{{"_meta":{{{SAID}}} }}"#)));
@@ -174,15 +174,15 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
         onward(r#","params":{"_meta": {"a" :1},"n":1e2}"#),
         expect(&format!(r#","params":{{"_meta": {{{SAID},"a" :1}},"n":1e2}}"#))
     );
-    let known = r#","params":{"_meta":{"dev.buttress/timeoutMs":9000, "dev.buttress/attempt": 7}}"#;
-    let told = r#","params":{"_meta":{"dev.buttress/timeoutMs":3000, "dev.buttress/attempt": 1}}"#;
+    let known = r#","params":{"_meta":{"dev.buttress/timeoutMs":9000, "dev.buttress/repeats": "", "dev.buttress/attempt": 7}}"#;
+    let told =
+        r#","params":{"_meta":{"dev.buttress/timeoutMs":3000, "dev.buttress/repeats": "unexecuted", "dev.buttress/attempt": 1}}"#;
     assert_eq!(onward(known), expect(told));
     let message: Value = serde_json::from_str(&onward("")).unwrap();
     assert_eq!(message["params"]["_meta"]["dev.buttress/attempt"], 1);
     // A member that is there is not written a second time, whatever it says.
     let odd = r#","params":{"_meta":{"dev.buttress/attempt":null},"requestState":1,"requestState":2}"#;
-    let told =
-        r#","params":{"_meta":{"dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
+    let told = r#","params":{"_meta":{"dev.buttress/repeats":"unexecuted","dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
     assert_eq!(onward(odd), expect(told));
 }
 
@@ -251,6 +251,19 @@ fn a_request_says_its_trace_in_its_meta_and_else_in_the_headers_that_it_came_wit
     assert_eq!(call.request(&Catalogue::new("up"), Caller::default()).head.meta, None);
 }
 
+#[test]
+fn an_error_may_name_a_delay() {
+    let of = |data: &str| {
+        let message = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,"message":"busy","data":{data}}}}}"#);
+        Verdict::of_answer(&Response::new(RawAnswer::parse(message.into()).unwrap()))
+    };
+    let delayed = Verdict::Ambiguous { retry_after: Some(Duration::from_secs(3)), overload: false };
+    assert_eq!(of(r#"{"a":1,"retryAfterMs":3000}"#), delayed);
+    for odd in [r#"{"retryAfterMs":"3000"}"#, r#"{"retryAfterMs":1,"retryAfterMs":2}"#, "[3000]", "7"] {
+        assert_eq!(of(odd), Verdict::AMBIGUOUS, "{odd}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_with_no_place_for_what_is_to_be_said_goes_on_as_it_came() {
     for params in ["null", "[]", "[[],[],{}]", "7", r#"{"_meta":null}"#, r#"{"_meta":[]}"#, r#"{"_meta":"x"}"#] {
@@ -267,10 +280,16 @@ fn a_request_may_say_who_repeats_it_and_how_long_it_waits() {
     let read = |meta: &str| {
         let message = format!(r#"{{"id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
         let meta = RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default()).head.meta;
-        meta.map(|meta| (meta.attempt, meta.timeout))
+        meta.map(|meta| (meta.repeated(), meta.attempt, meta.timeout))
     };
     let timeout = Some(Duration::from_millis(1500));
-    assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/timeoutMs":1500}"#), Some((Some(2), timeout)));
+    let all = Some(Repeats::All);
+    assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/timeoutMs":1500}"#), Some((all, Some(2), timeout)));
+    assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/repeats":7}"#), Some((all, Some(2), None)));
+    for word in ["unexecuted", r"unex\u0065cuted"] {
+        let meta = format!(r#"{{"dev.buttress/attempt":2,"dev.buttress/repeats":"{word}"}}"#);
+        assert_eq!(read(&meta), Some((Some(Repeats::Unexecuted), Some(2), None)));
+    }
     assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1}"#), None);
     assert_eq!(read("7"), None);
 }
