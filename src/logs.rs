@@ -44,9 +44,6 @@
 //! | `trace` | warn | spans are lost on their way to the collector | `error` |
 //! | `trace` | info | spans reach the collector again | `lost` |
 //! | `trace` | warn | the last spans were not sent | `error` |
-//! | `trace` | warn | spans are lost on their way to the collector | `error` |
-//! | `trace` | info | spans reach the collector again | `lost` |
-//! | `trace` | warn | the last spans were not sent | `error` |
 //! | `adapters` | error | the edge of the stack panicked | `unsaid` |
 //! | `adapters` | error | the stack is out of order | `error`, `unsaid` |
 //! | `adapters` | error | the subscription panicked | `upstream` |

@@ -1,7 +1,7 @@
 //! Spans from end to end: a client that says what trace it is in, a gateway over HTTP whose handler fails once, the server behind
 //! it, and the collector that is sent what the gateway's stacks saw.
 
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "clippy takes what tests share for no tests")]
+#![expect(clippy::unwrap_used, reason = "clippy takes what tests share for no tests")]
 
 mod collector;
 #[path = "../rmcp/probe.rs"]
@@ -63,7 +63,7 @@ async fn flush(otlp: &Arc<Otlp>) {
 /// The server behind the gateway, and the gateway's client to it: its caller is the gateway itself.
 async fn upstream(told: Told) -> (Client, RunningService<RoleClient, ()>) {
     let server = Probe::new(move |_, context| {
-        told.lock().unwrap().push(context.meta.clone());
+        told.lock().unwrap().push(context.meta);
         good_after()
     });
     let (near, far) = tokio::io::duplex(1 << 16);
