@@ -1,5 +1,4 @@
-//! The loop guard: slows down, and then stops, an agent that makes the same call over and over although it keeps failing in the
-//! same way.
+//! The loop guard: slows down, and then stops, an agent that makes the same call over and over although it keeps failing.
 //!
 //! A model that does not understand an error repeats the call that caused it. To the backend this is load; to a circuit breaker
 //! it is a failing tool, so that one agent in a loop shuts out all others. The guard counts, per agent and per call (target, name,

@@ -165,9 +165,7 @@ async fn what_shares_a_target_is_told_apart_by_its_name() {
 /// As [`OneTenant`] tells the users of one client program over HTTP without sessions.
 fn user_of_a_client(token: &'static str) -> Caller {
     let (parts, ()) = http::Request::builder().header("authorization", token).body(()).unwrap().into_parts();
-    let mut arrival = Arrival::default();
-    (arrival.parts, arrival.client) = (Some(&parts), Some("claude-ai"));
-    OneTenant.identify(&arrival)
+    OneTenant.identify(&Arrival { parts: Some(&parts), client: Some("claude-ai") })
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,9 +196,7 @@ async fn marked(attempts: impl IntoIterator<Item = u32>, every: Duration) -> usi
     let mut reached = 0;
     for attempt in attempts {
         let mut request = of_agent(&target, "a", "reset");
-        let mut meta = Meta::default();
-        meta.attempt = Some(attempt);
-        request.head.meta = Some(Arc::new(meta));
+        request.head.meta = Some(Arc::new(Meta { attempt: Some(attempt), ..Meta::default() }));
         reached += usize::from(reason(&service.call(request).await).is_none());
         tokio::time::advance(every).await;
     }

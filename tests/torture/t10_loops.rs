@@ -233,7 +233,7 @@ fn experiment(run: Run, stack: impl Fn() -> Stack + Sync, how_many: u64) {
                 table.row(name, [agents, made, mean, worst.at_most(15.0), share(answered)]);
             }
             Kind::Polling | Kind::Mending => {
-                table.row(name, [agents, made, mean, worst, share(answered).at_least(1.0), seconds(p99)])
+                table.row(name, [agents, made, mean, worst, share(answered).at_least(1.0), seconds(p99)]);
             }
             Kind::Neighbour | Kind::OtherTenant => {
                 let alone = Account::of(came.iter().map(|(_, alone)| alone.p99(&[kind]))).mean();
