@@ -31,7 +31,7 @@ pub(super) enum Next<R> {
 pub(super) enum Kept<P> {
     /// What a further attempt is made from.
     Copy(Request<P>),
-    /// There will be none: the sender repeats the call itself.
+    /// There will be none: the sender repeats whatever might be.
     Marked(Arc<Target>),
     /// There will be none.
     Nothing,

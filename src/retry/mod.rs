@@ -6,8 +6,9 @@
 //! * *Ambiguous* is repeated only where the call is [safe](crate::call::Head::is_safe). Otherwise its outcome stays unknown,
 //!   and the caller is told so.
 //! * A call is never repeated once its caller has seen something of the outcome.
-//! * A call whose `_meta` says that its sender repeats it ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)) is not repeated here: layers
-//!   that repeat multiply. The next hop is told the same of our own attempts ([`Meta::onward`](crate::call::Meta::onward)).
+//! * What the sender repeats of a call by its own word in `_meta` ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY),
+//!   [`Repeats`](crate::call::Repeats)) is not repeated here: layers that repeat multiply. The next hop is told the same of our own
+//!   attempts ([`Meta::onward`](crate::call::Meta::onward)).
 //!
 //! Backoff is full jitter; a delay that the backend names is obeyed if it is at most 5 s longer, else there is no retry and
 //! the caller gets the answer with the delay. Every retry is paid from its upstream's [budget](Budget), so that retries stay a small

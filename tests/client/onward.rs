@@ -42,7 +42,8 @@ async fn a_call_in_doubt_is_repeated_under_a_fresh_id_and_says_so() {
         let marks: Vec<_> = attempts.iter().map(|attempt| attempt["params"]["_meta"][ATTEMPT_KEY].as_u64()).collect();
         assert_eq!(marks, [Some(1), Some(2), Some(3)]);
         let left: Vec<_> = attempts.iter().filter_map(|attempt| attempt["params"]["_meta"][TIMEOUT_KEY].as_u64()).collect();
-        assert!(left.len() == 3 && left[0] == 55_000 && left.is_sorted_by(|a, b| a > b), "{left:?}");
+        // The first is given up at its limit, the others when the call ends.
+        assert!(left.len() == 3 && left[0] == 20_000 && 55_000 > left[1] && left[1] > left[2] && left[2] > 50_000, "{left:?}");
         // The handshake is rmcp's own.
         let method = if era == Era::Legacy { "initialize" } else { "server/discover" };
         let [handshake] = &rig.sent(method).await[..] else { panic!("one handshake") };
