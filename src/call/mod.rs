@@ -3,6 +3,7 @@
 //! One MCP call is one call of a `tower::Service<Request<P>, Response = Response<R>>`. [`Request`] is to MCP what
 //! `http::Request` is to HTTP: a head that every layer reads, and parameters that only the handler does.
 
+mod atomic_duration;
 mod caller;
 pub(crate) mod canonical;
 mod criticality;
@@ -27,6 +28,7 @@ mod upstream;
 mod verdict;
 mod word;
 
+pub(crate) use atomic_duration::AtomicDuration;
 pub use caller::{Arrival, Caller, Digest, Identify, OneTenant};
 pub use criticality::Criticality;
 pub use deadline::{Admission, Deadline};
@@ -45,7 +47,7 @@ pub use slot_pool::{KeptSlot, SlotPool};
 pub use slots::Slot;
 pub use standing::Standing;
 pub(crate) use target::Trust;
-pub use target::{Annotations, JudgeErrors, Target, TargetPolicy};
+pub use target::{Annotations, Failure, JudgeErrors, Target, TargetPolicy};
 pub use turn::Turn;
 pub(crate) use upstream::Upstream;
 pub use verdict::Verdict;
