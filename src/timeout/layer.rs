@@ -1,11 +1,11 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use metrics::Counter;
 use tower::Layer;
 
-use super::Timeout;
+use super::{Timeout, TimeoutHandle};
 use crate::{
-    call::{Slot, Target},
+    call::{AtomicDuration, Slot, Target},
     error::Clock,
     metrics::{TIMEOUTS, labels_of},
 };
@@ -13,40 +13,44 @@ use crate::{
 /// Ends attempts that take too long. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct TimeoutLayer {
-    limit: Limit,
+    limit: Arc<AtomicDuration>,
+    holds_for: HoldsFor,
     slot: Slot<Counters>,
 }
 
-/// Which attempts have a limit of their own, besides the call's deadline.
+/// Which attempts the layer's limit holds for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// None of them.
-    Deadline,
+pub(super) enum HoldsFor {
     /// All.
-    All(Duration),
+    All,
     /// Those after which another attempt may follow even if the outcome is unknown: giving up on any other gains nothing.
-    Repeatable(Duration),
+    Repeatable,
 }
 
 impl TimeoutLayer {
     /// Every attempt ends after `limit`, or at the call's deadline if that is earlier. Zero is no limit.
     pub fn new(limit: Duration) -> Self {
-        Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::All(limit) })
+        Self::with(HoldsFor::All, Some(limit))
     }
 
     /// An attempt after which another may follow ends after `limit`; any other goes on to the call's deadline. Once a call is
     /// committed it cannot be repeated, and the limit no longer holds. Zero is no limit.
     pub fn repeatable(limit: Duration) -> Self {
-        Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::Repeatable(limit) })
+        Self::with(HoldsFor::Repeatable, Some(limit))
     }
 
-    /// Only the call's deadline holds.
+    /// Only the call's deadline holds. A limit that the [handle](Self::handle) sets is one as [`repeatable`](Self::repeatable) has it.
     pub fn deadline_only() -> Self {
-        Self::with(Limit::Deadline)
+        Self::with(HoldsFor::Repeatable, None)
     }
 
-    fn with(limit: Limit) -> Self {
-        Self { limit, slot: Slot::new() }
+    /// To read the limit, and to change it while attempts are made.
+    pub fn handle(&self) -> TimeoutHandle {
+        TimeoutHandle::new(self.limit.clone())
+    }
+
+    fn with(holds_for: HoldsFor, limit: Option<Duration>) -> Self {
+        Self { limit: Arc::new(AtomicDuration::new(limit)), holds_for, slot: Slot::new() }
     }
 }
 
@@ -54,7 +58,7 @@ impl<S> Layer<S> for TimeoutLayer {
     type Service = Timeout<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, self.limit, self.slot)
+        Timeout::new(inner, self.limit.clone(), self.holds_for, self.slot)
     }
 }
 

@@ -7,7 +7,7 @@
 //! * **Error type**: [`BoxError`](crate::BoxError); [`TimedOut`](crate::error::TimedOut), which says what clock ran out. What
 //!   a timed-out attempt did is not known.
 //! * **Order**: inside the classifier, so that a timeout has a verdict; outside the panic guard.
-//! * **Clones** share the counters.
+//! * **Clones** share the limit, which a [handle](TimeoutHandle) changes, and the counters.
 //! * **Drop**: a timeout drops the inner future, which is how a call is cancelled.
 //! * **Metrics**: [`TIMEOUTS`](crate::metrics::TIMEOUTS).
 //!
@@ -29,10 +29,12 @@
 //! ```
 
 mod future;
+mod handle;
 mod layer;
 mod service;
 
 pub use future::TimeoutFuture;
+pub use handle::TimeoutHandle;
 pub use layer::TimeoutLayer;
 pub use service::Timeout;
 

@@ -1,13 +1,16 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tower::Service;
 
 use super::{
     TimeoutFuture,
-    layer::{Counters, Limit},
+    layer::{Counters, HoldsFor},
 };
 use crate::{
-    call::{Request, Response, Slot},
+    call::{AtomicDuration, Request, Response, Slot},
     error::BoxError,
     timeout::future::Timer,
 };
@@ -16,13 +19,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Timeout<S> {
     inner: S,
-    limit: Limit,
+    limit: Arc<AtomicDuration>,
+    holds_for: HoldsFor,
     slot: Slot<Counters>,
 }
 
 impl<S> Timeout<S> {
-    pub(super) const fn new(inner: S, limit: Limit, slot: Slot<Counters>) -> Self {
-        Self { inner, limit, slot }
+    pub(super) const fn new(inner: S, limit: Arc<AtomicDuration>, holds_for: HoldsFor, slot: Slot<Counters>) -> Self {
+        Self { inner, limit, holds_for, slot }
     }
 }
 
@@ -42,15 +46,14 @@ where
     #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
-        let attempt = match self.limit {
-            Limit::All(limit) => Some(limit),
-            Limit::Repeatable(limit) if head.repeatable => Some(limit),
-            Limit::Repeatable(_) | Limit::Deadline => None,
+        let attempt = match self.holds_for {
+            HoldsFor::Repeatable if !head.repeatable => None,
+            HoldsFor::All | HoldsFor::Repeatable => self.limit.get(),
         };
         let timer = Timer {
             began: head.attempt_at,
             attempt: attempt.and_then(|limit| head.attempt_at.checked_add(limit)),
-            lifted_by_commit: matches!(self.limit, Limit::Repeatable(_)),
+            lifted_by_commit: self.holds_for == HoldsFor::Repeatable,
             deadline: head.deadline,
             joint: head.joint.clone(),
             peer: head.peer.clone(),
