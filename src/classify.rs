@@ -4,12 +4,12 @@
 //! innermost layer, [`attempt`](crate::attempt), classifies answers; [`Verdict::of`] reads the verdict from either side of a
 //! `Result`, from anywhere in the stack.
 
-use std::{error::Error, time::Duration};
+use std::{borrow::Cow, error::Error, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
-    call::{CallResult, ErrorObject, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
+    call::{CallResult, ErrorObject, Failure, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
     error::{BoxError, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
 };
 
@@ -94,10 +94,7 @@ impl Verdict {
             return plain;
         }
         let believed = || if target.trusts_next_hop() { next_hop(&response.result) } else { None };
-        let judged = || match (&target.policy().judge_errors, plain) {
-            (Some(judge), Self::ToolError) => judge.judge(&response.result.as_ref().ok()?.error_text()?).map(Word::verdict),
-            _ => None,
-        };
+        let judged = || target.policy().judge_errors.as_ref()?.judge(&failure(&response.result)).map(Word::verdict);
         believed().or_else(judged).unwrap_or(plain)
     }
 
@@ -159,6 +156,19 @@ impl Verdict {
             400..=499 => Self::ClientFault,
             // Neither an answer nor an error that HTTP knows: what it did is anybody's guess.
             _ => Self::AMBIGUOUS,
+        }
+    }
+}
+
+/// What the answer to a call that failed says.
+fn failure<R: CallResult>(result: &Result<R, ErrorObject>) -> Failure<'_> {
+    match result {
+        Ok(result) => {
+            let code = if let ResultKind::Error(code) = result.kind() { Some(code) } else { None };
+            Failure { code, text: result.error_text().unwrap_or_default(), structured: result.structured() }
+        }
+        Err(ErrorObject { code, message, data }) => {
+            Failure { code: Some(*code), text: Cow::Borrowed(message), structured: data.as_ref().map(Cow::Borrowed) }
         }
     }
 }
@@ -411,13 +421,25 @@ mod tests {
 
     #[test]
     fn the_operator_may_say_what_a_tools_own_text_means() {
-        let judges = TargetPolicy::default().judge_errors(|text: &str| text.contains("busy").then_some(Word::NotSent));
+        let judge = |failure: &Failure<'_>| {
+            let structured = failure.structured.as_ref().and_then(|said| said.get("throttled")).is_some();
+            let told = failure.text.contains("busy") || failure.code == Some(1001) || structured;
+            told.then_some(Word::NotSent)
+        };
+        let judges = TargetPolicy::default().judge_errors(judge);
         let of = |policy: &TargetPolicy, text| {
             Verdict::of_answer_to(&target(policy.clone(), false), &Response::new(Telling(text, json!({}))))
         };
         assert_eq!(of(&judges, "too busy"), Verdict::NotSent);
         assert_eq!(of(&judges, "no such city"), Verdict::ToolError);
         assert_eq!(of(&TargetPolicy::default(), "too busy"), Verdict::ToolError);
+        let of_error = |code, data| {
+            let error = ErrorObject { code, message: "no".into(), data };
+            Verdict::of_answer_to(&target(judges.clone(), false), &Response::<Telling>::from_error(error))
+        };
+        assert_eq!((of_error(1001, None), of_error(1002, None)), (Verdict::NotSent, Verdict::ToolError));
+        assert_eq!(of_error(-32603, Some(json!({ "throttled": true }))), Verdict::NotSent);
+        assert_eq!((of_error(-32603, None), of_error(-32602, None)), (Verdict::AMBIGUOUS, Verdict::ClientFault));
         // The handler knows better.
         let said = Response::new(Telling("too busy", json!({}))).with_word(Word::Ambiguous);
         assert_eq!(Verdict::of_answer_to(&target(judges, false), &said), Verdict::AMBIGUOUS);

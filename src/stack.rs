@@ -198,7 +198,7 @@ impl Stack {
 
     /// Whether a second attempt is made at calls that take unusually long. Default: no. No call is both hedged and retried.
     #[must_use]
-    pub const fn hedge(mut self, hedge: HedgeLayer) -> Self {
+    pub fn hedge(mut self, hedge: HedgeLayer) -> Self {
         self.hedge = Some(hedge);
         self
     }

@@ -3,6 +3,7 @@
 //! One MCP call is one call of a `tower::Service<Request<P>, Response = Response<R>>`. [`Request`] is to MCP what
 //! `http::Request` is to HTTP: a head that every layer reads, and parameters that only the handler does.
 
+mod atomic_duration;
 mod baggage;
 mod caller;
 pub(crate) mod canonical;
@@ -32,6 +33,7 @@ mod upstream;
 mod verdict;
 mod word;
 
+pub(crate) use atomic_duration::AtomicDuration;
 pub use baggage::Baggage;
 pub(crate) use baggage::LONGEST_BAGGAGE;
 pub use caller::{Arrival, Caller, Digest, Identify, OneTenant};
@@ -56,7 +58,7 @@ pub use slot_pool::{KeptSlot, SlotPool};
 pub use slots::Slot;
 pub use standing::Standing;
 pub(crate) use target::Trust;
-pub use target::{Annotations, JudgeErrors, Target, TargetPolicy};
+pub use target::{Annotations, Failure, JudgeErrors, Target, TargetPolicy};
 pub(crate) use trace_context::LONGEST_CONTEXT;
 pub use trace_context::TraceContext;
 pub use traced::Traced;

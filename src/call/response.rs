@@ -228,8 +228,14 @@ pub trait CallResult: Sized + Clone {
         ResultKind::Unstated
     }
 
-    /// What a tool result with `isError: true` says to the model, for [`TargetPolicy::judge_errors`](super::TargetPolicy).
+    /// What a tool result with `isError: true` says to the model, or the message of a JSON-RPC error that this type carries, for
+    /// [`TargetPolicy::judge_errors`](super::TargetPolicy).
     fn error_text(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    /// The same for machines: the `structuredContent` of the result, or the `data` of the error.
+    fn structured(&self) -> Option<Cow<'_, Value>> {
         None
     }
 

@@ -1,6 +1,7 @@
 //! What a call is addressed to.
 
 use std::{
+    borrow::Cow,
     fmt,
     num::NonZeroU32,
     sync::{
@@ -9,6 +10,8 @@ use std::{
     },
     time::Duration,
 };
+
+use serde_json::Value;
 
 use super::{Criticality, LONGEST, Method, OTHER, Slot, Word, is_fit, slots::Slots, upstream::Upstream};
 
@@ -77,11 +80,13 @@ impl Annotations {
 /// The operator's word on one target: it overrides what the tool says about itself.
 ///
 /// ```
-/// use buttress::call::{TargetPolicy, Word};
+/// use buttress::call::{Failure, TargetPolicy, Word};
 ///
-/// let search = TargetPolicy::default()
-///     .safe(true)
-///     .judge_errors(|text: &str| text.contains("rate limit").then_some(Word::Throttled { retry_after: None }));
+/// let throttled = |failure: &Failure<'_>| {
+///     let told = failure.code == Some(1001) || failure.text.contains("rate limit");
+///     told.then_some(Word::Throttled { retry_after: None })
+/// };
+/// let search = TargetPolicy::default().safe(true).judge_errors(throttled);
 /// assert_eq!(search.safe, Some(true));
 /// ```
 #[derive(Clone, Default)]
@@ -104,23 +109,35 @@ pub struct TargetPolicy {
     /// How long a tool's results may be served again, where the specification has nothing to say of it. `None`: not at all.
     /// Counts only for tools that only read, and only where there is a cache (feature `cache`).
     pub cache_for: Option<Duration>,
-    /// What a text of the tool's own with `isError: true` means. `None`: the server is alive and has spoken.
+    /// What the tool's own answer that it failed means: a result with `isError: true`, or a JSON-RPC error, whatever its code. `None`:
+    /// what the classifier says of any tool's.
     pub judge_errors: Option<Arc<dyn JudgeErrors>>,
 }
 
-/// Reads the text of a tool's answer with `isError: true`, and says what became of the call if the text tells. A plain
-/// function will do.
+/// A tool's own answer that it failed: a result with `isError: true`, or a JSON-RPC error.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Failure<'a> {
+    /// The code of a JSON-RPC error. `None`: it is a result.
+    pub code: Option<i64>,
+    /// The text of the result's content, or the error's message.
+    pub text: Cow<'a, str>,
+    /// The result's `structuredContent`, or the error's `data`.
+    pub structured: Option<Cow<'a, Value>>,
+}
+
+/// Reads a tool's answer that it failed, and says what became of the call if the answer tells. A plain function will do.
 pub trait JudgeErrors: Send + Sync {
-    /// What the text means. `None`: a tool error like any other.
-    fn judge(&self, text: &str) -> Option<Word>;
+    /// What the answer means. `None`: what any other like it means.
+    fn judge(&self, failure: &Failure<'_>) -> Option<Word>;
 }
 
 impl<F> JudgeErrors for F
 where
-    F: Fn(&str) -> Option<Word> + Send + Sync,
+    F: Fn(&Failure<'_>) -> Option<Word> + Send + Sync,
 {
-    fn judge(&self, text: &str) -> Option<Word> {
-        self(text)
+    fn judge(&self, failure: &Failure<'_>) -> Option<Word> {
+        self(failure)
     }
 }
 
@@ -180,7 +197,7 @@ impl TargetPolicy {
         self
     }
 
-    /// Says what a text with `isError: true` means.
+    /// Says what the tool's own answer that it failed means.
     #[must_use]
     pub fn judge_errors(mut self, judge: impl JudgeErrors + 'static) -> Self {
         self.judge_errors = Some(Arc::new(judge));

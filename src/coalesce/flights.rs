@@ -18,13 +18,10 @@ use crate::{
 
 /// At most so many calls that others may join.
 #[derive(Debug)]
-pub(super) struct Flights {
-    capacity: usize,
-    under_way: Mutex<UnderWay>,
-}
+pub(super) struct Flights(Mutex<UnderWay>);
 
-#[derive(Default)]
 struct UnderWay {
+    capacity: usize,
     flights: HashMap<Alike, Entry>,
     /// The number of the next.
     next: u64,
@@ -46,7 +43,7 @@ pub(super) struct Seat {
 
 impl Flights {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, under_way: Mutex::default() }
+        Self(Mutex::new(UnderWay { capacity, flights: HashMap::new(), next: 0 }))
     }
 
     /// Joins the call that is under way, or makes one. `None`: there is no room for one more, or the one under way is of
@@ -70,7 +67,7 @@ impl Flights {
             flight.joint().join(deadline);
             return Some(Waiter::new(flight, false));
         }
-        if known.is_none() && under_way.flights.len() >= self.capacity {
+        if known.is_none() && under_way.flights.len() >= under_way.capacity {
             return None;
         }
         let number = under_way.next;
@@ -83,8 +80,12 @@ impl Flights {
         Some(Waiter::new(flight, true))
     }
 
-    pub(super) const fn capacity(&self) -> usize {
-        self.capacity
+    pub(super) fn capacity(&self) -> usize {
+        self.lock().capacity
+    }
+
+    pub(super) fn set_capacity(&self, capacity: usize) {
+        self.lock().capacity = capacity;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,7 +93,7 @@ impl Flights {
     }
 
     fn lock(&self) -> MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use metrics::Counter;
 use tower::Layer;
 
-use super::{Coalesce, flights::Flights};
+use super::{Coalesce, CoalesceHandle, flights::Flights};
 use crate::call::Slot;
 
 /// Makes one call of calls that ask the same at the same time. See the [module](super).
@@ -54,9 +54,9 @@ impl CoalesceLayer {
         Self { shared: Arc::new(Shared { single_caller, flights, slot: Slot::new() }) }
     }
 
-    /// How many shared calls are under way.
-    pub fn under_way(&self) -> usize {
-        self.shared.flights.len()
+    /// To read how many shared calls there are, and to change how many there may be.
+    pub fn handle(&self) -> CoalesceHandle {
+        CoalesceHandle::new(self.shared.flights.clone())
     }
 }
 

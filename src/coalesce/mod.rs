@@ -59,6 +59,7 @@ mod bell;
 mod flight;
 mod flights;
 mod future;
+mod handle;
 mod layer;
 mod service;
 mod work;
@@ -66,6 +67,7 @@ mod work;
 use alike::Alike;
 
 pub use future::CoalesceFuture;
+pub use handle::CoalesceHandle;
 pub use layer::CoalesceLayer;
 pub use service::Coalesce;
 

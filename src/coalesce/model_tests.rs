@@ -196,7 +196,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         waiting.sort_unstable();
         waiting.dedup();
         prop_assert!(upstream.fates.lock().unwrap().len() <= waiting.len());
-        prop_assert!(layer.under_way() <= waiting.len());
+        prop_assert!(layer.handle().under_way() <= waiting.len());
     }
     // From here on only those are polled who were woken, or never have been polled: as a runtime does it.
     let mut askers = askers.borrow_mut();
@@ -209,7 +209,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         }
     }
     prop_assert!(askers.is_empty(), "{} sleep for ever", askers.len());
-    prop_assert_eq!((upstream.fates.lock().unwrap().len(), layer.under_way()), (0, 0));
+    prop_assert_eq!((upstream.fates.lock().unwrap().len(), layer.handle().under_way()), (0, 0));
     Ok(())
 }
 

@@ -65,7 +65,7 @@ async fn a_herd_is_one_call() {
     let outcomes: Vec<Outcome> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
     let served = |served| outcomes.iter().filter(|outcome| outcome.as_ref().unwrap().served == served).count();
     assert_eq!((served(Served::Attempt), served(Served::Shared)), (1, 9_999));
-    assert_eq!((script.calls(), layer.under_way()), (1, 0));
+    assert_eq!((script.calls(), layer.handle().under_way()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,14 +89,14 @@ async fn the_call_outlives_the_first_and_dies_with_the_last() {
     let last = calls.pop().unwrap();
     drop(calls);
     // Held here, by the service, by the call under way, and by the last for a call of its own.
-    assert_eq!((Arc::strong_count(&alive), layer.under_way()), (4, 1));
+    assert_eq!((Arc::strong_count(&alive), layer.handle().under_way()), (4, 1));
     let response = last.await.unwrap();
     assert_eq!((response.result, response.served), (Ok("answered"), Served::Shared));
 
     let mut calls: Vec<_> = (0..3).map(|_| Box::pin(service.call(asks(&target)))).collect();
     assert!(calls.iter_mut().all(is_pending));
     drop(calls);
-    assert_eq!((Arc::strong_count(&alive), layer.under_way()), (2, 0), "nobody waits, and yet the call goes on");
+    assert_eq!((Arc::strong_count(&alive), layer.handle().under_way()), (2, 0), "nobody waits, and yet the call goes on");
 }
 
 /// What had been under way when a call came may be shared; what has ended may not.
@@ -200,7 +200,7 @@ async fn a_panic_reaches_all_as_an_error() {
     let service = layer.layer(handler);
     let outcomes = join_all((0..3).map(|_| service.clone().oneshot(asks(&target)))).await;
     assert!(outcomes.into_iter().all(|outcome| find::<Panicked>(&*outcome.unwrap_err()).is_some()));
-    assert_eq!(layer.under_way(), 0);
+    assert_eq!(layer.handle().under_way(), 0);
 }
 
 struct Deaf;
@@ -218,6 +218,20 @@ async fn calls(layer: CoalesceLayer, requests: [Request<()>; 2]) -> usize {
     let outcomes = join_all(requests.map(|request| service.clone().oneshot(request))).await;
     assert!(outcomes.iter().all(Result::is_ok));
     script.calls()
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_capacity_holds_for_services_that_are_there() {
+    let steps = (0..3).map(|_| Step::After(SECOND, Ok(Response::new("done"))));
+    let (layer, script, target) = (layer(), Script::new(steps), reading_tool("t"));
+    let (handle, service) = (layer.handle(), layer.layer(script.clone()));
+    assert_eq!(handle.capacity(), 4096);
+    for (capacity, calls) in [(0, 2), (1, 3)] {
+        handle.set_capacity(capacity);
+        let pair = [asks(&target), asks(&target)].map(|request| service.clone().oneshot(request));
+        assert!(join_all(pair).await.iter().all(Result::is_ok));
+        assert_eq!((script.calls(), handle.capacity()), (calls, capacity));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,7 +377,7 @@ async fn a_call_that_takes_the_place_of_a_dying_one_keeps_it() {
     again.lock().unwrap().0 = Some(service.clone());
     drop(first);
     let second = again.lock().unwrap().1.take().unwrap();
-    assert_eq!(layer.under_way(), 1, "its place was taken away by the one before it");
+    assert_eq!(layer.handle().under_way(), 1, "its place was taken away by the one before it");
     let (second, third) = tokio::join!(second, service.call(asks(&target)));
     assert_eq!((second.unwrap().served, third.unwrap().served), (Served::Attempt, Served::Shared));
     assert_eq!(calls.load(Ordering::Relaxed), 2);

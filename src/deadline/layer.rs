@@ -1,10 +1,10 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tower::Layer;
 
-use super::DeadlineService;
-use crate::call::Deadline;
+use super::{DeadlineHandle, DeadlineService};
+use crate::call::{AtomicDuration, Deadline};
 
 /// How long a call may take, from its arrival; not yet checked: [`Limits::try_new`] checks it. `None`, or zero, is no such
 /// limit.
@@ -87,27 +87,68 @@ impl Limits {
         Self(Settings { soft: hard, idle: None, hard })
     }
 
+    /// What they are.
+    pub const fn settings(self) -> Settings {
+        self.0
+    }
+}
+
+/// The limits in force: each changes by itself.
+#[derive(Debug)]
+pub(super) struct InForce {
+    soft: AtomicDuration,
+    idle: AtomicDuration,
+    hard: AtomicDuration,
+}
+
+impl InForce {
+    fn new(Limits(Settings { soft, idle, hard }): Limits) -> Self {
+        Self { soft: AtomicDuration::new(soft), idle: AtomicDuration::new(idle), hard: AtomicDuration::new(hard) }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits(Settings { soft: self.soft.get(), idle: self.idle.get(), hard: self.hard.get() })
+    }
+
+    pub(super) fn set(&self, Limits(Settings { soft, idle, hard }): Limits) {
+        self.soft.set(soft);
+        self.idle.set(idle);
+        self.hard.set(hard);
+    }
+
     /// The deadline of a call that arrived at `arrived`.
-    pub(super) fn from(self, arrived: Instant) -> Deadline {
-        let Settings { soft, idle, hard } = self.0;
+    #[inline]
+    pub(super) fn from(&self, arrived: Instant) -> Deadline {
         Deadline {
-            soft: soft.and_then(|soft| arrived.checked_add(soft)),
-            idle,
-            hard: hard.and_then(|hard| arrived.checked_add(hard)),
+            soft: self.soft.get().and_then(|soft| arrived.checked_add(soft)),
+            idle: self.idle.get(),
+            hard: self.hard.get().and_then(|hard| arrived.checked_add(hard)),
         }
     }
 }
 
 /// Stamps each call with its deadline. See the [module](super).
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct DeadlineLayer {
-    limits: Limits,
+    in_force: Arc<InForce>,
+}
+
+impl Default for DeadlineLayer {
+    /// Deadlines by the default [`Limits`].
+    fn default() -> Self {
+        Self::new(Limits::default())
+    }
 }
 
 impl DeadlineLayer {
     /// Deadlines by these limits.
-    pub const fn new(limits: Limits) -> Self {
-        Self { limits }
+    pub fn new(limits: Limits) -> Self {
+        Self { in_force: Arc::new(InForce::new(limits)) }
+    }
+
+    /// To read the limits, and to change them while calls are made.
+    pub fn handle(&self) -> DeadlineHandle {
+        DeadlineHandle::new(self.in_force.clone())
     }
 }
 
@@ -115,6 +156,6 @@ impl<S> Layer<S> for DeadlineLayer {
     type Service = DeadlineService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        DeadlineService::new(inner, self.limits)
+        DeadlineService::new(inner, self.in_force.clone())
     }
 }

@@ -6,7 +6,7 @@
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::Deadline`](crate::error::Reason::Deadline) for a call that arrives after its deadline.
 //! * **Order**: outermost of the deciding layers; needs [`timeout`](crate::timeout) further in to end a call that hangs.
-//! * **Clones** hold the same limits; there is no state.
+//! * **Clones** share the limits, which a [handle](DeadlineHandle) changes, and so do two services from one layer.
 //! * **Drop**: nothing to give back.
 //! * **Metrics**: none of its own.
 //!
@@ -30,9 +30,11 @@
 //! # }
 //! ```
 
+mod handle;
 mod layer;
 mod service;
 
+pub use handle::DeadlineHandle;
 pub use layer::{DeadlineLayer, Limits, LimitsError, Settings};
 pub use service::DeadlineService;
 

@@ -1,8 +1,11 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tower::Service;
 
-use super::Limits;
+use super::layer::InForce;
 use crate::{
     call::{Deadline, Head, Request, Response},
     error::{BoxError, Reason, Rejected},
@@ -13,12 +16,12 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct DeadlineService<S> {
     inner: S,
-    limits: Limits,
+    in_force: Arc<InForce>,
 }
 
 impl<S> DeadlineService<S> {
-    pub(super) const fn new(inner: S, limits: Limits) -> Self {
-        Self { inner, limits }
+    pub(super) const fn new(inner: S, in_force: Arc<InForce>) -> Self {
+        Self { inner, in_force }
     }
 }
 
@@ -38,7 +41,7 @@ where
     #[inline]
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
-        head.deadline = head.deadline.tightened(self.limits.from(head.arrived));
+        head.deadline = head.deadline.tightened(self.in_force.from(head.arrived));
         if let Some(own) = callers_own(head) {
             head.deadline = head.deadline.tightened(own);
         }

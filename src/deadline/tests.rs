@@ -33,6 +33,23 @@ async fn a_callers_own_deadline_can_only_shorten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn other_limits_hold_for_services_that_are_there() {
+    let layer = DeadlineLayer::default();
+    let (handle, now) = (layer.handle(), Instant::now());
+    let service =
+        layer.layer(service_fn(async |call: Request<()>| Ok::<_, BoxError>(Response::new(call.head.deadline.end(None)))));
+    let end = async || service.clone().oneshot(Request::new(tool("t"), ())).await.unwrap().result.unwrap();
+    assert_eq!(end().await.map(|(end, _)| end - now), Some(55 * SECOND));
+    assert_eq!(handle.limits(), Limits::default());
+    let shorter = limits(Some(3 * SECOND), Some(9 * SECOND));
+    handle.set_limits(shorter);
+    assert_eq!(end().await.map(|(end, _)| end - now), Some(3 * SECOND));
+    assert_eq!((handle.limits(), shorter.settings().hard), (shorter, Some(9 * SECOND)));
+    handle.set_limits(Limits::NONE);
+    assert_eq!(end().await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_comes_too_late_is_refused() {
     let mut request = Request::new(tool("t"), ());
     request.head.deadline.soft = Some(request.head.arrived);

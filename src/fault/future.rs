@@ -8,7 +8,10 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::{Fault, Lost, plan::Fate};
-use crate::error::BoxError;
+use crate::{
+    call::{CallResult, Response},
+    error::BoxError,
+};
 
 pin_project! {
     /// The future of [`FaultService`](super::FaultService).
@@ -29,12 +32,13 @@ impl<F> FaultFuture<F> {
     }
 }
 
-impl<F, T, E> Future for FaultFuture<F>
+impl<F, R, E> Future for FaultFuture<F>
 where
-    F: Future<Output = Result<T, E>>,
+    F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError>,
+    R: CallResult,
 {
-    type Output = Result<T, BoxError>;
+    type Output = Result<Response<R>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -51,7 +55,7 @@ where
         }
         // What was struck once has nothing more to say, as what hangs.
         match this.fault.replace(Fault::Hang(Lost::Answer)).and_then(Fault::strike) {
-            Some(error) => Poll::Ready(Err(error)),
+            Some(outcome) => Poll::Ready(outcome),
             None => Poll::Pending,
         }
     }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use fastrand::Rng;
 
 use crate::{
-    call::Target,
+    call::{CallResult, ErrorObject, Facts, Method, Response, Target},
+    classify::code,
     error::{BoxError, HttpStatus, Transport},
 };
 
@@ -29,6 +30,19 @@ pub enum Fault {
     },
     /// The connection is refused. The handler is not called.
     NotSent,
+    /// HTTP 425: too early. The handler is not called.
+    TooEarly,
+    /// HTTP 401: nobody knows who calls. The handler is not called.
+    Unauthorized,
+    /// HTTP 403: the caller may not. The handler is not called.
+    Forbidden,
+    /// HTTP 404 to a request of a session: the server has forgotten it. The handler is not called.
+    SessionLost,
+    /// A tool's own answer that it failed: a result with `isError: true`, or, where the type of results has none, an error of the
+    /// application's own.
+    ToolError(Lost),
+    /// JSON-RPC error -32603: the server failed.
+    InternalError(Lost),
     /// HTTP 503.
     Unavailable(Lost),
     /// The connection is reset after the request was sent.
@@ -41,13 +55,33 @@ pub enum Fault {
 
 impl Fault {
     /// One of each kind, for labels.
-    pub(super) const KINDS: [&'static str; 7] = ["slow", "throttled", "not_sent", "unavailable", "reset", "hang", "panic"];
+    pub(super) const KINDS: [&'static str; 13] = [
+        "slow",
+        "throttled",
+        "not_sent",
+        "too_early",
+        "unauthorized",
+        "forbidden",
+        "session_lost",
+        "tool_error",
+        "internal_error",
+        "unavailable",
+        "reset",
+        "hang",
+        "panic",
+    ];
 
     /// The value of the `fault` label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Throttled { .. } => "throttled",
             Self::NotSent => "not_sent",
+            Self::TooEarly => "too_early",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::SessionLost => "session_lost",
+            Self::ToolError(_) => "tool_error",
+            Self::InternalError(_) => "internal_error",
             Self::Unavailable(_) => "unavailable",
             Self::Reset(_) => "reset",
             Self::Hang(_) => "hang",
@@ -58,8 +92,18 @@ impl Fault {
     /// Whether the handler runs all the same.
     pub(super) const fn reaches_the_handler(self) -> bool {
         match self {
-            Self::Throttled { .. } | Self::NotSent => false,
-            Self::Unavailable(lost) | Self::Reset(lost) | Self::Hang(lost) | Self::Panic(lost) => matches!(lost, Lost::Answer),
+            Self::Throttled { .. }
+            | Self::NotSent
+            | Self::TooEarly
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::SessionLost => false,
+            Self::ToolError(lost)
+            | Self::InternalError(lost)
+            | Self::Unavailable(lost)
+            | Self::Reset(lost)
+            | Self::Hang(lost)
+            | Self::Panic(lost) => matches!(lost, Lost::Answer),
         }
     }
 
@@ -68,18 +112,35 @@ impl Fault {
     /// # Panics
     ///
     /// That is one of them.
-    pub(super) fn strike(self) -> Option<BoxError> {
-        let status = |code, retry_after| HttpStatus { code, retry_after, in_session: false };
-        match self {
-            Self::Throttled { retry_after } => Some(status(429, retry_after).into()),
-            Self::NotSent => Some(Transport::not_sent("injected").into()),
-            Self::Unavailable(_) => Some(status(503, None).into()),
-            Self::Reset(_) => Some(Transport::unknown("injected").into()),
-            Self::Hang(_) => None,
+    pub(super) fn strike<R: CallResult>(self) -> Option<Result<Response<R>, BoxError>> {
+        let status = |code, retry_after, in_session| HttpStatus { code, retry_after, in_session };
+        let error: BoxError = match self {
+            Self::Throttled { retry_after } => status(429, retry_after, false).into(),
+            Self::NotSent => Transport::not_sent("injected").into(),
+            Self::TooEarly => status(425, None, false).into(),
+            Self::Unauthorized => status(401, None, false).into(),
+            Self::Forbidden => status(403, None, false).into(),
+            Self::SessionLost => status(404, None, true).into(),
+            Self::Unavailable(_) => status(503, None, false).into(),
+            Self::Reset(_) => Transport::unknown("injected").into(),
+            Self::ToolError(_) => {
+                let failed = R::tool_error(INJECTED.to_owned(), &Facts::new("tool_error", false));
+                return Some(Ok(Response::from_result(failed.map_err(|text| ErrorObject::new(FAILED, text)))));
+            }
+            Self::InternalError(_) => {
+                return Some(Ok(Response::from_error(ErrorObject::new(code::INTERNAL_ERROR, INJECTED))));
+            }
+            Self::Hang(_) => return None,
             Self::Panic(_) => std::panic::resume_unwind(Box::new("injected")),
-        }
+        };
+        Some(Err(error))
     }
 }
+
+/// What an answer that is injected says.
+const INJECTED: &str = "Failed on purpose: this answer was injected.";
+/// The code of an error of the application's own.
+const FAILED: i64 = 1;
 
 /// The trouble that the calls of a target meet: which share of them is slowed down, and which shares meet which fault. The two
 /// are drawn apart, so a call may be slow and then fail.
@@ -165,16 +226,24 @@ pub(super) struct Fate {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Plan {
     all: Option<Trouble>,
+    methods: BTreeMap<String, Trouble>,
     named: BTreeMap<String, Trouble>,
 }
 
 impl Plan {
     /// This trouble for all targets that get none of their own.
     pub fn all(trouble: Trouble) -> Self {
-        Self { all: Some(trouble), named: BTreeMap::new() }
+        Self { all: Some(trouble), ..Self::default() }
     }
 
-    /// The same plan, with this trouble for the tool or prompt of this name, in place of what all others meet.
+    /// The same plan, with this trouble for the calls of this method (`tools/list`, say), in place of what all others meet.
+    #[must_use]
+    pub fn method(mut self, method: &Method, trouble: Trouble) -> Self {
+        self.methods.insert(method.as_str().to_owned(), trouble);
+        self
+    }
+
+    /// The same plan, with this trouble for the tool or prompt of this name, in place of what its method or all others meet.
     #[must_use]
     pub fn target(mut self, name: impl Into<String>, trouble: Trouble) -> Self {
         self.named.insert(name.into(), trouble);
@@ -183,6 +252,7 @@ impl Plan {
 
     pub(super) fn draw(&self, target: &Target, rng: &mut Rng) -> Fate {
         let own = target.name().and_then(|name| self.named.get(name));
+        let own = own.or_else(|| self.methods.get(target.method().as_str()));
         own.or(self.all.as_ref()).map_or_else(Fate::default, |trouble| trouble.draw(rng))
     }
 }

@@ -7,7 +7,7 @@ use tower::Service;
 
 use super::{FaultFuture, layer::Shared};
 use crate::{
-    call::{Request, Response},
+    call::{CallResult, Request, Response},
     error::BoxError,
 };
 
@@ -28,6 +28,7 @@ impl<S, P, R> Service<Request<P>> for FaultService<S>
 where
     S: Service<Request<P>, Response = Response<R>>,
     S::Error: Into<BoxError>,
+    R: CallResult,
 {
     type Response = Response<R>;
     type Error = BoxError;

@@ -8,6 +8,7 @@ use super::{Fault, FaultLayer, Lost, Plan, Trouble, TroubleError};
 use crate::{
     call::{Method, Request, Target, Verdict},
     catalogue::Catalogue,
+    metrics::{FAULTS, Values},
     testing::{Script, tool},
 };
 
@@ -32,6 +33,14 @@ async fn each_fault_has_its_verdict_and_its_effect() {
         (Fault::Unavailable(Lost::Answer), overload, 1),
         (Fault::Reset(Lost::Request), Verdict::AMBIGUOUS, 0),
         (Fault::Reset(Lost::Answer), Verdict::AMBIGUOUS, 1),
+        (Fault::TooEarly, Verdict::NotSent, 0),
+        (Fault::Unauthorized, Verdict::Denied, 0),
+        (Fault::Forbidden, Verdict::Denied, 0),
+        (Fault::SessionLost, Verdict::SessionLost, 0),
+        (Fault::ToolError(Lost::Request), Verdict::ToolError, 0),
+        (Fault::ToolError(Lost::Answer), Verdict::ToolError, 1),
+        (Fault::InternalError(Lost::Request), Verdict::AMBIGUOUS, 0),
+        (Fault::InternalError(Lost::Answer), Verdict::AMBIGUOUS, 1),
     ] {
         let (layer, script) = (FaultLayer::new(), Script::default());
         layer.handle().inject(Plan::all(always(fault)));
@@ -113,8 +122,16 @@ async fn a_plan_holds_where_and_while_it_is_in_force() {
     assert_eq!(faults.plan(), Some(plan));
     faults.inject(Plan::default().target("other", always(Fault::NotSent)));
     assert_eq!(verdicts().await, [Verdict::Ok, Verdict::NotSent, Verdict::Ok]);
+    faults.inject(
+        Plan::all(always(Fault::Forbidden)).method(&Method::ToolsCall, always(Fault::NotSent)).target("one", Trouble::default()),
+    );
+    assert_eq!(verdicts().await, [Verdict::Ok, Verdict::NotSent, Verdict::Ok]);
     faults.clear();
     assert_eq!((verdicts().await, faults.plan()), (vec![Verdict::Ok; 3], None));
+    faults.inject(Plan::default().method(&Method::ToolsList, always(Fault::SessionLost)));
+    let list = Catalogue::new("up").resolve(&Method::ToolsList, None, None);
+    let outcome = service.call(request(&list)).await;
+    assert_eq!(Verdict::of(&outcome), Verdict::SessionLost);
 }
 
 #[test]
@@ -139,6 +156,12 @@ fn every_kind_has_its_label() {
     let all = [
         Fault::Throttled { retry_after: None },
         Fault::NotSent,
+        Fault::TooEarly,
+        Fault::Unauthorized,
+        Fault::Forbidden,
+        Fault::SessionLost,
+        Fault::ToolError(Lost::Request),
+        Fault::InternalError(Lost::Request),
         Fault::Unavailable(Lost::Request),
         Fault::Reset(Lost::Request),
         Fault::Hang(Lost::Request),
@@ -146,4 +169,5 @@ fn every_kind_has_its_label() {
     ];
     let labels: Vec<&str> = std::iter::once("slow").chain(all.map(Fault::as_str)).collect();
     assert_eq!(labels, Fault::KINDS);
+    assert_eq!(FAULTS.values("fault"), Some(Values::OneOf(labels)));
 }

@@ -2,9 +2,8 @@
 
 /// Each call earns a share of a hedge. Nothing is there at the start and time earns nothing, so that hedges are never more than
 /// that share of the calls, over any number of them since the start.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Budget {
-    share: f64,
     hedges: f64,
 }
 
@@ -12,12 +11,12 @@ pub(super) struct Budget {
 const MOST: f64 = 20.0;
 
 impl Budget {
-    pub(super) const fn new(share: f64) -> Self {
-        Self { share, hedges: 0.0 }
+    pub(super) fn earn(&mut self, share: f64) {
+        self.hedges = (self.hedges + share).min(MOST);
     }
 
-    pub(super) fn earn(&mut self) {
-        self.hedges = (self.hedges + self.share).min(MOST);
+    pub(super) const fn earned(&self) -> f64 {
+        self.hedges
     }
 
     pub(super) fn spend(&mut self) -> bool {
@@ -44,12 +43,12 @@ mod tests {
         /// However calls, hedges and refusals follow each other, never more are paid for than the calls have earned.
         #[test]
         fn hedges_are_never_more_than_their_share(steps in prop::collection::vec(0..4_u8, 0..2_000)) {
-            let mut budget = Budget::new(0.05);
+            let mut budget = Budget::default();
             let (mut calls, mut paid) = (0_u32, 0_u32);
             for step in steps {
                 match step {
                     0 | 1 => {
-                        budget.earn();
+                        budget.earn(0.05);
                         calls += 1;
                     }
                     2 => paid += u32::from(budget.spend()),

@@ -26,8 +26,16 @@ const LONG: Duration = Duration::from_secs(30);
 const EACH: u32 = 16;
 
 impl Latency {
-    pub(super) fn new(quantile: f64, now: Instant) -> Self {
-        Self { quantile, current: Window::new(), previous: Window::new(), began: now, known: None, since: 0 }
+    pub(super) fn new(now: Instant) -> Self {
+        Self { quantile: 1.0, current: Window::new(), previous: Window::new(), began: now, known: None, since: 0 }
+    }
+
+    /// Says which quantile is asked for from now on.
+    pub(super) fn look_for(&mut self, quantile: f64) {
+        if self.quantile.to_bits() != quantile.to_bits() {
+            self.quantile = quantile;
+            self.known = self.work_out();
+        }
     }
 
     /// The quantile, once enough has been seen.
@@ -135,9 +143,15 @@ mod tests {
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
     }
 
+    fn latency_at(quantile: f64, now: Instant) -> Latency {
+        let mut latency = Latency::new(now);
+        latency.look_for(quantile);
+        latency
+    }
+
     #[tokio::test(start_paused = true)]
     async fn too_few_samples_say_nothing() {
-        let mut latency = Latency::new(0.95, Instant::now());
+        let mut latency = latency_at(0.95, Instant::now());
         for n in 1..=ENOUGH {
             assert_eq!(latency.quantile(), None, "after {n} samples");
             latency.record(10 * MS, Instant::now());
@@ -148,7 +162,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_tool_that_has_changed_is_soon_known_to_have() {
         let now = Instant::now();
-        let mut latency = Latency::new(0.95, now);
+        let mut latency = latency_at(0.95, now);
         (0..2_000).for_each(|_| latency.record(10 * MS, now));
         (0..80).for_each(|_| latency.record(100 * MS, now));
         assert!(latency.quantile().is_some_and(|quantile| quantile >= 100 * MS));
@@ -159,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_not_seen_to_its_end_counts_in_the_tail_only() {
         let now = Instant::now();
-        let mut latency = Latency::new(0.95, now);
+        let mut latency = latency_at(0.95, now);
         (0..100).for_each(|_| latency.record(10 * MS, now));
         (0..400).for_each(|_| latency.record_at_least(MS, now));
         assert!(latency.quantile().is_some_and(|quantile| quantile >= 10 * MS), "losers made the tool look fast");
@@ -177,7 +191,7 @@ mod tests {
             (ENOUGH - 1, LONG, false),
         ] {
             let began = Instant::now();
-            let mut latency = Latency::new(0.95, began);
+            let mut latency = latency_at(0.95, began);
             (0..samples).for_each(|_| latency.record(10 * MS, began));
             assert_eq!((latency.current.total, latency.previous.total), (samples, 0));
             latency.record(MS, began + age);
@@ -191,7 +205,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_quantile_is_not_worked_out_by_each_call() {
         let now = Instant::now();
-        let mut latency = Latency::new(0.5, now);
+        let mut latency = latency_at(0.5, now);
         (0..ENOUGH).for_each(|_| latency.record(10 * MS, now));
         let known = latency.quantile();
         (1..EACH).for_each(|_| latency.record(100 * MS, now));
@@ -206,7 +220,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             let _inside = runtime.enter();
             let now = Instant::now();
-            let mut latency = Latency::new(0.95, now);
+            let mut latency = latency_at(0.95, now);
             let mut sorted = Vec::new();
             for micros in samples {
                 sorted.push(micros);

@@ -19,7 +19,7 @@
 //! * **Bounds**: the inner service is shared by the futures of its calls, so they are `Send` only where it is `Sync`.
 //! * **Cost**: a call that may be hedged allocates once, and a timer where it is found pending; a hedge boxes its future. Some
 //!   3 KiB for each target that is safe.
-//! * **Clones** share what is known of each target, and so do two services from one layer.
+//! * **Clones** share what is known of each target, and the share that a [handle](HedgeHandle) changes; and so do two services from one layer.
 //! * **Drop**: drops both attempts. How long they had taken is remembered where that is longer than usual.
 //! * **Metrics**: [`HEDGES`](crate::metrics::HEDGES).
 //!
@@ -52,6 +52,7 @@
 
 mod budget;
 mod future;
+mod handle;
 mod latency;
 mod layer;
 mod race;
@@ -59,6 +60,7 @@ mod service;
 mod tool;
 
 pub use future::HedgeFuture;
+pub use handle::HedgeHandle;
 pub use layer::{HedgeError, HedgeLayer};
 pub use service::Hedge;
 

@@ -21,13 +21,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Hedge<S> {
     inner: S,
-    shared: Shared,
+    shared: Arc<Shared>,
     /// Where a future finds a service for the second attempt.
     pristine: Arc<S>,
 }
 
 impl<S: Clone> Hedge<S> {
-    pub(super) fn new(inner: S, shared: Shared) -> Self {
+    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
         Self { pristine: Arc::new(inner.clone()), inner, shared }
     }
 }
@@ -59,8 +59,8 @@ where
             return HedgeFuture::passed(self.inner.call(request));
         }
         let (head, now) = (&mut request.head, Instant::now());
-        let tool = head.target.cell(&self.shared.slot, || Tool::new(self.shared.share, &head.target, now)).clone();
-        let (peer, delay) = (head.peer.clone(), tool.begin());
+        let tool = head.target.cell(&self.shared.slot, || Tool::new(&head.target, now)).clone();
+        let (peer, delay) = (head.peer.clone(), tool.begin(self.shared.share()));
         let due = delay.and_then(|delay| now.checked_add(delay)).filter(|due| head.end().is_none_or(|(end, _)| *due < end));
         let spare = due.map(|at| {
             let turn = Turn::default();

@@ -109,12 +109,29 @@ async fn a_call_that_stalls_is_answered_by_the_second_attempt() {
     handler.then(60_000 * MS, done);
     handler.then(10 * MS, second);
     let began = Instant::now();
-    assert!(layer.delay(&target).is_some_and(|delay| (10 * MS..12 * MS).contains(&delay)));
+    assert!(layer.handle().delay(&target).is_some_and(|delay| (10 * MS..12 * MS).contains(&delay)));
     let response = call(&service, &target).await.unwrap();
     assert_eq!((response.result, response.attempts), (Ok("second"), 2));
     assert!(began.elapsed() < 25 * MS, "{:?}", began.elapsed());
     assert_eq!(handler.running(), 0, "the loser goes on");
     assert_eq!(*handler.heads.lock().unwrap(), [(0, Admission::Wait, false), (1, Admission::NoWait, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_share_holds_for_services_that_are_there() {
+    let (handler, target) = (Handler::default(), safe_tool("t"));
+    let layer = HedgeLayer::new();
+    let (service, handle) = (layer.layer(handler.service()), layer.handle());
+    assert_eq!((handle.share(), handle.earned(&target)), (0.05, None));
+    warm(&service, &target, &handler).await;
+    assert!(handle.earned(&target).is_some_and(|earned| (19.9..20.1).contains(&earned)));
+    assert!(handle.set_share(0.7).is_err() && handle.set_share(f64::NAN).is_err());
+    handle.set_share(0.0).unwrap();
+    handler.then(100 * MS, done);
+    assert_eq!(call(&service, &target).await.unwrap().attempts, 1);
+    handle.set_share(0.1).unwrap();
+    handler.then(100 * MS, done);
+    assert_eq!((call(&service, &target).await.unwrap().attempts, handle.share()), (2, 0.1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,12 +359,12 @@ async fn attempts_that_are_given_up_count_as_slow() {
         handler.then(10 * MS, second);
         assert_eq!(call(&service, &target).await.unwrap().result, Ok("second"));
     }
-    assert!(layer.delay(&target).is_some_and(|delay| delay < 12 * MS));
+    assert!(layer.handle().delay(&target).is_some_and(|delay| delay < 12 * MS));
     for n in 0..32 {
         handler.then(if n < 16 { 30 * MS } else { 10 * MS }, done);
         call(&service, &target).await.unwrap();
     }
-    assert!(layer.delay(&target).is_some_and(|delay| delay >= 20 * MS), "{:?}", layer.delay(&target));
+    assert!(layer.handle().delay(&target).is_some_and(|delay| delay >= 20 * MS), "{:?}", layer.handle().delay(&target));
 
     // Callers who leave.
     let (handler, target, layer) = (Handler::default(), safe_tool("t"), HedgeLayer::new());
@@ -358,7 +375,7 @@ async fn attempts_that_are_given_up_count_as_slow() {
         assert!(tokio::time::timeout(50 * MS, call(&service, &target)).await.is_err());
         handler.steps.lock().unwrap().clear();
     }
-    assert!(layer.delay(&target).is_some_and(|delay| delay >= 30 * MS), "{:?}", layer.delay(&target));
+    assert!(layer.handle().delay(&target).is_some_and(|delay| delay >= 30 * MS), "{:?}", layer.handle().delay(&target));
 }
 
 /// What the retry further in repeated took longer than the tool does, so it says nothing of the tool.
@@ -374,10 +391,10 @@ async fn answers_of_several_attempts_do_not_count() {
         });
         call(&service, &target).await.unwrap();
     }
-    assert_eq!(layer.delay(&target), None);
+    assert_eq!(layer.handle().delay(&target), None);
     for _ in 0..100 {
         handler.then(10 * MS, reset);
         call(&service, &target).await.unwrap_err();
     }
-    assert_eq!(layer.delay(&target), None, "nor do failures");
+    assert_eq!(layer.handle().delay(&target), None, "nor do failures");
 }

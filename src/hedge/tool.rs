@@ -44,17 +44,22 @@ impl Hedged {
 }
 
 impl Tool {
-    pub(super) fn new(share: f64, target: &Target, now: Instant) -> Arc<Self> {
+    pub(super) fn new(target: &Target, now: Instant) -> Arc<Self> {
         let hedges = Counters::new(HEDGES, &Subject::of(target), Hedged::ALL.map(|hedged| [hedged.as_str()]));
-        let known = Mutex::new((Latency::new(1.0 - share, now), Budget::new(share)));
+        let known = Mutex::new((Latency::new(now), Budget::default()));
         Arc::new(Self { known, hedges })
     }
 
-    /// A call begins: after how long a second attempt is worth it.
-    pub(super) fn begin(&self) -> Option<Duration> {
+    /// A call begins, of which this share is hedged: after how long a second attempt is worth it.
+    pub(super) fn begin(&self, share: f64) -> Option<Duration> {
         let (latency, budget) = &mut *self.lock();
-        budget.earn();
-        latency.quantile()
+        latency.look_for(1.0 - share);
+        budget.earn(share);
+        latency.quantile().filter(|_| share > 0.0)
+    }
+
+    pub(super) fn earned(&self) -> f64 {
+        self.lock().1.earned()
     }
 
     pub(super) fn delay(&self) -> Option<Duration> {

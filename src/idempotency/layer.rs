@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    any::Any,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use metrics::Counter;
@@ -28,18 +31,25 @@ impl Default for IdempotencyLayer {
 impl IdempotencyLayer {
     /// What is known of keys is kept in `store`.
     pub fn new(store: impl Store + 'static) -> Self {
-        Self::with(Arc::new(store), false)
+        let in_memory = (&store as &dyn Any).downcast_ref::<InMemory>().cloned();
+        Self::with(Arc::new(store), in_memory, false)
     }
 
     /// Takes all callers of a tenant who name neither principal nor access token for one, and looks at their keys too: right where
     /// the transport has one caller only (stdio, in process), and nowhere else. The store stays the same.
     #[must_use]
     pub fn single_caller(self) -> Self {
-        Self::with(self.shared.store.clone(), true)
+        Self::with(self.shared.store.clone(), self.shared.in_memory.clone(), true)
     }
 
-    fn with(store: Arc<dyn Store>, single_caller: bool) -> Self {
-        Self { shared: Arc::new(Shared { store, single_caller, told: AtomicBool::new(false), slot: Slot::new() }) }
+    /// The store in memory, which is its own handle: how many keys it holds, and other settings while calls run. `None`: keys are
+    /// kept in a store of your own.
+    pub fn in_memory(&self) -> Option<&InMemory> {
+        self.shared.in_memory.as_ref()
+    }
+
+    fn with(store: Arc<dyn Store>, in_memory: Option<InMemory>, single_caller: bool) -> Self {
+        Self { shared: Arc::new(Shared { store, in_memory, single_caller, told: AtomicBool::new(false), slot: Slot::new() }) }
     }
 }
 
@@ -55,6 +65,7 @@ impl<S> Layer<S> for IdempotencyLayer {
 #[derive(Debug)]
 pub(super) struct Shared {
     store: Arc<dyn Store>,
+    in_memory: Option<InMemory>,
     single_caller: bool,
     /// Whether it has been told that keys are not looked at.
     told: AtomicBool,

@@ -561,3 +561,17 @@ proptest! {
         })?;
     }
 }
+
+#[test]
+fn the_store_in_memory_is_its_own_handle() {
+    let layer = IdempotencyLayer::default().single_caller();
+    assert_eq!(layer.in_memory().map(InMemory::keys), Some(0));
+    #[derive(Debug)]
+    struct Elsewhere;
+    impl Store for Elsewhere {
+        fn claim(&self, _: &Keyed<'_>) -> Reply<Claim> {
+            Reply::now(Ok(Claim::Unknown))
+        }
+    }
+    assert!(IdempotencyLayer::new(Elsewhere).in_memory().is_none());
+}

@@ -89,7 +89,21 @@ impl Metric {
             (_, "label") => all(&["mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "rpc_response_status_code"]),
             (_, "state") if self.name.ends_with("breaker_state") => all(&STATES),
             (_, "from" | "to") => all(&STATES),
-            (_, "fault") => all(&["slow", "throttled", "not_sent", "unavailable", "reset", "hang", "panic"]),
+            (_, "fault") => all(&[
+                "slow",
+                "throttled",
+                "not_sent",
+                "too_early",
+                "unauthorized",
+                "forbidden",
+                "session_lost",
+                "tool_error",
+                "internal_error",
+                "unavailable",
+                "reset",
+                "hang",
+                "panic",
+            ]),
             ("buttress_rejections_total" | "buttress_observed_rejections_total", "reason") => {
                 Values::OneOf(Reason::ALL.iter().map(|reason| reason.as_str()).collect())
             }

@@ -117,6 +117,11 @@ impl RateLimitHandle {
         self.shared.change(|setting| setting.limiter = None);
     }
 
+    /// Whether there is a limit.
+    pub fn is_limited(&self) -> bool {
+        self.shared.setting.load().limiter.is_some()
+    }
+
     /// Whether attempts over the limit are refused, or only counted.
     pub fn mode(&self) -> Mode {
         self.shared.setting.load().mode

@@ -1,13 +1,16 @@
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tower::Layer;
 
-use super::Timeout;
+use super::{Timeout, TimeoutHandle};
 use crate::{
-    call::{Slot, Target},
+    call::{AtomicDuration, Slot, Target},
     error::Clock,
     metrics::{Counters as Series, Subject, TIMEOUTS},
 };
@@ -15,41 +18,45 @@ use crate::{
 /// Ends attempts that take too long. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct TimeoutLayer {
-    limit: Limit,
+    limit: Arc<AtomicDuration>,
+    holds_for: HoldsFor,
     slot: Slot<Cell>,
 }
 
-/// Which attempts have a limit of their own, besides the call's deadline.
+/// Which attempts the layer's limit holds for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// None of them.
-    Deadline,
+pub(super) enum HoldsFor {
     /// All.
-    All(Duration),
+    All,
     /// Those after which another attempt may follow even if the outcome is unknown: giving up on any other gains nothing.
-    Repeatable(Duration),
+    Repeatable,
 }
 
 impl TimeoutLayer {
     /// Every attempt ends after `limit`, or at the call's deadline if that is earlier. Zero is no limit.
     pub fn new(limit: Duration) -> Self {
-        Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::All(limit) })
+        Self::with(HoldsFor::All, Some(limit))
     }
 
     /// A call's first attempt ends after `limit`, if another may follow and the target is not known to be
     /// [slow](super#slow-targets); any other goes on to the call's deadline. Once a call is committed it cannot be repeated, and
     /// the limit no longer holds. Zero is no limit.
     pub fn repeatable(limit: Duration) -> Self {
-        Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::Repeatable(limit) })
+        Self::with(HoldsFor::Repeatable, Some(limit))
     }
 
-    /// Only the call's deadline holds.
+    /// Only the call's deadline holds. A limit that the [handle](Self::handle) sets is one as [`repeatable`](Self::repeatable) has it.
     pub fn deadline_only() -> Self {
-        Self::with(Limit::Deadline)
+        Self::with(HoldsFor::Repeatable, None)
     }
 
-    fn with(limit: Limit) -> Self {
-        Self { limit, slot: Slot::new() }
+    /// To read the limit, and to change it while attempts are made.
+    pub fn handle(&self) -> TimeoutHandle {
+        TimeoutHandle::new(self.limit.clone())
+    }
+
+    fn with(holds_for: HoldsFor, limit: Option<Duration>) -> Self {
+        Self { limit: Arc::new(AtomicDuration::new(limit)), holds_for, slot: Slot::new() }
     }
 }
 
@@ -57,7 +64,7 @@ impl<S> Layer<S> for TimeoutLayer {
     type Service = Timeout<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Timeout::new(inner, self.limit, self.slot)
+        Timeout::new(inner, self.limit.clone(), self.holds_for, self.slot)
     }
 }
 

@@ -18,7 +18,7 @@
 //! * **Error type**: [`BoxError`](crate::BoxError); [`TimedOut`](crate::error::TimedOut), which says what clock ran out. What
 //!   a timed-out attempt did is not known.
 //! * **Order**: inside the classifier, so that a timeout has a verdict; outside the panic guard.
-//! * **Clones** share the counters, and which targets are slow.
+//! * **Clones** share the limit, which a [handle](TimeoutHandle) changes, the counters, and which targets are slow.
 //! * **Drop**: a timeout drops the inner future, which is how a call is cancelled.
 //! * **Metrics**: [`TIMEOUTS`](crate::metrics::TIMEOUTS).
 //!
@@ -40,10 +40,12 @@
 //! ```
 
 mod future;
+mod handle;
 mod layer;
 mod service;
 
 pub use future::TimeoutFuture;
+pub use handle::TimeoutHandle;
 pub use layer::TimeoutLayer;
 pub use service::Timeout;
 

@@ -1,13 +1,16 @@
-use std::task::{Context, Poll};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use tower::Service;
 
 use super::{
     TimeoutFuture,
-    layer::{Cell, Limit},
+    layer::{Cell, HoldsFor},
 };
 use crate::{
-    call::{Request, Response, Slot},
+    call::{AtomicDuration, Request, Response, Slot},
     error::BoxError,
     timeout::future::Timer,
 };
@@ -16,13 +19,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Timeout<S> {
     inner: S,
-    limit: Limit,
+    limit: Arc<AtomicDuration>,
+    holds_for: HoldsFor,
     slot: Slot<Cell>,
 }
 
 impl<S> Timeout<S> {
-    pub(super) const fn new(inner: S, limit: Limit, slot: Slot<Cell>) -> Self {
-        Self { inner, limit, slot }
+    pub(super) const fn new(inner: S, limit: Arc<AtomicDuration>, holds_for: HoldsFor, slot: Slot<Cell>) -> Self {
+        Self { inner, limit, holds_for, slot }
     }
 }
 
@@ -42,17 +46,12 @@ where
     #[inline]
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
-        let after = |limit| head.attempt_at.checked_add(limit);
+        let end = self.limit.get().and_then(|limit| head.attempt_at.checked_add(limit));
         let slow = || head.target.get_cell(&self.slot).is_some_and(Cell::is_slow);
-        // By when an answer says that the target is quick.
-        let quick = match self.limit {
-            Limit::Repeatable(limit) => after(limit),
-            Limit::All(_) | Limit::Deadline => None,
-        };
-        let attempt = match self.limit {
-            Limit::All(limit) => after(limit),
-            Limit::Repeatable(_) if head.repeatable && head.attempt == 0 && !slow() => quick,
-            Limit::Repeatable(_) | Limit::Deadline => None,
+        let (attempt, quick) = match self.holds_for {
+            HoldsFor::All => (end, None),
+            HoldsFor::Repeatable if head.repeatable && head.attempt == 0 && !slow() => (end, end),
+            HoldsFor::Repeatable => (None, end),
         };
         head.attempt_end = attempt;
         let timer = Timer {

@@ -55,6 +55,22 @@ async fn only_an_attempt_that_may_be_followed_by_another_has_a_limit_of_its_own(
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_limit_holds_for_services_that_are_there() {
+    let layer = TimeoutLayer::deadline_only();
+    let (handle, service) = (layer.handle(), layer.layer(Script::new([Step::Hang, Step::Hang])));
+    let end = async |repeatable| {
+        let mut request = request(5, 9);
+        request.head.repeatable = repeatable;
+        let error = service.clone().oneshot(request).await.unwrap_err();
+        error.downcast_ref::<TimedOut>().map(|timed_out| timed_out.clock)
+    };
+    assert_eq!(handle.limit(), None);
+    handle.set_limit(SECOND);
+    assert_eq!(handle.limit(), Some(SECOND));
+    assert_eq!((end(true).await, end(false).await), (Some(Clock::Attempt), Some(Clock::Soft)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_limit_of_zero_is_none() {
     assert_eq!(ended(TimeoutLayer::new(Duration::ZERO), request(5, 9)).await, (Clock::Soft, 5 * SECOND));
     let mut repeatable = request(5, 9);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use buttress::{
     Stack,
-    call::{TargetPolicy, Word},
+    call::{Failure, TargetPolicy, Word},
     catalogue::Catalogue,
     rmcp::client::ClientLayer,
 };
@@ -32,7 +32,7 @@ async fn the_calls_under_way_on_the_connection_go_on() {
             }
         }
     });
-    let policy = TargetPolicy::default().judge_errors(|_: &str| -> Option<Word> { panic!("of the operator's own") });
+    let policy = TargetPolicy::default().judge_errors(|_: &Failure<'_>| -> Option<Word> { panic!("of the operator's own") });
     let layer = ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), &Stack::new());
     let (rig, _serving) = over_duplex(Seam::Transport, Era::Legacy, probe, &layer).await;
     let (first, second) = tokio::join!(rig.call(), async {

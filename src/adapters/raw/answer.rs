@@ -91,6 +91,18 @@ struct ContentView<'a> {
 }
 
 #[derive(Deserialize)]
+struct MessageView<'a> {
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct StructuredView<'a> {
+    #[serde(borrow, rename = "structuredContent")]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 struct BlockView<'a> {
     #[serde(borrow)]
     text: Option<Cow<'a, str>>,
@@ -203,12 +215,23 @@ impl CallResult for RawAnswer {
     }
 
     fn error_text(&self) -> Option<Cow<'_, str>> {
+        if let ResultKind::Error(_) = self.kind {
+            return self.view::<MessageView<'_>>()?.message;
+        }
         let ContentView { content } = self.view()?;
         let texts: Vec<_> = content.into_iter().filter_map(|block| block.text).collect();
         match <[_; 1]>::try_from(texts) {
             Ok([only]) => Some(only),
             Err(texts) => Some(texts.join("\n").into()),
         }
+    }
+
+    fn structured(&self) -> Option<Cow<'_, Value>> {
+        let said = match self.kind {
+            ResultKind::Error(_) => self.view::<ErrorView<'_>>()?.data,
+            _ => self.view::<StructuredView<'_>>()?.content,
+        };
+        serde_json::from_str(said?.get()).ok().map(Cow::Owned)
     }
 
     fn said_facts(&self) -> Option<Value> {

@@ -382,7 +382,11 @@ fn a_server_that_stamps_the_time_says_the_same_all_the_same() {
 fn what_an_answer_says_is_read() {
     let answer = |message: &'static str| RawAnswer::parse(Bytes::from_static(message.as_bytes())).unwrap();
     let one = answer(r#"{"id":1,"result":{"isError":true,"content":[{"type":"text","text":"a\"b"}]}}"#);
-    assert_eq!(one.error_text().as_deref(), Some("a\"b"));
+    assert_eq!((one.error_text().as_deref(), one.structured()), (Some("a\"b"), None));
+    let two = answer(r#"{"id":1,"result":{"isError":true,"content":[],"structuredContent":{"n":1}}}"#);
+    assert_eq!(two.structured().as_deref(), Some(&json!({ "n": 1 })));
+    let error = answer(r#"{"id":1,"error":{"code":1001,"message":"rate limit","data":[2]}}"#);
+    assert_eq!((error.error_text().as_deref(), error.structured().as_deref()), (Some("rate limit"), Some(&json!([2]))));
     let facts = r#"{"id":1,"error":{"code":503,"message":"","data":{"dev.buttress/outcome":{"class":"throttled"}}}}"#;
     assert_eq!(answer(facts).said_facts(), Some(json!({ "class": "throttled" })));
     assert_eq!(one.said_facts(), None);

@@ -49,6 +49,11 @@ impl CallResult for ServerResult {
         }
     }
 
+    fn structured(&self) -> Option<Cow<'_, Value>> {
+        let Self::CallToolResult(result) = self else { return None };
+        result.structured_content.as_ref().map(Cow::Borrowed)
+    }
+
     fn said_facts(&self) -> Option<Value> {
         let Self::CallToolResult(result) = self else { return None };
         result.meta.as_ref()?.0.get(OUTCOME_KEY).cloned()
