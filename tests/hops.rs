@@ -158,8 +158,7 @@ async fn a_shared_call_that_would_come_too_late_does_not_wait() {
         for call in calls.collect::<Vec<_>>() {
             call.await.unwrap();
         }
-        let late = *late.lock().unwrap();
-        late
+        *late.lock().unwrap()
     };
     let (shared, plain) = (wasted(true).await, wasted(false).await);
     assert!(shared < plain + 10 * SECOND, "waited for nothing: {shared:?}, and {plain:?} where nothing is shared");

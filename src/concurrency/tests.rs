@@ -83,11 +83,7 @@ async fn a_call_for_several_waits_as_long_as_the_last_of_them() {
     let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).layer(hang());
     let target = tool("t");
     let _running = service.call(request(&target));
-    let within = |seconds| {
-        let mut deadline = Deadline::default();
-        deadline.soft = Some(Instant::now() + Duration::from_secs(seconds));
-        deadline
-    };
+    let within = |seconds| Deadline { soft: Some(Instant::now() + Duration::from_secs(seconds)), ..Deadline::default() };
     let joint = Joint::new(within(2));
     let mut shared = request(&target);
     shared.head.joint = Some(joint.clone());

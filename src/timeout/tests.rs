@@ -204,8 +204,7 @@ async fn the_next_hop_is_told_when_the_attempt_is_given_up() {
         let mut request = request(5, 9);
         (request.head.repeatable, request.head.attempt) = (true, attempt);
         layer.layer(service).oneshot(request).await.unwrap();
-        let told = seen.lock().unwrap().pop().flatten();
-        told
+        seen.lock().unwrap().pop().flatten()
     };
     assert_eq!(told(&TimeoutLayer::repeatable(2 * SECOND), 0).await, Some(2 * SECOND));
     assert_eq!(told(&TimeoutLayer::repeatable(2 * SECOND), 1).await, Some(5 * SECOND));
