@@ -32,7 +32,7 @@ use crate::{
     idempotency::IdempotencyLayer,
     loop_guard::LoopGuardLayer,
     panic::PanicLayer,
-    quota::QuotaLayer,
+    quota::{QuotaError, QuotaLayer},
     rate_limit::{RateLimit, RateLimitLayer},
     record::RecordLayer,
     rescue::{Deliver, RescueLayer},
@@ -251,6 +251,16 @@ impl Stack {
     pub fn fault(mut self, fault: FaultLayer) -> Self {
         self.fault = Some(fault);
         self
+    }
+
+    /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool costs more than
+    /// the burst of a quota. rmcp's adapters do it; who resolves targets himself does it for his catalogue.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Burst`], which names the dearest tool with its cost, and the burst that is too small for it.
+    pub fn check_for(&self, catalogue: &Catalogue) -> Result<(), QuotaError> {
+        self.quota.handle().check_for(catalogue)
     }
 
     /// Tells the [cache](crate::cache), if there is one, what a notification of the upstream's declares changed. rmcp's client

@@ -67,7 +67,7 @@ pub fn wrap(directory: &Path, admin: &Admin) -> Result<(Server<Weather>, FaultHa
         .trust_annotations()
         .tool("get_weather", TargetPolicy::default().cache_for(SECOND))
         .tool("get_radar", TargetPolicy::default().concurrency(number(FRAMES)?));
-    let layer = ServerLayer::with_catalogue(Arc::new(catalogue), &stack).identify(by_name);
+    let layer = ServerLayer::with_catalogue(Arc::new(catalogue), &stack)?.identify(by_name);
     admin.watch(&stack, layer.catalogue());
     Ok((layer.layer(Weather::new()), handle))
 }

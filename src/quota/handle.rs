@@ -3,9 +3,10 @@ use std::sync::Arc;
 use governor::Quota;
 use tokio::time::Instant;
 
-use super::{Per, QuotaError, limits::Limits, shared::Shared};
+use super::{Per, QuotaError, layer::costs, limits::Limits, shared::Shared};
 use crate::{
     call::{Head, Standing},
+    catalogue::Catalogue,
     gate::Mode,
 };
 
@@ -49,10 +50,20 @@ impl QuotaHandle {
     ///
     /// # Errors
     ///
-    /// [`QuotaError`], if there is no room for one more limit, or if the layer was [checked](super::QuotaLayer::checked_for)
+    /// [`QuotaError`], if there is no room for one more limit, or if the layer was [checked](Self::check_for)
     /// for a tool whose cost is above the burst. Nothing is changed then.
     pub fn set(&self, per: Per, quota: Quota) -> Result<(), QuotaError> {
         self.change(|limits, now| limits.try_set(per, quota, now))
+    }
+
+    /// Checks that a call of each tool that `catalogue` declares can pass, and holds to it from then on, as
+    /// [`checked_for`](super::QuotaLayer::checked_for) does for a layer that is still being made.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Burst`], which names the dearest tool and the burst that is too small for it. Nothing is changed then.
+    pub fn check_for(&self, catalogue: &Catalogue) -> Result<(), QuotaError> {
+        self.change(|limits, _| limits.expect(costs(catalogue)))
     }
 
     /// Removes a limit: nothing is counted under it any more.

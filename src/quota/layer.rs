@@ -102,8 +102,7 @@ impl QuotaLayer {
     /// [`QuotaError::Burst`], which names the dearest tool and the burst that is too small for it.
     pub fn checked_for(self, catalogue: &Catalogue) -> Result<Self, QuotaError> {
         let mut limits = self.limits();
-        let cost = |policy: &crate::call::TargetPolicy| policy.cost.unwrap_or(NonZeroU32::MIN);
-        limits.expect(catalogue.declared_tools().map(|(tool, policy)| (tool, cost(policy))))?;
+        limits.expect(costs(catalogue))?;
         Ok(self.with(limits))
     }
 
@@ -147,6 +146,11 @@ impl QuotaLayer {
     fn of(limits: Limits, capacity: usize) -> Self {
         Self { shared: Arc::new(Shared::new(limits, capacity)) }
     }
+}
+
+/// What a call of each declared tool costs.
+pub(super) fn costs(catalogue: &Catalogue) -> impl Iterator<Item = (&str, NonZeroU32)> {
+    catalogue.declared_tools().map(|(tool, policy)| (tool, policy.cost.unwrap_or(NonZeroU32::MIN)))
 }
 
 impl<S> Layer<S> for QuotaLayer {

@@ -123,11 +123,11 @@ impl Limits {
 
     /// Takes note of what calls cost, and refuses where one is dearer than a burst.
     pub(super) fn expect<'a>(&mut self, costs: impl Iterator<Item = (&'a str, NonZeroU32)>) -> Result<(), QuotaError> {
-        let dearest = costs.max_by_key(|(_, cost)| *cost).map(|(tool, cost)| (tool.to_owned(), cost));
-        if let Some((tool, cost)) = &dearest {
-            self.limits.iter().try_for_each(|limit| fits(tool, *cost, limit.per, limit.quota))?;
+        let Some((tool, cost)) = costs.max_by_key(|(_, cost)| *cost) else { return Ok(()) };
+        self.limits.iter().try_for_each(|limit| fits(tool, cost, limit.per, limit.quota))?;
+        if self.dearest.as_ref().is_none_or(|(_, known)| cost > *known) {
+            self.dearest = Some((tool.to_owned(), cost));
         }
-        self.dearest = dearest;
         Ok(())
     }
 

@@ -147,6 +147,11 @@ fn a_burst_below_the_cost_of_a_declared_tool_does_not_build() {
     assert!(layer.handle().set(Per::TENANT, per_minute(5)).is_err());
     assert_eq!(layer.handle().limits()[0].1, per_minute(6), "nothing is changed by what is refused");
     assert_eq!(layer.handle().set(Per::TENANT, per_minute(7)), Ok(()));
+    // A second catalogue takes nothing back.
+    assert_eq!(layer.handle().check_for(&Catalogue::new("other").tool("light", policy(2))), Ok(()));
+    assert!(layer.handle().set(Per::TENANT, per_minute(5)).is_err());
+    let stack = crate::Stack::new().quota(QuotaLayer::new().per_tenant(per_minute(5)));
+    assert_eq!(stack.check_for(&catalogue), Err(error));
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,7 +33,7 @@ use crate::{
 
 fn keeping(catalogue: Catalogue) -> ClientLayer {
     let cache = CacheLayer::new(NonZeroU64::new(1 << 20).unwrap()).single_caller();
-    ClientLayer::with_catalogue(Arc::new(catalogue), &Stack::new().cache(cache))
+    ClientLayer::with_catalogue(Arc::new(catalogue), &Stack::new().cache(cache)).unwrap()
 }
 
 /// A server that lists nothing, for a minute; counts how often it was asked; and says at each second time that it has changed.

@@ -33,7 +33,7 @@ async fn the_calls_under_way_on_the_connection_go_on() {
         }
     });
     let policy = TargetPolicy::default().judge_errors(|_: &Failure<'_>| -> Option<Word> { panic!("of the operator's own") });
-    let layer = ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), &Stack::new());
+    let layer = ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), &Stack::new()).unwrap();
     let (rig, _serving) = over_duplex(Seam::Transport, Era::Legacy, probe, &layer).await;
     let (first, second) = tokio::join!(rig.call(), async {
         rig.until_sent("tools/call", 1).await;

@@ -47,7 +47,7 @@ pub struct Rig<H: ClientHandler = Caller> {
 /// A layer whose one tool may be repeated by the operator's word.
 pub fn safe(stack: &Stack) -> ClientLayer {
     let policy = TargetPolicy::default().safe(true);
-    ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), stack)
+    ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), stack).expect("a catalogue that fits")
 }
 
 /// A stack whose calls end after a second of silence, and after ten in any case.

@@ -2,9 +2,13 @@
 
 use buttress::{
     Stack,
+    call::TargetPolicy,
+    catalogue::Catalogue,
     metrics::{BREAKER_TRANSITIONS, REJECTIONS, RETRIES, SERVER_DURATION},
+    quota::QuotaLayer,
     rmcp::ServerLayer,
 };
+use governor::Quota;
 use rmcp::{
     ServerHandler,
     handler::server::wrapper::Parameters,
@@ -181,4 +185,12 @@ async fn bad_lines_on_a_pipe_are_answered_as_rmcp_answers_them() {
 
 fn answered_on_a_pipe(what: &str) -> bool {
     !matches!(what, "JSON that stops" | "no JSON at all" | "nothing")
+}
+
+#[test]
+fn a_tool_that_costs_more_than_a_burst_is_refused_where_stack_and_catalogue_meet() {
+    let catalogue = Catalogue::new("up").tool("dear", TargetPolicy::default().cost(5.try_into().unwrap()));
+    let quota = QuotaLayer::new().per_tenant(Quota::per_minute(4.try_into().unwrap()));
+    let refused = ServerLayer::<Weather>::with_catalogue(catalogue.into(), &Stack::new().quota(quota)).unwrap_err().to_string();
+    assert!(refused.contains("\"dear\" costs 5") && refused.contains("per tenant is 4"), "{refused}");
 }

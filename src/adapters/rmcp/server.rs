@@ -37,6 +37,7 @@ use super::{
 use crate::{
     call::{Arrival, Caller, Identify, Meta, Method, OneTenant, Peer, Request, Revision, Session, Target, Verdict},
     catalogue::{Catalogue, Scope},
+    quota::QuotaError,
     stack::{Stack, StackService},
 };
 
@@ -63,11 +64,20 @@ const SUBSCRIPTIONS: usize = 1024;
 impl<H: ServerHandler> ServerLayer<H> {
     /// Wraps handlers in `stack`. Their annotations are trusted, and their names are learned from themselves.
     pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
-        Self::with_catalogue(Arc::new(Catalogue::new(upstream).trust_annotations()), stack)
+        Self::of(Arc::new(Catalogue::new(upstream).trust_annotations()), stack)
     }
 
     /// The same with a catalogue that the operator has prepared.
-    pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A tool that costs more than the burst of one of the stack's quotas, with both values: none of its calls would ever pass.
+    pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Result<Self, QuotaError> {
+        stack.check_for(&catalogue)?;
+        Ok(Self::of(catalogue, stack))
+    }
+
+    fn of(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
         let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
         Self {
             shared: Arc::new(Shared {

@@ -28,6 +28,7 @@ use crate::{
     call::{CacheScope, CallResult, Caller, Meta, Method, Peer, Request, Verdict},
     catalogue::{Catalogue, Scope},
     error::{BoxError, Reason, Rejected},
+    quota::QuotaError,
     stack::{Stack, StackService},
 };
 
@@ -72,12 +73,21 @@ impl Answered {
 impl ClientLayer {
     /// Sends calls to the server that you call `upstream` through `stack`. What its tools say about themselves is not trusted.
     pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
-        Self::with_catalogue(Arc::new(Catalogue::new(upstream)), stack)
+        Self::of(Arc::new(Catalogue::new(upstream)), stack)
     }
 
     /// The same with a catalogue that the operator has prepared: with a word on some tools, or with
     /// [trust](Catalogue::trust_annotations) in what they say.
-    pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A tool that costs more than the burst of one of the stack's quotas, with both values: none of its calls would ever pass.
+    pub fn with_catalogue(catalogue: Arc<Catalogue>, stack: &Stack) -> Result<Self, QuotaError> {
+        stack.check_for(&catalogue)?;
+        Ok(Self::of(catalogue, stack))
+    }
+
+    fn of(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
         let changes = Arc::new(Changes::new(stack, &catalogue));
         let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE, changes });
         let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
