@@ -88,6 +88,7 @@ impl Limits {
     }
 
     /// The deadline of a call that arrived at `arrived`.
+    #[inline]
     pub(super) fn from(self, arrived: Instant) -> Deadline {
         let Settings { soft, idle, hard } = self.0;
         Deadline {

@@ -71,6 +71,7 @@ impl RpcCode {
 impl ErrorType {
     const COUNT: usize = 12 + CODES.len() + 1;
 
+    #[inline]
     pub(crate) fn of<R>(outcome: &Result<Response<R>, BoxError>) -> Self {
         let verdict = Verdict::of(outcome);
         let code = match outcome {
@@ -164,6 +165,7 @@ impl Durations {
         durations
     }
 
+    #[inline]
     pub(crate) fn record(&self, outcome: ErrorType, duration: Duration) {
         self.series(outcome).record(duration.as_secs_f64());
     }

@@ -62,6 +62,7 @@ impl Handles {
     }
 
     /// Records a call that has ended like this after so long.
+    #[inline]
     pub(super) fn ended(&self, outcome: ErrorType, duration: Duration) {
         self.durations.record(outcome, duration);
         self.in_flight.decrement(1.0);

@@ -124,7 +124,7 @@ impl<S, P, R> Call<S, P, R> {
     /// What a call earns that succeeded at once.
     fn earn(&self, copy: &Request<P>) {
         let earned = self.origin.shared.budget.earn(copy.head.caller.tenant_digest());
-        if let Some(handles) = self.handles().filter(|_| earned) {
+        if earned && let Some(handles) = self.handles() {
             handles.tokens(&self.origin.shared.budget);
         }
     }
