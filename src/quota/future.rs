@@ -24,6 +24,7 @@ pin_project! {
     {
         #[pin]
         state: State<S::Future, S, P>,
+        // Not in the state: a variant of several fields is moved twice on its way up.
         counted: Option<Counted>,
     }
 }
