@@ -34,7 +34,7 @@ def burn(name, kind, budget, what):
 
 
 def others():
-    yield ("ButtressBreakerOpen", f'max by ({BY_TARGET}) (buttress_circuit_breaker_state{{state="open"}}) == 1', "2m", "warning",
+    yield ("ButtressBreakerOpen", f'max by ({BY_TARGET}) (buttress_circuit_breaker_state{{state="open"}}) >= 1', "2m", "warning",
            "A circuit breaker has been open for minutes.", f"{TOOL}: calls are refused. Without a method it is the upstream's own breaker.")
     yield ("ButtressBreakerFlapping",
            f'sum by ({BY_TARGET}) (increase(buttress_circuit_breaker_transitions_total{{to="open"}}[15m])) > 5', "0m", "warning",

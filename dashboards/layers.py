@@ -37,6 +37,8 @@ def limits_of_callers(s):
               [(s.gauge("buttress_quota_waiting", by=TARGET), NAME)]),
         graph("Idempotency keys seen before", "Calls a second under a key that could not simply be made, by what was known of it.",
               "reqps", [(s.rate("buttress_idempotency_hits_total", by="state"), "{{state}}")]),
+        graph("Idempotency keys held", "Keys that are known. When the store is full, calls under new keys are refused.", "short",
+              [(s.gauge("buttress_idempotency_keys", by="upstream"), "{{upstream}}")]),
     )
 
 

@@ -69,8 +69,9 @@ def process():
         graph("Up", "1 where Prometheus can scrape the process.", "short", [(PROCESS.gauge("up", by="instance"), "{{instance}}")]),
         graph("Processor", "Seconds of processor time a second.", "short",
               [(PROCESS.rate("process_cpu_seconds_total", by="instance"), "{{instance}}")]),
-        graph("Memory", "What the system counts as resident. What has been freed may stay in it.", "bytes",
-              [(PROCESS.gauge("process_resident_memory_bytes", by="instance"), "{{instance}}")]),
+        graph("Memory", "What the system counts as resident, which what has been freed may stay in; and what the program holds of it, where it says.", "bytes",
+              [(PROCESS.gauge("process_resident_memory_bytes", by="instance"), "resident {{instance}}"),
+               (PROCESS.gauge("buttress_allocated_bytes", by="instance"), "held {{instance}}")]),
         graph("Open files", "Sockets included.", "short", [(PROCESS.gauge("process_open_fds", by="instance"), "{{instance}}"),
                                                            (PROCESS.gauge("process_max_fds", by="instance"), "limit {{instance}}")]),
         graph("Lag of the event loop", "How much later than asked for a task is woken: the first sign of too much work, or of work "
@@ -95,11 +96,17 @@ ROWS = [
 
 def annotations(scope):
     opened = scope.select("buttress_circuit_breaker_transitions_total", 'to="open"')
+    by = f"sum by (upstream, {TOOL})"
+    # Where there are many tools, a counter comes with its first event, which is no increase of it.
+    first = f"({by} ({opened}) unless {by} ({opened} offset $__rate_interval)) > 0"
+    builds = PROCESS.select("buttress_build_info")
+    deployed = f"sum by (version) ({builds}) unless sum by (version) ({builds} offset $__rate_interval)"
     return [
-        annotation("Breaker opened", "red", f"sum by (upstream, {TOOL}) (increase({opened}[$__rate_interval])) > 0",
+        annotation("Breaker opened", "red", f"{by} (increase({opened}[$__rate_interval])) > 0 or {first}",
                    "{{upstream}} {{gen_ai_tool_name}} opened"),
         annotation("Restarted", "blue", f"max by (instance) (resets({PROCESS.select(COUNT)}[$__rate_interval])) > 0",
                    "{{instance}} restarted"),
+        annotation("Deployed", "purple", deployed, "version {{version}}"),
     ]
 
 

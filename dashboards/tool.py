@@ -22,7 +22,7 @@ def golden():
              f"max({S.slots(TARGET)})", (0.8, 0.95)),
         graph("Calls by outcome", "Calls a second, by error_type.", "reqps",
               S.outcomes(SERVER)),
-        graph("Duration", "Of calls, and of single attempts: between them lie queues, backoffs and repeats.", "s",
+        graph("Duration", "Of calls, and, where the upstream has few names, of single attempts: between them lie queues, backoffs and repeats.", "s",
               S.quantiles(SERVER, "", "call") + S.quantiles(CLIENT, "", "attempt")),
         heatmap("Durations", "How many calls took how long.", "s", S.rate(f"{SERVER}_bucket", by="le")),
     )
@@ -47,7 +47,7 @@ def stack():
 def attempts():
     return row(
         "Attempts, as the handler sees them",
-        graph("Attempts by outcome", "Attempts a second, by error_type.", "reqps",
+        graph("Attempts by outcome", "Attempts a second, by error_type. Empty where the upstream has too many names to tell attempts apart.", "reqps",
               S.outcomes(CLIENT)),
         graph("Timeouts and panics", "Attempts a second that were given up, by the clock that ran out, and that panicked.", "reqps",
               [(S.rate("buttress_timeouts_total", by="kind"), "{{kind}}"), (S.rate("buttress_panics_total"), "panic")]),

@@ -9,8 +9,8 @@ use std::{error::Error, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    call::{CallResult, ErrorObject, OUTCOME_KEY, Response, ResultKind, Target, Verdict, Word},
-    error::{BoxError, Delivery, HttpStatus, Rejected, TimedOut, Transport, find},
+    call::{CallResult, ErrorObject, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
+    error::{BoxError, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
 };
 
 /// The JSON-RPC codes that have a meaning of their own, from the specification of all revisions.
@@ -44,7 +44,7 @@ impl Verdict {
         match outcome {
             Ok(response) => response.verdict.unwrap_or_else(|| match &response.result {
                 Ok(_) => Self::Ok,
-                Err(error) => Self::of_code(error.code),
+                Err(error) => Self::of_error_object(error),
             }),
             Err(error) => Self::of_error(&**error),
         }
@@ -67,8 +67,22 @@ impl Verdict {
             Ok(ResultKind::ToolError | ResultKind::Unrecognised) => Self::ToolError,
             Ok(ResultKind::InputRequired) => Self::InputRequired,
             Ok(ResultKind::Task) => Self::Task,
-            Ok(ResultKind::Error(code)) => Self::of_code(code),
-            Err(error) => Self::of_code(error.code),
+            Ok(ResultKind::Error(code)) => {
+                Self::of_code(code).delayed(|| response.result.as_ref().ok().and_then(CallResult::retry_after))
+            }
+            Err(error) => Self::of_error_object(error),
+        }
+    }
+
+    fn of_error_object(error: &ErrorObject) -> Self {
+        Self::of_code(error.code).delayed(|| error.retry_after())
+    }
+
+    /// A doubt with the delay that the server names.
+    fn delayed(self, named: impl FnOnce() -> Option<Duration>) -> Self {
+        match self {
+            Self::Ambiguous { retry_after: None, overload } => Self::Ambiguous { retry_after: named(), overload },
+            settled => settled,
         }
     }
 
@@ -206,6 +220,25 @@ pub(crate) fn in_doubt<R>(outcome: Result<Response<R>, BoxError>) -> Result<Resp
     }
 }
 
+/// Which layer refused the call, and why. `None`: none did. Another crate's layer has no name that is known here.
+pub(crate) fn refusal<R>(outcome: &Result<Response<R>, BoxError>) -> Option<(&'static str, Reason)> {
+    let error = outcome.as_ref().err().filter(|error| Verdict::of_error(&***error) == Verdict::LocalReject)?;
+    let rejected = find::<Rejected>(&**error).map(|rejected| (rejected.layer(), rejected.reason()));
+    Some(rejected.unwrap_or(("load_shed", Reason::Shed)))
+}
+
+/// How many attempts of this very call reached for the handler: none where it was refused, or answered from elsewhere.
+pub(crate) fn attempts<R>(outcome: &Result<Response<R>, BoxError>) -> u32 {
+    match outcome {
+        Ok(response) if response.served == Served::Attempt => response.attempts,
+        Ok(_) => 0,
+        Err(error) => match find::<Exhausted>(&**error) {
+            Some(exhausted) => exhausted.attempts,
+            None => u32::from(refusal(outcome).is_none()),
+        },
+    }
+}
+
 /// What a service that failed to become ready says of the call that waited for it: whatever the error, nothing was sent.
 pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();
@@ -222,7 +255,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
-        error::{Clock, Exhausted, Panicked, Reason},
+        error::{Clock, Panicked},
     };
 
     const OVERLOAD: Verdict = Verdict::Ambiguous { retry_after: None, overload: true };
@@ -260,6 +293,18 @@ mod tests {
         for code in [0, 1, 429, 503, -1, -31999, -32769] {
             assert_eq!(Verdict::of_code(code), Verdict::ToolError, "{code}");
         }
+        let of = |code, data| {
+            let response = Response::<Answer>::from_error(ErrorObject { data: Some(data), ..ErrorObject::new(code, "no") });
+            let verdict = Verdict::of_answer(&response);
+            assert_eq!(Verdict::of(&Ok(response)), verdict);
+            verdict
+        };
+        let delayed = Verdict::Ambiguous { retry_after: Some(Duration::from_secs(3)), overload: false };
+        assert_eq!(of(-32000, json!({ "retryAfterMs": 3000 })), delayed);
+        for odd in [json!({ "retryAfterMs": "3000" }), json!({ "retryAfterMs": -1 }), json!([3000]), json!(null)] {
+            assert_eq!(of(-32000, odd), Verdict::AMBIGUOUS);
+        }
+        assert_eq!(of(-32602, json!({ "retryAfterMs": 3000 })), Verdict::ClientFault, "a delay mends no fault of the caller's");
         let response = Response::<Answer>::from_error(ErrorObject::new(-32603, "failed"));
         assert_eq!(Verdict::of_answer(&response), Verdict::AMBIGUOUS);
         assert_eq!(Verdict::of(&Ok(response)), Verdict::AMBIGUOUS);

@@ -29,7 +29,7 @@ pub enum Reason {
     NoSlot,
     /// The call's deadline has passed, or passed while the call waited.
     Deadline,
-    /// The same call has failed in the same way too often: its caller goes in circles.
+    /// The same call has been made in vain too often: its caller goes in circles.
     Loop,
     /// The idempotency key has been used for a call with other arguments.
     KeyReused,

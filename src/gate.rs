@@ -15,7 +15,7 @@ use pin_project_lite::pin_project;
 use crate::{
     call::Target,
     error::{BoxError, Reason, Rejected},
-    metrics::{OBSERVED_REJECTIONS, labels_of},
+    metrics::{OBSERVED_REJECTIONS, Subject},
 };
 
 /// What a limiting layer does with a call that is over its limit.
@@ -42,8 +42,8 @@ impl Observed {
 
     pub(crate) fn count(&self, target: &Target, reason: Reason) {
         let Some(place) = Reason::ALL.iter().position(|known| *known == reason) else { return };
-        let labels = || labels_of(target).into_iter().chain([self.layer.into(), reason.as_str().into()]);
-        self.counters[place].get_or_init(|| OBSERVED_REJECTIONS.counter(labels())).increment(1);
+        let made = || Subject::of(target).counter(OBSERVED_REJECTIONS, &[self.layer, reason.as_str()]);
+        self.counters[place].get_or_init(made).increment(1);
     }
 }
 

@@ -25,6 +25,7 @@ pub mod fault;
 mod gate;
 pub mod hedge;
 pub mod idempotency;
+pub mod logs;
 pub mod loop_guard;
 pub mod metrics;
 pub mod outcome;
@@ -39,6 +40,7 @@ mod sync;
 #[cfg(test)]
 mod testing;
 pub mod timeout;
+pub mod trace;
 
 #[doc(inline)]
 pub use adapters::raw;

@@ -13,20 +13,33 @@
 //!
 //! # What it costs
 //!
-//! A tool that has been called costs 69 series, 34 of them the buckets of the two durations: about 10 kB of an uncompressed
-//! scrape, so 2 MB for two hundred tools. Each way to fail adds 17 to either duration, and a queue 17 once somebody has waited. A
-//! tool that is listed and never called costs nothing. What callers make up shares one series a method, so it costs the same
-//! however much of it there is; what an upstream makes up costs as much as honest tools do, up to the catalogue's
-//! [capacity](crate::catalogue::Catalogue::capacity): 5 MB by default where callers call all of it.
+//! A tool that has been called costs 69 series, 34 of them those of the two durations: about 10 kB of an uncompressed scrape. Each way
+//! to fail adds 17 to either duration, and a queue 17 once somebody has waited. A tool that is listed and never called costs nothing.
+//! What callers make up shares one series a method, so it costs the same however much of it there is. What the upstream makes up is
+//! paid for from a budget, by the names that are called:
+//!
+//! * **Up to 32 names**, tools and prompts together, each has all there is: 300 kB for 32 tools that do well.
+//! * **Of more names** each has what has happened, and what matters at rest: 20 series, its calls' durations among them, so 560 kB for
+//!   two hundred tools, and the rest pays for some seventy ways of theirs to fail. Counters are not there [from zero](#from-zero), and
+//!   attempts are not told apart by name.
+//! * **Beyond the budget**, 768,000 bytes, a series that would be new is one that all share: a tool's is under the tool `_OTHER`, and
+//!   any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`]. Gauges show the sum of those who share
+//!   one: how many slots they have together, how many of their breakers are open.
+//!
+//! So whatever a server lists, and however its answers fail, its part of a scrape stays under 1 MB (920 kB, with names as long as may
+//! be and all ways to fail). Who has more tools, or wants all to be told of more than 32, raises the
+//! [budget](crate::catalogue::Catalogue::scrape_budget): all three bounds grow with it. Series are never forgotten, so names are
+//! paid for in the order of their first calls.
 //!
 //! # From zero
 //!
 //! A counter that appears with its first event has never grown, as a query sees it. So the counters of what may befall any call of a
-//! target are there, at zero, from its first call on: retries, skipped retries, timeouts, breaker transitions, panics, and the
-//! refusals of those layers that every stack has. Those of [`hedge`](crate::hedge), `cache` and `audit` are there once the layer meets
-//! a call that concerns it; those of [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency),
-//! [`coalesce`](crate::coalesce), [`fault`](crate::fault) and of layers that only observe appear with what they count. Failures
-//! among the durations are not there either, since each kind is a histogram: ask the counters where the first one matters.
+//! target are there, at zero, from its first call on, unless its upstream has [many names](#what-it-costs): retries, skipped retries,
+//! timeouts, breaker transitions, panics, and the refusals of those layers that every stack has. Those of [`hedge`](crate::hedge),
+//! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets a call that concerns it; those of
+//! [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe
+//! appear with what they count. Failures among the durations are not there either, since each kind is a histogram: ask the counters
+//! where the first one matters.
 //!
 //! # What is missing
 //!
@@ -41,11 +54,13 @@ use metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit, with_recorde
 mod expected;
 mod labels;
 mod outcomes;
+mod subject;
 
 pub(crate) use expected::expect;
 pub use labels::Values;
-pub(crate) use labels::{labels_of, overflowing, upstream, upstream_label};
+pub(crate) use labels::{shared_label, upstream, upstream_label};
 pub(crate) use outcomes::{Durations, ErrorType, Side};
+pub(crate) use subject::{Counters, Level, Subject};
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +102,7 @@ metrics! {
         "Duration of MCP calls as their callers see them, refusals and retries included.";
     CLIENT_DURATION = Histogram "mcp_client_operation_duration_seconds"
         ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "error_type" "rpc_response_status_code"]
-        "Duration of single attempts at an MCP call, from when it reaches the handler to its answer.";
+        "Duration of single attempts at an MCP call, from when it reaches the handler to its answer. Names are told apart where there are few.";
     IN_FLIGHT = Gauge "buttress_requests_in_flight" ["upstream"]
         "Calls that have arrived and have no answer yet.";
     REJECTIONS = Counter "buttress_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
@@ -136,6 +151,8 @@ metrics! {
         "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
     IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
         "Calls under an idempotency key that could not simply be made, by what was known of the key: running, done, unknown, conflict, or that its store failed.";
+    IDEMPOTENCY_KEYS = Gauge "buttress_idempotency_keys" ["upstream"]
+        "Idempotency keys that the store in memory knows, those of calls under way included.";
     FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
         "Attempts that were broken or slowed down on purpose, by how.";
     AUDIT_EVENTS = Counter "buttress_audit_events_total" ["upstream" "outcome"]
@@ -158,6 +175,8 @@ metrics! {
         "Tasks that wait in the runtime's global queue for a worker. With the feature admin.";
     BUSY_RATIO = Gauge "tokio_runtime_worker_busy_ratio" ["worker"]
         "The share of the last five seconds in which a worker of the runtime was busy. With the feature admin.";
+    ALLOCATED = Gauge "buttress_allocated_bytes" []
+        "What the program holds of its allocator's memory, where the program says how to ask it. With the feature admin.";
 }
 
 impl Metric {
@@ -171,18 +190,27 @@ impl Metric {
     }
 
     pub(crate) fn counter(&self, values: impl IntoIterator<Item = SharedString>) -> Counter {
-        let key = self.key(values);
-        with_recorder(|recorder| recorder.register_counter(&key, &METADATA))
+        self.register_counter(&self.key(values))
     }
 
     pub(crate) fn gauge(&self, values: impl IntoIterator<Item = SharedString>) -> Gauge {
-        let key = self.key(values);
-        with_recorder(|recorder| recorder.register_gauge(&key, &METADATA))
+        self.register_gauge(&self.key(values))
     }
 
     pub(crate) fn histogram(&self, values: impl IntoIterator<Item = SharedString>) -> Histogram {
-        let key = self.key(values);
-        with_recorder(|recorder| recorder.register_histogram(&key, &METADATA))
+        self.register_histogram(&self.key(values))
+    }
+
+    fn register_counter(&self, key: &metrics::Key) -> Counter {
+        with_recorder(|recorder| recorder.register_counter(key, &METADATA))
+    }
+
+    fn register_gauge(&self, key: &metrics::Key) -> Gauge {
+        with_recorder(|recorder| recorder.register_gauge(key, &METADATA))
+    }
+
+    fn register_histogram(&self, key: &metrics::Key) -> Histogram {
+        with_recorder(|recorder| recorder.register_histogram(key, &METADATA))
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tower::{Layer, Service, util::Oneshot};
+use tower::{
+    Layer, Service,
+    util::{BoxCloneSyncService, Oneshot},
+};
 
 #[cfg(feature = "audit")]
 use crate::audit::AuditLayer;
@@ -35,6 +38,7 @@ use crate::{
     rescue::{Deliver, RescueLayer},
     retry::RetryLayer,
     timeout::TimeoutLayer,
+    trace::TraceLayer,
 };
 
 mod handles;
@@ -69,6 +73,7 @@ pub use handles::Handles;
 pub struct Stack {
     rescue: RescueLayer,
     record: RecordLayer,
+    trace: Option<TraceLayer>,
     #[cfg(feature = "audit")]
     audit: Option<AuditLayer>,
     deadline: DeadlineLayer,
@@ -89,7 +94,7 @@ pub struct Stack {
     fault: Option<FaultLayer>,
 }
 
-/// How long an attempt may take after which another may follow.
+/// How long an attempt may take before another takes its place.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(20);
 
 impl Default for Stack {
@@ -97,6 +102,7 @@ impl Default for Stack {
         Self {
             rescue: RescueLayer::default(),
             record: RecordLayer::new(),
+            trace: None,
             #[cfg(feature = "audit")]
             audit: None,
             deadline: DeadlineLayer::default(),
@@ -129,6 +135,13 @@ impl Stack {
     #[must_use]
     pub fn deliver(mut self, deliver: Deliver) -> Self {
         self.rescue = RescueLayer::new(deliver);
+        self
+    }
+
+    /// Spans for calls and attempts. Default: none.
+    #[must_use]
+    pub fn trace(mut self, trace: TraceLayer) -> Self {
+        self.trace = Some(trace);
         self
     }
 
@@ -190,7 +203,7 @@ impl Stack {
         self
     }
 
-    /// How calls are repeated. Default: 3 attempts, full jitter, 500 tokens.
+    /// How calls are repeated. Default: 3 attempts, full jitter, 500 tokens for each upstream.
     #[must_use]
     pub fn retry(mut self, retry: RetryLayer) -> Self {
         self.retry = retry;
@@ -224,8 +237,8 @@ impl Stack {
         self
     }
 
-    /// How long an attempt may take after which another may follow. Default: 20 s. `None`, or zero: as long as the
-    /// call itself.
+    /// How long a call's first attempt may take where another may follow, at a target that is not known to be
+    /// [slow](crate::timeout#slow-targets). Default: 20 s. `None`, or zero: as long as the call itself.
     #[must_use]
     pub fn attempt_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.timeout = limit.into().map_or_else(TimeoutLayer::deadline_only, TimeoutLayer::repeatable);
@@ -263,8 +276,9 @@ impl Stack {
         // The fault layer stands in for the handler, since all that is injected must look to the layers as if the handler had
         // done it.
         match &self.fault {
-            None => self.whole(self.attempts(handler)),
-            Some(fault) => self.whole(self.attempts(fault.layer(handler))),
+            None => self.traced(self.attempt(handler)),
+            // Boxed with its readiness: a second copy of all layers, for game days, would be compiled with each handler.
+            Some(fault) => self.traced(self.attempt(BoxCloneSyncService::new(fault.layer(handler)))),
         }
     }
 
@@ -281,10 +295,22 @@ impl Stack {
         StackService::new(self.record.layer(self.attempt.layer(outcome)))
     }
 
-    // The order, from the inside out: attempts, extras, quota, loop guard, edge.
+    /// Refuses every call, as a layer of this stack would: told and put on record like any other refusal. For calls that an adapter
+    /// has no room for.
+    #[cfg(feature = "rmcp-client")]
+    pub(crate) fn refusing<P, R>(&self, rejected: crate::error::Rejected) -> StackService<P, R>
+    where
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
+        let refuse = move |_: Request<P>| std::future::ready(Err::<Response<R>, _>(BoxError::from(rejected)));
+        self.edge(tower::service_fn(refuse))
+    }
 
-    /// What every attempt passes, and what makes them.
-    fn attempts<S, P, R>(&self, handler: S) -> impl Layered<P, R> + use<S, P, R>
+    // The order, from the inside out: attempt, attempts, extras, quota, loop guard, edge.
+
+    /// One attempt at the handler.
+    fn attempt<S, P, R>(&self, handler: S) -> impl Layered<P, R> + use<S, P, R>
     where
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
@@ -297,9 +323,32 @@ impl Stack {
         // The only timer of an attempt. Outside the guard, so that a handler that panics needs no timer.
         let service = self.timeout.layer(service);
         // Outside both, so that a timeout and a panic get a verdict too; inside all that reads verdicts.
-        let service = self.attempt.layer(service);
+        self.attempt.layer(service)
+    }
+
+    /// The attempt's span, if there is to be one.
+    fn traced<S, P, R>(&self, attempt: S) -> StackService<P, R>
+    where
+        S: Layered<P, R>,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
+        match &self.trace {
+            None => self.whole(self.attempts(attempt)),
+            // Outside the classifier, so that the span says its verdict; inside all that waits, so that it is of what was sent.
+            Some(trace) => self.whole(StackService::new(self.attempts(trace.clone().of_attempts().layer(attempt)))),
+        }
+    }
+
+    /// What every attempt passes, and what makes them.
+    fn attempts<S, P, R>(&self, attempt: S) -> impl Layered<P, R> + use<S, P, R>
+    where
+        S: Layered<P, R>,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
         // Counts what is really sent, at the moment it is sent: so inside retry and behind the queue.
-        let service = self.rate_limit.layer(service);
+        let service = self.rate_limit.layer(attempt);
         // A slot is held for the attempt alone: held during a backoff, it would divide capacity by 14 while failing.
         let service = self.concurrency.layer(service);
         // Sees every attempt, and refuses before a slot is taken or waited for.
@@ -375,9 +424,23 @@ impl Stack {
         // Outside all that refuses or gives up: whatever becomes of a call is put on record.
         #[cfg(feature = "audit")]
         if let Some(audit) = &self.audit {
-            return self.answered(audit.layer(StackService::new(service)));
+            return self.spanned(audit.layer(StackService::new(service)));
         }
-        self.answered(service)
+        self.spanned(service)
+    }
+
+    /// The call's span, if there is to be one.
+    fn spanned<S, P, R>(&self, service: S) -> StackService<P, R>
+    where
+        S: Layered<P, R>,
+        P: CallParams + Send + 'static,
+        R: CallResult + Send + Sync + 'static,
+    {
+        match &self.trace {
+            None => self.answered(service),
+            // Outside the record, which says what span the call was made in.
+            Some(trace) => self.answered(trace.layer(StackService::new(service))),
+        }
     }
 
     /// What is seen of a call from outside.

@@ -29,7 +29,7 @@ async fn metrics_health_and_readiness() {
         service.answer(Request::new(target, ())).await.unwrap();
     }
 
-    let admin = Admin::bind(([127, 0, 0, 1], 0)).await.unwrap();
+    let admin = Admin::bind(([127, 0, 0, 1], 0)).await.unwrap().allocated(|| 4711);
     admin.watch(&stack, &catalogue);
     let (address, readiness) = (admin.local_addr(), admin.readiness());
     assert!(Admin::bind(address).await.is_err(), "the address is taken");
@@ -76,6 +76,7 @@ async fn metrics_health_and_readiness() {
     let version = format!("buttress_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
     assert!(text.lines().any(|line| line == version), "{version}");
     let has = |name: &str| text.lines().any(|line| line.starts_with(name));
+    assert!(text.lines().any(|line| line == "buttress_allocated_bytes 4711"), "what the program says of its allocator");
     for name in ["tokio_runtime_workers ", "tokio_runtime_alive_tasks ", "tokio_runtime_global_queue_depth "] {
         assert!(has(name), "{name}");
     }

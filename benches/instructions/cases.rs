@@ -1,7 +1,7 @@
 //! What is counted.
 
 use std::{
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroU64},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,12 +9,18 @@ use std::{
 };
 
 use buttress::{
+    Stack,
     admin::Metrics,
     attempt::AttemptLayer,
     breaker::BreakerLayer,
-    call::{Request, Response},
+    cache::CacheLayer,
+    call::{Request, Response, Target},
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
+    hedge::HedgeLayer,
+    idempotency::IdempotencyLayer,
+    loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
@@ -22,11 +28,14 @@ use buttress::{
     rescue::RescueLayer,
     retry::RetryLayer,
     timeout::TimeoutLayer,
+    trace::TraceLayer,
 };
 use governor::{Quota, RateLimiter};
 use tower::{Layer, Service};
 
-use crate::handlers::{Act, Handler, LONG, PLENTY, call, finish, stack, target};
+use crate::handlers::{Act, Handler, LONG, PLENTY, Said, call, finish, keyed, read, stack, target};
+
+const MEGABYTE: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 type Case = (&'static str, fn(u64));
 
@@ -44,9 +53,21 @@ pub const CASES: &[Case] = &[
     ("attempt", |calls| alone(calls, AttemptLayer::new())),
     ("timeout", |calls| alone(calls, TimeoutLayer::new(LONG))),
     ("panic", |calls| alone(calls, PanicLayer::new())),
+    ("loop_guard", |calls| alone(calls, LoopGuardLayer::default())),
+    ("hedge", |calls| alone(calls, HedgeLayer::new())),
+    ("coalesce", |calls| reading(calls, CoalesceLayer::new().single_caller())),
+    ("cache, hit", |calls| reading(calls, CacheLayer::new(MEGABYTE))),
+    ("idempotency, replay", |calls| {
+        inside(|| {
+            let (mut service, target) = (IdempotencyLayer::default().single_caller().layer(Handler(Act::Ready)), target());
+            counted(calls, || drop(call(&mut service, keyed(&target))));
+        });
+    }),
+    ("trace", |calls| alone(calls, TraceLayer::new())),
     ("timeout, pends", |calls| inside(|| calling(calls, TimeoutLayer::new(LONG).layer(Handler(Act::PendsOnce))))),
-    ("stack", |calls| whole(calls, Act::Ready)),
-    ("stack, pends", |calls| whole(calls, Act::PendsOnce)),
+    ("stack", |calls| whole(calls, &stack(), Act::Ready)),
+    ("stack, pends", |calls| whole(calls, &stack(), Act::PendsOnce)),
+    ("stack, traced", |calls| whole(calls, &stack().trace(TraceLayer::new()), Act::Ready)),
     ("stack, no recorder", |calls| {
         inside(|| {
             let (service, target) = (stack().service(Handler(Act::Ready)), target());
@@ -67,9 +88,9 @@ pub const CASES: &[Case] = &[
     }),
 ];
 
-fn whole(calls: u64, act: Act) {
+fn whole(calls: u64, stack: &Stack, act: Act) {
     inside(|| {
-        let (service, target) = (stack().service(Handler(act)), target());
+        let (service, target) = (stack.service(Handler(act)), target());
         counted(calls, || drop(finish(service.answer(Request::new(target.clone(), 7)))));
     });
 }
@@ -77,16 +98,31 @@ fn whole(calls: u64, act: Act) {
 fn alone<L>(calls: u64, layer: L)
 where
     L: Layer<Handler>,
-    L::Service: Service<Request<u64>, Response = Response<&'static str>>,
+    L::Service: Service<Request<u64>, Response = Response<Said>>,
 {
     inside(|| calling(calls, layer.layer(Handler(Act::Ready))));
 }
 
-fn calling<S>(calls: u64, mut service: S)
+fn calling<S>(calls: u64, service: S)
 where
-    S: Service<Request<u64>, Response = Response<&'static str>>,
+    S: Service<Request<u64>, Response = Response<Said>>,
 {
-    let target = target();
+    calling_this(calls, service, target());
+}
+
+/// A tool that only reads.
+fn reading<L>(calls: u64, layer: L)
+where
+    L: Layer<Handler>,
+    L::Service: Service<Request<u64>, Response = Response<Said>>,
+{
+    inside(|| calling_this(calls, layer.layer(Handler(Act::Ready)), read()));
+}
+
+fn calling_this<S>(calls: u64, mut service: S, target: Arc<Target>)
+where
+    S: Service<Request<u64>, Response = Response<Said>>,
+{
     counted(calls, || drop(call(&mut service, Request::new(target.clone(), 7))));
 }
 

@@ -22,7 +22,7 @@ const HEAD: &str = "# Instructions and allocations a call
 
 Written by `cargo bench --all-features --bench instructions -- --write`; a figure that grows by more than 3 % fails the checks.
 Each case is a call through the layer named around a handler that answers when it is first polled, unless it says `pends`
-(found pending once) or `refused`; `bare` is the handler alone, and is in all others. Counted by callgrind, user space only.
+(found pending once) or `refused`; nobody listens to what is `traced`; `bare` is the handler alone, and is in all others. Counted by callgrind, user space only.
 
 | case | instructions | allocations |
 |---|---|---|

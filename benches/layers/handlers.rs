@@ -13,7 +13,7 @@ use std::{
 
 use buttress::{
     Stack,
-    call::{Method, Request, Response, Target, TargetPolicy},
+    call::{CacheScope, CallResult, Freshness, Meta, Method, Request, Response, Target, TargetPolicy},
     catalogue::Catalogue,
     quota::QuotaLayer,
 };
@@ -33,6 +33,16 @@ pub enum Act {
     Hangs,
 }
 
+/// What a handler answers: the same to everybody, for a long time.
+#[derive(Debug, Clone, Copy)]
+pub struct Said;
+
+impl CallResult for Said {
+    fn freshness(&self) -> Freshness {
+        Freshness::new(LONG, CacheScope::Public)
+    }
+}
+
 /// A handler, with a future that has a name and allocates nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Handler(pub Act);
@@ -46,7 +56,7 @@ pub struct Handled {
 }
 
 impl Future for Handled {
-    type Output = Result<Response<&'static str>, Infallible>;
+    type Output = Result<Response<Said>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = std::mem::replace(&mut self.polled, true);
@@ -60,7 +70,7 @@ impl Future for Handled {
             Act::Ready | Act::PendsOnce => {}
         }
         black_box(self.params);
-        Poll::Ready(Ok(Response::new("done")))
+        Poll::Ready(Ok(Response::new(Said)))
     }
 }
 
@@ -74,7 +84,7 @@ fn work() {
 }
 
 impl Service<Request<u64>> for Handler {
-    type Response = Response<&'static str>;
+    type Response = Response<Said>;
     type Error = Infallible;
     type Future = Handled;
 
@@ -83,7 +93,13 @@ impl Service<Request<u64>> for Handler {
     }
 
     fn call(&mut self, request: Request<u64>) -> Handled {
-        Handled { act: self.0, polled: false, params: request.params }
+        self.handled(request.params)
+    }
+}
+
+impl Handler {
+    pub const fn handled(self, params: u64) -> Handled {
+        Handled { act: self.0, polled: false, params }
     }
 }
 
@@ -112,6 +128,21 @@ where
 pub fn target() -> Arc<Target> {
     let safe = TargetPolicy::default().safe(true);
     Catalogue::new("bench").tool("tool", safe).resolve(&Method::ToolsCall, Some("tool"), None)
+}
+
+/// One that only reads, so that its answers may be kept and shared.
+pub fn read() -> Arc<Target> {
+    let reads = TargetPolicy::default().safe(true).read_only(true);
+    Catalogue::new("bench").tool("read", reads).resolve(&Method::ToolsCall, Some("read"), None)
+}
+
+/// A call under an idempotency key: always the same one.
+pub fn keyed(target: &Arc<Target>) -> Request<u64> {
+    let mut request = Request::new(target.clone(), 7);
+    let mut meta = Meta::default();
+    meta.idempotency_key = Some(Arc::from("pay once"));
+    request.head.meta = Some(Arc::new(meta));
+    request
 }
 
 /// More than anybody can use.

@@ -1,7 +1,7 @@
 //! Our layers: each alone, all together, refusing, and on two threads.
 
 use std::{
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroU64},
     sync::{Arc, Barrier},
     thread,
     time::Duration,
@@ -12,9 +12,14 @@ use buttress::{
     attempt::AttemptLayer,
     audit::AuditLayer,
     breaker::{BreakerLayer, Policy, Settings},
+    cache::CacheLayer,
     call::{Request, Response},
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::DeadlineLayer,
+    hedge::HedgeLayer,
+    idempotency::IdempotencyLayer,
+    loop_guard::LoopGuardLayer,
     panic::PanicLayer,
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
@@ -22,17 +27,19 @@ use buttress::{
     rescue::RescueLayer,
     retry::RetryLayer,
     timeout::TimeoutLayer,
+    trace::TraceLayer,
 };
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::handlers::{Act, Handler, LONG, PLENTY, call, finish, stack, target};
+use crate::handlers::{Act, Handler, LONG, PLENTY, Said, call, finish, keyed, read, stack, target};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
+const MEGABYTE: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
 /// The path that nearly all calls take.
 pub fn admitted(criterion: &mut Criterion) {
@@ -52,16 +59,33 @@ pub fn admitted(criterion: &mut Criterion) {
         alone(&mut group, act, "attempt", AttemptLayer::new());
         alone(&mut group, act, "timeout", TimeoutLayer::new(LONG));
         alone(&mut group, act, "panic", PanicLayer::new());
+        // Nobody listens.
+        alone(&mut group, act, "trace", TraceLayer::new());
         if let Ok(layer) = AuditLayer::new(std::io::sink()) {
             alone(&mut group, act, "audit", layer);
         }
+        opt_in(&mut group, act);
         whole(&mut group, act, "stack", &stack());
         unrecorded(&mut group, act, "stack_without_metrics", &stack());
         if let Ok(layer) = AuditLayer::new(std::io::sink()) {
             whole(&mut group, act, "stack_with_audit", &stack().audit(layer));
         }
+        whole(&mut group, act, "stack_with_trace", &stack().trace(TraceLayer::new()));
         group.finish();
     }
+}
+
+/// What is off unless one asks for it, where it has something to do.
+fn opt_in(group: &mut Group<'_>, act: Act) {
+    alone(group, act, "loop_guard", LoopGuardLayer::default());
+    alone(group, act, "hedge", HedgeLayer::new());
+    let (target, read) = (target(), read());
+    let mut coalesce = CoalesceLayer::new().single_caller().layer(Handler(act));
+    group.bench_function("coalesce", |b| b.iter(|| call(&mut coalesce, Request::new(read.clone(), 7))));
+    let mut cache = CacheLayer::new(MEGABYTE).layer(Handler(act));
+    group.bench_function("cache_hit", |b| b.iter(|| call(&mut cache, Request::new(read.clone(), 7))));
+    let mut idempotency = IdempotencyLayer::default().single_caller().layer(Handler(act));
+    group.bench_function("idempotency_replay", |b| b.iter(|| call(&mut idempotency, keyed(&target))));
 }
 
 fn whole(group: &mut Group<'_>, act: Act, name: &str, stack: &Stack) {
@@ -80,7 +104,7 @@ fn unrecorded(group: &mut Group<'_>, act: Act, name: &str, stack: &Stack) {
 fn alone<L>(group: &mut Group<'_>, act: Act, name: &str, layer: L)
 where
     L: Layer<Handler>,
-    L::Service: Service<Request<u64>, Response = Response<&'static str>>,
+    L::Service: Service<Request<u64>, Response = Response<Said>>,
 {
     let (mut service, target) = (layer.layer(Handler(act)), target());
     group.bench_function(name, |b| b.iter(|| call(&mut service, Request::new(target.clone(), 7))));
@@ -108,7 +132,7 @@ pub fn refused(criterion: &mut Criterion) {
         Policy::try_new(Settings { consecutive_failures: 1, cool_down_min: LONG, cool_down_max: LONG, ..Settings::default() });
     if let Ok(policy) = brittle {
         let lost = tower::service_fn(|_: Request<u64>| {
-            std::future::ready(Err::<Response<&'static str>, _>(buttress::error::Transport::not_sent("refused")))
+            std::future::ready(Err::<Response<Said>, _>(buttress::error::Transport::not_sent("refused")))
         });
         let mut breaker = BreakerLayer::new(policy).layer(lost);
         let _opened = call(&mut breaker, request());

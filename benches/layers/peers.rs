@@ -1,7 +1,12 @@
 //! Layers of other crates that do the same thing, and ours beside them, in the same run.
 
-use std::num::NonZeroU32;
+use std::{
+    convert::Infallible,
+    num::NonZeroU32,
+    task::{Context, Poll},
+};
 
+use axum::body::Body;
 use buttress::{
     breaker::BreakerLayer,
     call::{Request, Response},
@@ -11,22 +16,24 @@ use buttress::{
     timeout::TimeoutLayer,
 };
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
+use futures_util::{TryFutureExt, future::MapOk};
 use governor::{Quota, RateLimiter};
 use tower::{
     Layer, Service, ServiceBuilder,
     limit::{ConcurrencyLimitLayer, RateLimit},
     load_shed::LoadShedLayer,
 };
+use tower_governor::{GovernorLayer, governor::GovernorConfigBuilder, key_extractor::GlobalKeyExtractor};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_circuitbreaker::CircuitBreakerLayer;
 use tower_resilience_ratelimiter::RateLimiterLayer;
 use tower_resilience_retry::RetryLayer as ResilienceRetry;
 use tower_resilience_timelimiter::TimeLimiterLayer;
 
-use crate::handlers::{Act, Handler, LONG, PLENTY, call, target};
+use crate::handlers::{Act, Handled, Handler, LONG, PLENTY, Said, call, target};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
-type Answer = Response<&'static str>;
+type Answer = Response<Said>;
 
 /// As many as nobody has in flight.
 const MANY: usize = 1_000_000;
@@ -61,6 +68,8 @@ pub fn admitted(criterion: &mut Criterion) {
         let ratelimiter = RateLimiterLayer::per_second(MANY * 1000).build();
         with(ratelimiter, |layer| run(&mut group, "tower_resilience_ratelimiter", layer.layer(Handler(act))));
         governor_alone(&mut group, act);
+        run(&mut group, "our_quota_overall", QuotaLayer::new().overall(PLENTY).layer(Handler(act)));
+        tower_governor(&mut group, act);
 
         five(&mut group, act);
         group.finish();
@@ -78,6 +87,33 @@ fn governor_alone(group: &mut Group<'_>, act: Act) {
             limiter.check_key(&key).is_ok().then(|| call(&mut handler, request))
         });
     });
+}
+
+/// tower_governor speaks HTTP only, so it has requests of its own; all of them under one key.
+fn tower_governor(group: &mut Group<'_>, act: Act) {
+    let key = GlobalKeyExtractor;
+    let config = GovernorConfigBuilder::default().key_extractor(key).per_nanosecond(1).burst_size(u32::MAX).finish();
+    if let Some(config) = config {
+        let mut service = GovernorLayer::new(config).layer(Http(Handler(act)));
+        group.bench_function("tower_governor", |b| b.iter(|| call(&mut service, http::Request::new(7))));
+    }
+}
+
+/// The handler behind HTTP's types.
+struct Http(Handler);
+
+impl Service<http::Request<u64>> for Http {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = MapOk<Handled, fn(Answer) -> http::Response<Body>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<u64>) -> Self::Future {
+        self.0.handled(request.into_body()).map_ok(|_| http::Response::new(Body::empty()))
+    }
 }
 
 /// The same five layers in the same order: retry, breaker, concurrency, rate limit, timeout.
@@ -111,7 +147,7 @@ pub fn refused(criterion: &mut Criterion) {
 
     let mut full =
         ServiceBuilder::new().layer(LoadShedLayer::new()).layer(ConcurrencyLimitLayer::new(1)).service(Handler(Act::Hangs));
-    let _ready = full.poll_ready(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    let _ready = full.poll_ready(&mut Context::from_waker(std::task::Waker::noop()));
     let _held = full.call(request());
     group.bench_function("tower_shed_concurrency", |b| b.iter(|| call(&mut full, request())));
 

@@ -25,6 +25,7 @@ pub fn print() {
             ("five layers, of tower-resilience's time", "five_of_ours", "five_of_tower_resilience"),
             ("concurrency, of tower's ConcurrencyLimit", "our_concurrency", "tower_concurrency"),
             ("timeout, of tower's Timeout", "our_timeout", "tower_timeout"),
+            ("quota, overall, of tower_governor's layer", "our_quota_overall", "tower_governor"),
             ("quota, of a plain governor check", "our_quota", "governor_keyed"),
         ] {
             if let (Some(ours), Some(theirs)) = (cost(&peers, ours), cost(&peers, theirs)) {

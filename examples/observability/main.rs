@@ -15,15 +15,20 @@ mod server;
 mod trail;
 mod weather;
 
-use std::{error::Error, fs, future, process::ExitCode};
+use std::{alloc::System, error::Error, fs, future, process::ExitCode};
 
 use buttress::admin::{Admin, Metrics};
+use cap::Cap;
 use clap::Parser;
 use tokio::time::sleep;
 use tracing_subscriber::EnvFilter;
 
 use flags::Flags;
 use prometheus::Prometheus;
+
+/// Counts, so that one sees what the program holds.
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -44,7 +49,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     let directory = fs::canonicalize(&flags.directory)?;
     // First: what is counted before it goes nowhere.
     let metrics = Metrics::install()?;
-    let admin = Admin::bind(flags.admin).await?;
+    let admin = Admin::bind(flags.admin).await?.allocated(|| ALLOCATOR.allocated() as u64);
     let scraped = admin.local_addr();
 
     let prometheus = Prometheus::start(&directory, flags.prometheus, scraped).await?;

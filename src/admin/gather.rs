@@ -12,7 +12,7 @@ use super::{
     },
     watched::Watched,
 };
-use crate::{Mode, breaker, concurrency, metrics::upstream_label, stack::Handles};
+use crate::{Mode, breaker, call::Method, catalogue::Catalogue, concurrency, metrics::upstream_label, stack::Handles};
 
 /// How many changes of breakers are told, those of all stacks together.
 const TRANSITIONS: usize = 50;
@@ -57,7 +57,7 @@ pub(super) fn gather(
     for Watched { catalogue, handles } in watched {
         let whole = wholes.entry(label(catalogue.upstream())).or_default();
         whole.name = Some(catalogue.upstream().clone());
-        whole.stacks.push(stack(handles));
+        whole.stacks.push(stack(catalogue, handles));
         for target in catalogue.targets() {
             rows.entry(key(target.upstream(), target.method().label(), target.label())).or_default();
         }
@@ -181,13 +181,14 @@ fn together(one: Option<Slots>, other: &concurrency::Status) -> Slots {
     }
 }
 
-fn stack(handles: &Handles) -> Stack {
-    let quota = &handles.quota;
+fn stack(catalogue: &Catalogue, handles: &Handles) -> Stack {
+    let (quota, retry) = (&handles.quota, &handles.retry);
     let limits = quota.limits().into_iter().map(|(per, quota)| Limit {
         per: per.scope().as_str(),
         calls: quota.burst_size().get(),
         seconds: seconds(quota.burst_size_replenished_in()),
     });
+    let budget = retry.budget(&catalogue.resolve(&Method::Ping, None, None));
     Stack {
         quota: Quota {
             mode: word(quota.mode()),
@@ -196,7 +197,7 @@ fn stack(handles: &Handles) -> Stack {
             keys: quota.tracked_keys(),
             overflows: quota.overflows(),
         },
-        retry: Retry { attempts: handles.retry.attempts(), tokens: handles.retry.tokens(), capacity: handles.retry.capacity() },
+        retry: Retry { attempts: retry.attempts(), tokens: budget.tokens(), capacity: budget.capacity() },
         breaker_mode: word(handles.breaker.mode()),
         concurrency_mode: word(handles.concurrency.mode()),
         loop_guard: handles.loop_guard.as_ref().map(|guard| LoopGuard { mode: word(guard.mode()), agents: guard.agents() }),

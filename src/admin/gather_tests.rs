@@ -62,7 +62,7 @@ async fn what_is_done_by_a_handle_is_seen() {
     handles.quota.set_mode(Mode::Observe);
     handles.breaker.set_mode(Mode::Observe);
     handles.concurrency.set_mode(Mode::Observe);
-    handles.retry.set_capacity(100);
+    handles.retry.set_capacity(100).unwrap();
     handles.retry.set_attempts(NonZeroU32::MIN);
     handles.fault.as_ref().unwrap().inject(Plan::all(Trouble::default()));
 
@@ -81,6 +81,60 @@ async fn what_is_done_by_a_handle_is_seen() {
     let change = json!({ "seconds_ago": 7.0, "upstream": "up", "method": "tools/call", "name": "say",
         "from": "closed", "to": "open", "cause": "operator" });
     assert_eq!(after["transitions"], json!([change]));
+}
+
+#[cfg(all(feature = "audit", feature = "cache"))]
+#[tokio::test(start_paused = true)]
+async fn cache_and_trail_are_told_where_they_are_on() {
+    use crate::{audit::AuditLayer, cache::CacheLayer, call::TargetPolicy};
+
+    /// A disk that is full until somebody makes room.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<std::sync::atomic::AtomicBool>);
+    impl std::io::Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let has_room = self.0.load(std::sync::atomic::Ordering::SeqCst);
+            if has_room { Ok(bytes.len()) } else { Err(std::io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl crate::audit::Sink for Disk {}
+
+    let disk = Disk::default();
+    let audit = AuditLayer::new(disk.clone()).unwrap();
+    let trail = audit.handle();
+    let cache = CacheLayer::new(std::num::NonZeroU64::new(1 << 20).unwrap()).single_caller();
+    let stack = Stack::new().audit(audit).cache(cache.clone());
+    let policy = TargetPolicy::default().read_only(true).cache_for(Duration::from_secs(60));
+    let catalogue = Arc::new(Catalogue::new("up").tool("say", policy));
+    let watched = [Watched::new(&stack, &catalogue)];
+    let service = stack.service(service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new("done"))));
+    let of_the_stack = || told(Sample::default(), &watched)["upstreams"][0]["stacks"][0].clone();
+
+    let before = of_the_stack();
+    assert_eq!(before["cache"], json!({ "bytes": 0, "entries": 0 }));
+    assert_eq!(before["audit"], json!({ "backlog": 0, "failing": false }));
+    let call = async || {
+        let say = catalogue.resolve(&Method::ToolsCall, Some("say"), None);
+        service.answer(Request::new(say, ())).await.unwrap();
+        trail.flush().await;
+    };
+    call().await;
+    let after = of_the_stack();
+    assert_eq!(after["cache"], json!({ "bytes": cache.bytes(), "entries": 1 }));
+    assert!(cache.bytes() > 0);
+    assert_eq!(after["audit"]["failing"], true, "{after}");
+    disk.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    call().await;
+    assert_eq!(of_the_stack()["audit"], json!({ "backlog": 0, "failing": false }));
+
+    let off = [Watched::new(&Stack::new(), &catalogue)];
+    let off = told(Sample::default(), &off);
+    let off = &off["upstreams"][0]["stacks"][0];
+    assert_eq!((&off["cache"], &off["audit"]), (&Value::Null, &Value::Null));
 }
 
 #[tokio::test(start_paused = true)]

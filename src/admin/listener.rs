@@ -34,7 +34,7 @@ use super::{
     gather::gather,
     host::loopback_only,
     page,
-    runtime::{Runtime, probe_lag},
+    runtime::{Allocated, Runtime, probe_lag},
     sample::Sample,
     status::Process,
     watched::Watched,
@@ -49,12 +49,18 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_millis(500);
 
 /// A bound admin listener.
-#[derive(Debug)]
 pub struct Admin {
     listener: TcpListener,
     local_addr: SocketAddr,
     readiness: Readiness,
     watched: Mutex<Vec<Watched>>,
+    allocated: Option<Allocated>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("local_addr", &self.local_addr).field("readiness", &self.readiness).finish_non_exhaustive()
+    }
 }
 
 /// What `/readyz` says. Cheap to clone; starts as ready.
@@ -99,7 +105,8 @@ impl Admin {
     pub async fn bind(addr: impl Into<SocketAddr>) -> io::Result<Self> {
         let listener = TcpListener::bind(addr.into()).await?;
         let local_addr = listener.local_addr()?;
-        Ok(Self { local_addr, listener, readiness: Readiness(Arc::new(AtomicBool::new(true))), watched: Mutex::default() })
+        let readiness = Readiness(Arc::new(AtomicBool::new(true)));
+        Ok(Self { local_addr, listener, readiness, watched: Mutex::default(), allocated: None })
     }
 
     /// Where it listens.
@@ -117,6 +124,15 @@ impl Admin {
     /// metrics tell. Call it once for each stack, when it is set up and before [`serve`](Self::serve).
     pub fn watch(&self, stack: &Stack, catalogue: &Arc<Catalogue>) {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Watched::new(stack, catalogue));
+    }
+
+    /// Where [`ALLOCATED`](crate::metrics::ALLOCATED) comes from: how many bytes of the allocator's memory the program holds.
+    /// Default: it is not known, and there is no such series. It is asked every five seconds, off the runtime's threads; every
+    /// allocator has its own way to be asked, as `stats.allocated` of jemalloc's.
+    #[must_use]
+    pub fn allocated(mut self, bytes: impl Fn() -> u64 + Send + 'static) -> Self {
+        self.allocated = Some(Box::new(bytes));
+        self
     }
 
     /// Serves until `shutdown` resolves, and keeps the metrics up meanwhile, those of the process and of this runtime included.
@@ -147,7 +163,7 @@ impl Admin {
         tokio::select! {
             served = async { axum::serve(self.listener, router).with_graceful_shutdown(shutdown).await } => served,
             () = metrics.upkeep() => Ok(()),
-            () = shared.upkeep() => Ok(()),
+            () = shared.upkeep(self.allocated) => Ok(()),
             () = probe_lag() => Ok(()),
         }
     }
@@ -155,9 +171,9 @@ impl Admin {
 
 impl Shared {
     /// Takes samples, for ever.
-    async fn upkeep(&self) {
+    async fn upkeep(&self, allocated: Option<Allocated>) {
         let mut interval = interval(UPKEEP);
-        let runtime = Arc::new(Mutex::new(Runtime::new()));
+        let runtime = Arc::new(Mutex::new(Runtime::new(allocated)));
         loop {
             let now = interval.tick().await;
             let (shared, runtime) = (self.clone(), runtime.clone());

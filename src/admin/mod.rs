@@ -42,7 +42,8 @@
 //!   * `stacks`, one for each that is [watched](Admin::watch): `quota` (`mode`, `limits`, `waiting`, `keys`, `overflows`), `retry`
 //!     (`attempts`, `tokens` of `capacity`), `breaker_mode`, `concurrency_mode`, `loop_guard` (`mode`, `agents`), `cache` (`bytes`,
 //!     `entries`), `audit` (`backlog`, `failing`), `faults`: whether calls are broken on purpose;
-//!   * `targets`, by method and name: `calls`, `attempts` and `errors` (by `error_type`) since the start; `recent` (`calls`,
+//!   * `targets`, by method and name: `calls`, `attempts` (`null` where an upstream has [many
+//!     names](crate::metrics#what-it-costs)) and `errors` (by `error_type`) since the start; `recent` (`calls`,
 //!     `attempts`, `errors` but for cancelled calls, `p50_seconds`, `p95_seconds`, `p99_seconds`); `breaker` (`state`,
 //!     `since_seconds`, `until_probe_seconds`, `forced`, `failures_in_a_row`, `success_rate`); `slots` (`limit`, `in_flight`, `kept`,
 //!     `waiting`, `places`, `draining`, `adapts`); `quota_waiting`.
@@ -51,7 +52,8 @@
 //!
 //! Calls and times are taken from what a scrape says, so that they are Prometheus's own. The quantiles are estimates within
 //! [`BUCKETS`], of calls that were neither refused nor cancelled; the time that is recent moves in steps of five seconds. Names are
-//! those of labels: what is not fit for one is `_OTHER`, and targets that share a name share a line, which shows the breaker that
+//! those of labels: what is not fit for one is `_OTHER`, where also the calls are that have [no series of their
+//! own](crate::metrics#what-it-costs), and targets that share a name share a line, which shows the breaker that
 //! is worst and the slots of all.
 //!
 //! # The process and its runtime
@@ -60,8 +62,9 @@
 //! [`TASKS`](crate::metrics::TASKS), [`GLOBAL_QUEUE_DEPTH`](crate::metrics::GLOBAL_QUEUE_DEPTH),
 //! [`BUSY_RATIO`](crate::metrics::BUSY_RATIO)) and the process (`process_cpu_seconds_total`, `process_resident_memory_bytes`,
 //! `process_open_fds`, `process_threads` and the others of Prometheus's clients); ten times a second it measures how late the event
-//! loop is ([`EVENT_LOOP_LAG`](crate::metrics::EVENT_LOOP_LAG)). The allocator has no series of its own: the system's own
-//! tells nothing cheaply, and which other to use is the program's choice.
+//! loop is ([`EVENT_LOOP_LAG`](crate::metrics::EVENT_LOOP_LAG)). What the program holds of
+//! its allocator's memory is told ([`ALLOCATED`](crate::metrics::ALLOCATED)) where the program says [how to
+//! ask](Admin::allocated): which allocator to use is its choice, and the system's own tells nothing cheaply.
 
 mod gather;
 mod host;

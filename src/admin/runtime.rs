@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::metrics::{BUSY_RATIO, EVENT_LOOP_LAG, GLOBAL_QUEUE_DEPTH, TASKS, WORKERS};
+use crate::metrics::{ALLOCATED, BUSY_RATIO, EVENT_LOOP_LAG, GLOBAL_QUEUE_DEPTH, TASKS, WORKERS};
 
 /// How often the event loop is asked how late it is.
 const PROBE: Duration = Duration::from_millis(100);
@@ -28,6 +28,9 @@ async fn overshoot() -> Duration {
     due.elapsed()
 }
 
+/// Says how many bytes of the allocator's memory the program holds.
+pub(super) type Allocated = Box<dyn Fn() -> u64 + Send>;
+
 /// What is asked from time to time.
 pub(super) struct Runtime {
     process: Collector,
@@ -36,6 +39,7 @@ pub(super) struct Runtime {
     tasks: Gauge,
     queue: Gauge,
     busy: Vec<Busy>,
+    allocated: Option<(Gauge, Allocated)>,
     last: Instant,
 }
 
@@ -45,8 +49,8 @@ struct Busy {
 }
 
 impl Runtime {
-    /// Of the runtime that this is called on.
-    pub(super) fn new() -> Self {
+    /// Of the runtime that this is called on, and of this allocator.
+    pub(super) fn new(allocated: Option<Allocated>) -> Self {
         let metrics = Handle::current().metrics();
         let process = Collector::default();
         process.describe();
@@ -58,6 +62,7 @@ impl Runtime {
             workers: WORKERS.gauge([]),
             tasks: TASKS.gauge([]),
             queue: GLOBAL_QUEUE_DEPTH.gauge([]),
+            allocated: allocated.map(|ask| (ALLOCATED.gauge([]), ask)),
             last: Instant::now(),
             metrics,
         }
@@ -69,6 +74,9 @@ impl Runtime {
         self.workers.set(self.metrics.num_workers() as f64);
         self.tasks.set(self.metrics.num_alive_tasks() as f64);
         self.queue.set(self.metrics.global_queue_depth() as f64);
+        if let Some((gauge, ask)) = &self.allocated {
+            gauge.set(ask() as f64);
+        }
         let passed = now.saturating_duration_since(self.last).as_secs_f64();
         self.last = now;
         for (worker, busy) in self.busy.iter_mut().enumerate() {

@@ -22,7 +22,8 @@ pub(super) const PLACES: usize = BUCKETS.len() + 1;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Figures {
     pub(super) calls: u64,
-    pub(super) attempts: u64,
+    /// `None`: they are not told apart by name.
+    pub(super) attempts: Option<u64>,
     /// Calls by `error_type`, those without left out.
     pub(super) errors: BTreeMap<String, u64>,
     /// How many calls took no longer than each bound, of those that were neither refused nor cancelled: how long these took says
@@ -69,7 +70,7 @@ impl Sample {
         let error = label("error_type");
         match name.strip_prefix(metric)? {
             "" if metric == QUOTA_WAITING.name => figures.quota_waiting += value,
-            "_count" if metric == CLIENT_DURATION.name => figures.attempts += value,
+            "_count" if metric == CLIENT_DURATION.name => *figures.attempts.get_or_insert(0) += value,
             "_count" if metric == SERVER_DURATION.name => {
                 figures.calls += value;
                 if !error.is_empty() && value > 0 {
@@ -124,7 +125,7 @@ impl Figures {
         });
         Self {
             calls: self.calls.saturating_sub(earlier.calls),
-            attempts: self.attempts.saturating_sub(earlier.attempts),
+            attempts: self.attempts.map(|attempts| attempts.saturating_sub(earlier.attempts.unwrap_or(0))),
             errors: errors.collect(),
             within: std::array::from_fn(|place| self.within[place].saturating_sub(earlier.within[place])),
             quota_waiting: self.quota_waiting,
@@ -181,7 +182,7 @@ mod tests {
         );
         let sample = Sample::read(&text);
         let figures = &sample.targets[&key("a\"b}\\n,\n", "t")];
-        assert_eq!((figures.calls, figures.attempts, figures.failed(), figures.quota_waiting), (15, 7, 9, 2));
+        assert_eq!((figures.calls, figures.attempts, figures.failed(), figures.quota_waiting), (15, Some(7), 9, 2));
         assert_eq!((figures.within[1], figures.within[PLACES - 1]), (3, 4));
         assert_eq!(sample.in_flight["a"], 5);
         assert_eq!(sample.targets.len(), 1);
@@ -202,12 +203,12 @@ mod tests {
 
     #[test]
     fn the_difference_of_two_moments_is_what_happened_between_them() {
-        let mut now = Figures { calls: 10, attempts: 12, ..Figures::default() };
+        let mut now = Figures { calls: 10, attempts: Some(12), ..Figures::default() };
         now.errors.insert("timeout".to_owned(), 4);
-        let mut earlier = Figures { calls: 7, attempts: 7, ..Figures::default() };
+        let mut earlier = Figures { calls: 7, attempts: Some(7), ..Figures::default() };
         earlier.errors.insert("timeout".to_owned(), 1);
         let between = now.since(Some(&earlier));
-        assert_eq!((between.calls, between.attempts, between.failed()), (3, 5, 3));
+        assert_eq!((between.calls, between.attempts, between.failed()), (3, Some(5), 3));
         assert_eq!(now.since(None), now);
     }
 }

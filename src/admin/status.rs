@@ -50,7 +50,8 @@ pub(super) struct Target {
     /// As in metrics. Absent where the method has no names.
     pub(super) name: Option<String>,
     pub(super) calls: u64,
-    pub(super) attempts: u64,
+    /// Absent where an upstream has too many names to tell attempts apart.
+    pub(super) attempts: Option<u64>,
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) recent: Recent,
     pub(super) breaker: Option<Breaker>,
@@ -61,7 +62,7 @@ pub(super) struct Target {
 #[derive(Debug, Serialize)]
 pub(super) struct Recent {
     pub(super) calls: u64,
-    pub(super) attempts: u64,
+    pub(super) attempts: Option<u64>,
     pub(super) errors: u64,
     pub(super) p50_seconds: Option<f64>,
     pub(super) p95_seconds: Option<f64>,

@@ -9,7 +9,7 @@ use super::AttemptFuture;
 use crate::{
     call::{CallResult, Request, Response, Slot},
     error::BoxError,
-    metrics::{Durations, Side},
+    metrics::{Durations, Side, Subject},
 };
 
 /// Classifies and records each attempt at the inner service. See the [module](super).
@@ -42,7 +42,7 @@ where
     #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let target = &request.head.target;
-        let durations = target.cell(&self.slot, || Arc::new(Durations::new(Side::Client, target))).clone();
+        let durations = target.cell(&self.slot, || Arc::new(Durations::new(Side::Client, Subject::of(target)))).clone();
         let judged = (target.trusts_next_hop() || target.policy().judge_errors.is_some()).then(|| target.clone());
         let began = request.head.attempt_at;
         AttemptFuture::new(self.inner.call(request), judged, durations, began)

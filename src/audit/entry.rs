@@ -16,8 +16,9 @@ use super::{
     text::capped,
 };
 use crate::{
-    call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Target, Verdict},
-    error::{BoxError, Exhausted, Reason, Rejected, find},
+    call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Target, TraceContext, Verdict},
+    classify::{attempts, refusal},
+    error::{BoxError, Reason, Rejected},
 };
 
 /// How long a word of the caller's may be.
@@ -35,10 +36,27 @@ pub(super) struct Entry {
     pub(super) name: Option<Box<str>>,
     pub(super) request_id: Option<Box<str>>,
     pub(super) revision: Option<Revision>,
+    /// Of the call's span, where a layer outside gives it one.
+    pub(super) span: Option<Ids>,
+    /// Of the span that the caller says it is made in.
+    pub(super) caller_span: Option<Ids>,
     pub(super) mode: &'static str,
     pub(super) arguments: Option<Box<RawValue>>,
     pub(super) pseudonyms: Option<HashKey>,
     pub(super) end: End,
+}
+
+/// Which span of which trace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ids {
+    pub(super) trace: u128,
+    pub(super) span: u64,
+}
+
+impl Ids {
+    fn of(context: &TraceContext) -> Self {
+        Self { trace: context.trace_id(), span: context.span_id() }
+    }
 }
 
 /// How the call ended.
@@ -73,19 +91,11 @@ impl End {
     fn of<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> Self {
         let verdict = Verdict::of(outcome);
         let mut end = Self::unseen(Outcome::of(outcome, verdict), Some(verdict));
-        match outcome {
-            Ok(response) => {
-                end.served = Some(response.served);
-                end.attempts = Some(if response.served == Served::Attempt { response.attempts } else { 0 });
-                end.answered = Some(Answered::of(&response.result));
-            }
-            Err(error) => {
-                let refused = verdict == Verdict::LocalReject;
-                // What the stack's other refusals say; another crate's layer has no name that we know.
-                let rejected = find::<Rejected>(&**error).map(|rejected| (rejected.layer(), rejected.reason()));
-                end.refused = refused.then(|| rejected.unwrap_or(("load_shed", Reason::Shed)));
-                end.attempts = Some(find::<Exhausted>(&**error).map_or(u32::from(!refused), |exhausted| exhausted.attempts));
-            }
+        end.attempts = Some(attempts(outcome));
+        end.refused = refusal(outcome);
+        if let Ok(response) = outcome {
+            end.served = Some(response.served);
+            end.answered = Some(Answered::of(&response.result));
         }
         end
     }
@@ -116,6 +126,8 @@ impl Open {
             name: if listed { None } else { word(request.params.name()) },
             request_id: word(request.params.request_id()),
             revision: request.head.revision,
+            span: request.head.traced.as_ref().and_then(|traced| traced.span.as_ref()).map(Ids::of),
+            caller_span: request.head.meta.as_ref().and_then(|meta| meta.trace.as_ref()).map(Ids::of),
             mode: settings.arguments.mode(),
             arguments: settings.said(&request.params, listed),
             pseudonyms: settings.pseudonyms.clone(),

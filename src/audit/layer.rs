@@ -2,6 +2,7 @@ use std::{fmt, io, num::NonZeroUsize, sync::Arc};
 
 use metrics::Counter;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tower::Layer;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     call::{CallParams, Method, Slot, Target},
+    logs::Spell,
     metrics::{AUDIT_DROPPED, AUDIT_EVENTS, upstream},
 };
 
@@ -47,6 +49,8 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) queue: Intake,
     slot: Slot<Handles>,
+    /// Whether it has been told that the queue is full.
+    full: Arc<Spell>,
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +89,7 @@ impl AuditLayer {
             on_full: OnFull::default(),
             all_methods: false,
         };
-        Ok(Self { shared: Arc::new(Shared { settings, queue: Intake(Arc::new(Closing(queue))), slot }) })
+        Ok(Self { shared: Arc::new(Shared { settings, queue: Intake(Arc::new(Closing(queue))), slot, full: Arc::default() }) })
     }
 
     /// What is written of a call's arguments. Default: the names of the top members, and their sizes.
@@ -167,8 +171,23 @@ impl Shared {
     pub(super) fn record(&self, entry: Box<Entry>, reserved: bool) {
         let handles = Handles::of(&entry.target, self.slot);
         handles.events[entry.end.outcome as usize].increment(1);
-        if let Err((entry, why)) = self.queue.push(entry, reserved) {
-            lost(&entry, self.slot, why);
+        match self.queue.push(entry, reserved) {
+            Ok(()) => self.tell_of_room(),
+            Err((entry, why)) => {
+                lost(&entry, self.slot, why);
+                let capacity = self.queue.capacity();
+                if why == Lost::QueueFull && self.full.begins(Instant::now()) {
+                    tracing::warn!(capacity, "audit records are lost: the queue is full");
+                }
+            }
+        }
+    }
+
+    /// Half of the queue, so that one which is about full is not told of as empty and full in turns.
+    fn tell_of_room(&self) {
+        let capacity = self.queue.capacity();
+        if self.full.is_on() && self.queue.taken() <= capacity / 2 && self.full.ends(Instant::now()) {
+            tracing::info!(capacity, "audit records are kept again");
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     SCHEMA,
-    entry::Entry,
+    entry::{Entry, Ids},
     outcome::Answered,
     text::{Printable, capped},
 };
@@ -42,6 +42,14 @@ struct Line<'a> {
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller_trace_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller_span_id: Option<String>,
     actor: Actor<'a>,
     arguments: Arguments<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +113,10 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         known,
         request_id: entry.request_id.as_deref(),
         protocol: entry.revision.map(|revision| revision.to_string()),
+        trace_id: entry.span.map(trace_id),
+        span_id: entry.span.map(span_id),
+        caller_trace_id: entry.caller_span.map(trace_id),
+        caller_span_id: entry.caller_span.map(span_id),
         actor: Actor {
             tenant: word(caller.tenant()),
             principal: caller.principal_name().map(word),
@@ -115,13 +127,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         arguments: entry.arguments.as_deref().map_or(Arguments::Unknown { mode: entry.mode }, Arguments::Said),
         result: end.answered,
         attempts: end.attempts,
-        served: end.served.map(|served| match served {
-            Served::Attempt => "attempt",
-            Served::Shared => "coalesced",
-            Served::Cache { stale: false, .. } => "cache",
-            Served::Cache { stale: true, .. } => "stale",
-            Served::Replay => "idempotency",
-        }),
+        served: end.served.map(Served::as_str),
         age_ms: end.served.and_then(|served| match served {
             Served::Cache { age, .. } => u64::try_from(age.as_millis()).ok(),
             _ => None,
@@ -132,6 +138,14 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
     // Neither a buffer in memory nor what stands in a line can fail to be written.
     let _infallible = line.serialize(&mut serializer);
     to.push(b'\n');
+}
+
+fn trace_id(ids: Ids) -> String {
+    format!("{:032x}", ids.trace)
+}
+
+fn span_id(ids: Ids) -> String {
+    format!("{:016x}", ids.span)
 }
 
 /// A UUID of version 7: when the call arrived, and chance.

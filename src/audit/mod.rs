@@ -28,6 +28,8 @@
 //! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
 //! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
 //! | `protocol` | the revision, where it is known | `api.version` |
+//! | `trace_id`, `span_id` | of the call's own span, where a layer further out gives it one | `trace.uid`, `trace.span.uid` |
+//! | `caller_trace_id`, `caller_span_id` | of the span that the caller says it calls from: its word, and nobody has checked it | `unmapped` |
 //! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |
 //! | `actor.principal` | the same | `actor.user.uid` |
 //! | `actor.client` | the same; by default the client's own word | `actor.app_name` |
@@ -48,7 +50,7 @@
 //!
 //! # What is not
 //!
-//! Results, tokens, headers and `_meta` never are. Of arguments only their names are by default; whatever more you ask for
+//! Results, tokens, headers and `_meta` never are, but for the ids of the caller's span. Of arguments only their names are by default; whatever more you ask for
 //! goes through a list of [denied](AuditLayer::deny) names before it leaves the call. That list knows names and not contents:
 //! it does not see the password in a text, nor in `{"name": "password", "value": "..."}`. **What you make a tenant, principal or agent
 //! stands in the record**: if that is an API key or a session's id, ask for [pseudonyms](AuditLayer::pseudonyms).
@@ -59,7 +61,7 @@
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Unrecorded`](crate::error::Reason::Unrecorded), where calls without a record are not made.
-//! * **Order**: just inside [`record`](crate::record), outside all that refuses.
+//! * **Order**: just inside [`record`](crate::record) and whoever gives the call its span, outside all that refuses.
 //! * **Clones** share the queue, its thread and the numbers, and so do two services from one layer. The thread ends when the
 //!   last layer, service and call is gone and the queue is written.
 //! * **Drop**: a call that is dropped before its answer is on record as `cancelled`; a place in the queue that was kept for it

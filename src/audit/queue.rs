@@ -96,6 +96,10 @@ impl<T> Queue<T> {
         Self { state: Mutex::new(state), bell: Condvar::new(), settled: watch::Sender::new(0), capacity }
     }
 
+    pub(super) const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Keeps a place for the record of a call that is about to be made. `false`: there is none, or no record would get out.
     pub(super) fn reserve(&self) -> bool {
         let mut state = self.lock();

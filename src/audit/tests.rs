@@ -22,7 +22,9 @@ use tower::{Layer, Service};
 
 use super::{Arguments, AuditHandle, AuditLayer, FileSink, HashKey, OnFull, Sink};
 use crate::{
-    call::{CallParams, Caller, ErrorObject, Method, Request, Response, Revision, Served, Target},
+    call::{
+        Baggage, CallParams, Caller, ErrorObject, Meta, Method, Request, Response, Revision, Served, Target, TraceContext, Traced,
+    },
     catalogue::Catalogue,
     error::{BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
     testing::{Outcome, Script, Step, tool},
@@ -221,6 +223,36 @@ async fn a_line_says_who_called_what() {
     let (told, text) = line(|layer| layer.pseudonyms(key.clone()), request).await;
     assert_eq!(told["actor"]["tenant"], key.hash_bytes(b"acme"));
     assert!(["acme", "ada", "claude", "s-1"].iter().all(|name| !text.contains(&format!("\"{name}\""))));
+}
+
+#[tokio::test]
+async fn a_line_says_whose_span_is_whose() {
+    let ids = |told: &Value| {
+        ["trace_id", "span_id", "caller_trace_id", "caller_span_id"].map(|id| told[id].as_str().map(str::to_owned))
+    };
+    let hex = |id: &str| Some(id.to_owned());
+    let mut request = Request::new(known("t"), Said::default());
+    assert_eq!(ids(&line(|layer| layer, request.clone()).await.0), [const { None }; 4]);
+
+    let trace = TraceContext::new(0xa, 0xb, 1).map(|caller| caller.with_state("their=state"));
+    let meta = Meta { trace, baggage: Baggage::parse("their=baggage"), ..Meta::default() };
+    request.head.meta = Some(Arc::new(meta));
+    let caller = [hex("0000000000000000000000000000000a"), hex("000000000000000b")];
+    let (told, text) = line(|layer| layer, request.clone()).await;
+    assert_eq!(ids(&told), [None, None, caller[0].clone(), caller[1].clone()]);
+    assert!(!text.contains("their"));
+
+    // Of what is sent on, only a span of our own is ours.
+    let relayed = TraceContext::new(1, 1, 0);
+    request.head.traced = Some(Arc::new(Traced { relayed: relayed.clone(), ..Traced::default() }));
+    assert_eq!(ids(&line(|layer| layer, request.clone()).await.0)[..2], [None, None]);
+    let span = TraceContext::new(u128::MAX, u64::MAX, 0);
+    request.head.traced = Some(Arc::new(Traced { span, relayed, baggage: None }));
+    let [caller_trace, caller_span] = caller;
+    assert_eq!(
+        ids(&line(|layer| layer, request).await.0),
+        [hex(&"f".repeat(32)), hex(&"f".repeat(16)), caller_trace, caller_span]
+    );
 }
 
 #[tokio::test]

@@ -52,6 +52,9 @@ impl Hand<'_> {
 
 impl Drop for Hand<'_> {
     fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!("audit records are lost from now on: the writer has panicked");
+        }
         self.batch.extend(self.queue.end());
         self.lose(Lost::WriterGone);
         self.queue.settle_all();

@@ -24,7 +24,7 @@ use crate::{
     call::{Target, Verdict},
     error::{Reason, Rejected},
     gate::Observed,
-    metrics::labels_of,
+    metrics::Subject,
 };
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn new(upstream: Arc<Upstream>, policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
-        let series = Series::new(upstream.name().clone(), labels_of(target), upstream.history().clone(), now);
+        let series = Series::new(upstream.name().clone(), &Subject::of(target), upstream.history().clone(), now);
         let mut name = DefaultHasher::new();
         (target.method().label(), target.name()).hash(&mut name);
         Self {
@@ -144,11 +144,11 @@ impl Cell {
     fn log(&self, transition: Transition, cause: Cause, now: Instant) {
         self.series.tell(transition, cause, now);
         let (upstream, method, tool) = (&**self.upstream.name(), self.method, &*self.label);
-        let from = transition.from.as_str();
+        let (from, cause) = (transition.from.as_str(), cause.as_str());
         match transition.to {
-            State::Open => tracing::warn!(upstream, method, tool, from, "the circuit breaker opens"),
-            State::HalfOpen => tracing::info!(upstream, method, tool, "the circuit breaker probes"),
-            State::Closed => tracing::info!(upstream, method, tool, "the circuit breaker closes"),
+            State::Open => tracing::warn!(upstream, method, tool, from, cause, "the circuit breaker opens"),
+            State::HalfOpen => tracing::info!(upstream, method, tool, from, cause, "the circuit breaker probes"),
+            State::Closed => tracing::info!(upstream, method, tool, from, cause, "the circuit breaker closes"),
         }
     }
 

@@ -2,20 +2,20 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::{Counter, Gauge, SharedString};
+use metrics::SharedString;
 use tokio::time::Instant;
 
 use super::{
     history::{Cause, Change, History},
     ticket::{State, Transition},
 };
-use crate::metrics::{BREAKER_STATE, BREAKER_TRANSITIONS};
+use crate::metrics::{BREAKER_STATE, BREAKER_TRANSITIONS, Counters, Level, Subject};
 
 /// The series of one breaker.
 #[derive(Debug)]
 pub(super) struct Series {
-    states: [Gauge; State::ALL.len()],
-    transitions: [Counter; Transition::ALL.len()],
+    states: [Level<1>; State::ALL.len()],
+    transitions: Counters<2, { Transition::ALL.len() }>,
     history: Arc<History>,
     upstream: Arc<str>,
     method: Option<Arc<str>>,
@@ -24,18 +24,15 @@ pub(super) struct Series {
 }
 
 impl Series {
-    /// The series of the breaker with these labels, which is closed. Labels may not be fit to say what the operator calls the
+    /// The series of the breaker of this one, which is closed. Labels may not be fit to say what the operator calls the
     /// upstream; the history does.
-    pub(super) fn new(upstream: Arc<str>, labels: [SharedString; 4], history: Arc<History>, now: Instant) -> Self {
-        let gauge = |state: State| BREAKER_STATE.gauge(labels.iter().cloned().chain([state.as_str().into()]));
-        let counter = |Transition { from, to }: Transition| {
-            BREAKER_TRANSITIONS.counter(labels.iter().cloned().chain([from.as_str().into(), to.as_str().into()]))
-        };
-        let [_, method, tool, prompt] = &labels;
+    pub(super) fn new(upstream: Arc<str>, subject: &Arc<Subject>, history: Arc<History>, now: Instant) -> Self {
+        let edges = Transition::ALL.map(|Transition { from, to }| [from.as_str(), to.as_str()]);
+        let [_, method, tool, prompt] = subject.labels();
         let stated = |label: &SharedString| (!label.is_empty()).then(|| label.as_ref().into());
         let series = Self {
-            states: State::ALL.map(gauge),
-            transitions: Transition::ALL.map(counter),
+            states: State::ALL.map(|state| Level::new(BREAKER_STATE, subject, [state.as_str()])),
+            transitions: Counters::new(BREAKER_TRANSITIONS, subject, edges),
             history,
             upstream,
             method: stated(method),
@@ -50,7 +47,7 @@ impl Series {
     pub(super) fn tell(&self, transition: Transition, cause: Cause, now: Instant) {
         self.show(transition.to);
         if let Some(edge) = Transition::ALL.iter().position(|edge| *edge == transition) {
-            self.transitions[edge].increment(1);
+            self.transitions.count(edge);
         }
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = now;
         let Transition { from, to } = transition;

@@ -6,7 +6,6 @@ use std::{
 };
 
 use fastrand::Rng;
-use metrics::SharedString;
 use tokio::time::Instant;
 
 use super::{
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Reason, Rejected},
-    metrics::upstream_label,
+    metrics::Subject,
 };
 
 /// The breaker of one upstream.
@@ -67,14 +66,13 @@ impl Watch for Machine {
 
 impl Upstream {
     pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, history: Arc<History>, now: Instant) -> Self {
-        let none = SharedString::const_str("");
         let rng = seed.map_or_else(Rng::new, Rng::with_seed);
-        let labels = [upstream_label(name), none.clone(), none.clone(), none];
+        let subject = Subject::whole(name);
         let name: Arc<str> = name.into();
         Self {
             machine: Watched::new(Machine { parent: Parent::new(policy, now), rng }),
             members: Mutex::default(),
-            series: Series::new(name.clone(), labels, history.clone(), now),
+            series: Series::new(name.clone(), &subject, history.clone(), now),
             name,
             history,
         }
@@ -173,11 +171,11 @@ impl Upstream {
 
     fn log(&self, transition: Transition, cause: Cause, now: Instant) {
         self.series.tell(transition, cause, now);
-        let (upstream, from) = (&*self.name, transition.from.as_str());
+        let (upstream, from, cause) = (&*self.name, transition.from.as_str(), cause.as_str());
         match transition.to {
-            State::Open => tracing::warn!(upstream, from, "the circuit breaker of the whole upstream opens"),
-            State::HalfOpen => tracing::info!(upstream, "the circuit breaker of the whole upstream probes"),
-            State::Closed => tracing::info!(upstream, "the circuit breaker of the whole upstream closes"),
+            State::Open => tracing::warn!(upstream, from, cause, "the circuit breaker of the whole upstream opens"),
+            State::HalfOpen => tracing::info!(upstream, from, cause, "the circuit breaker of the whole upstream probes"),
+            State::Closed => tracing::info!(upstream, from, cause, "the circuit breaker of the whole upstream closes"),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use metrics::{Counter, Gauge};
+use metrics::Gauge;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     call::{CacheScope, CallParams, CallResult, Identity, Key, Question, Request, Response, Slot, Target},
-    metrics::{CACHE_BYTES, CACHE_ENTRIES, CACHE_LOOKUPS, CACHE_STALE_IF_ERROR, labels_of, upstream},
+    metrics::{CACHE_BYTES, CACHE_ENTRIES, CACHE_LOOKUPS, CACHE_STALE_IF_ERROR, Counters, Subject, upstream},
 };
 
 /// What all services of one layer share.
@@ -48,8 +48,8 @@ pub(super) struct Settings {
 pub(super) struct Cell {
     /// How often the server has said that its answers have changed.
     changed: AtomicU64,
-    lookups: [Counter; Lookup::ALL.len()],
-    stale_if_error: Counter,
+    lookups: Counters<1, { Lookup::ALL.len() }>,
+    stale_if_error: Counters<0, 1>,
     entries: Gauge,
     bytes: Gauge,
 }
@@ -110,11 +110,11 @@ impl Store {
 
     pub(super) fn cell<'a>(&self, target: &'a Target) -> &'a Cell {
         target.cell(&self.slot, || {
-            let counter = |lookup: Lookup| CACHE_LOOKUPS.counter(labels_of(target).into_iter().chain([lookup.as_str().into()]));
+            let subject = Subject::of(target);
             Cell {
                 changed: AtomicU64::new(0),
-                lookups: Lookup::ALL.map(counter),
-                stale_if_error: CACHE_STALE_IF_ERROR.counter(labels_of(target)),
+                lookups: Counters::new(CACHE_LOOKUPS, &subject, Lookup::ALL.map(|lookup| [lookup.as_str()])),
+                stale_if_error: Counters::new(CACHE_STALE_IF_ERROR, &subject, [[]]),
                 entries: CACHE_ENTRIES.gauge([upstream(target)]),
                 bytes: CACHE_BYTES.gauge([upstream(target)]),
             }
@@ -217,11 +217,11 @@ const ENTRY: usize = 256;
 
 impl Cell {
     pub(super) fn count(&self, lookup: Lookup) {
-        self.lookups[lookup as usize].increment(1);
+        self.lookups.count(lookup as usize);
     }
 
     pub(super) fn served_for_an_error(&self) {
-        self.stale_if_error.increment(1);
+        self.stale_if_error.count(0);
     }
 
     pub(super) fn out_of_date(&self) {

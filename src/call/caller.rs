@@ -62,7 +62,7 @@ impl Caller {
     pub fn of_tenant(tenant: impl Into<Arc<str>>) -> Self {
         let tenant = tenant.into();
         Self(Arc::new(Identity {
-            tenant_digest: Digest::of(&[b"tenant ", tenant.as_bytes()].concat()),
+            tenant_digest: tenant_digest(&tenant),
             tenant,
             principal: None,
             principal_digest: None,
@@ -71,6 +71,18 @@ impl Caller {
             authorisation: None,
             criticality: Criticality::default(),
         }))
+    }
+
+    /// The same, of this tenant.
+    #[must_use]
+    pub fn in_tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
+        let (tenant, identity) = (tenant.into(), Arc::make_mut(&mut self.0));
+        (identity.tenant_digest, identity.tenant) = (tenant_digest(&tenant), tenant);
+        match identity.principal.clone() {
+            // Two tenants' principals of one name are two.
+            Some(principal) => self.principal(principal),
+            None => self,
+        }
     }
 
     /// The same, acting as this principal (the subject of its token, say).
@@ -163,6 +175,10 @@ impl Caller {
     }
 }
 
+fn tenant_digest(tenant: &str) -> Digest {
+    Digest::of(&[b"tenant ", tenant.as_bytes()].concat())
+}
+
 impl Default for Caller {
     fn default() -> Self {
         static DEFAULT: LazyLock<Caller> = LazyLock::new(|| Caller::of_tenant("default"));
@@ -183,21 +199,28 @@ pub struct Arrival<'a> {
 
 /// Tells who is calling. The server names one, once: a plain function will do.
 ///
-/// ```
-/// use buttress::call::{Arrival, Caller, Identify};
+/// Whatever names the tenant must have been checked before: who may make up a name has a new quota with each. It stands in the audit
+/// trail, so it is no secret. Begin with [`OneTenant`], which knows agents and access tokens: without them a tenant's callers are one
+/// agent to the loop guard, and share neither what is kept nor idempotency keys.
 ///
-/// fn by_api_key(arrival: &Arrival<'_>) -> Caller {
-///     let key = arrival.parts.and_then(|parts| parts.headers.get("x-api-key"));
-///     match key {
-///         Some(key) => Caller::of_tenant(String::from_utf8_lossy(key.as_bytes())),
-///         None => Caller::default(),
+/// ```
+/// use buttress::call::{Arrival, Caller, Identify, OneTenant};
+///
+/// /// The proxy in front has checked who it is, and says so.
+/// fn by_tenant(arrival: &Arrival<'_>) -> Caller {
+///     let caller = OneTenant.identify(arrival);
+///     match arrival.parts.and_then(|parts| parts.headers.get("x-tenant")?.to_str().ok()) {
+///         Some(tenant) => caller.in_tenant(tenant),
+///         None => caller,
 ///     }
 /// }
 ///
-/// let (parts, ()) = http::Request::builder().header("x-api-key", "acme").body(())?.into_parts();
+/// let request = http::Request::builder().header("x-tenant", "acme").header("authorization", "Bearer s3cret");
+/// let (parts, ()) = request.body(())?.into_parts();
 /// let mut arrival = Arrival::default();
 /// arrival.parts = Some(&parts);
-/// assert_eq!(by_api_key.identify(&arrival).tenant(), "acme");
+/// let caller = by_tenant.identify(&arrival);
+/// assert_eq!((caller.tenant(), caller.audience().is_some()), ("acme", true));
 /// # Ok::<(), http::Error>(())
 /// ```
 pub trait Identify: Send + Sync {
@@ -253,6 +276,11 @@ mod tests {
         assert_eq!((caller.tenant(), caller.client_name(), caller.agent_name()), ("default", Some("claude"), Some("s-1")));
         assert_eq!(caller.authorisation(), Some(Digest::of(b"Bearer s3cret")));
         assert!(!format!("{caller:?}").contains("s3cret"));
+
+        let of = |tenant: &str| caller.clone().principal("ann").in_tenant(tenant.to_owned());
+        assert_eq!(of("acme").tenant_digest(), Caller::of_tenant("acme").tenant_digest());
+        assert_eq!(of("acme").audience(), Caller::of_tenant("acme").principal("ann").audience());
+        assert_ne!(of("acme").audience(), of("other").audience());
 
         let stdio = OneTenant.identify(&Arrival { parts: None, client: Some("claude") });
         assert_eq!((stdio.agent_name(), stdio.authorisation()), (Some("claude"), None));

@@ -52,6 +52,18 @@ impl Facts {
     pub fn to_data(&self) -> Value {
         json!({ OUTCOME_KEY: self })
     }
+
+    /// Adds them to the `data` that a JSON-RPC error has: where that is an object, under [`OUTCOME_KEY`], unless somebody who is
+    /// believed has said something there. Anything else that a handler put there is its own, and stays as it is.
+    pub fn add_to(&self, data: &mut Option<Value>) {
+        match data {
+            None => *data = Some(self.to_data()),
+            Some(Value::Object(members)) => {
+                members.entry(OUTCOME_KEY).or_insert_with(|| self.to_json());
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 fn whole_milliseconds<S: Serializer>(delay: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -70,4 +82,23 @@ fn scope<S: Serializer>(scope: &Option<Scope>, serializer: S) -> Result<S::Ok, S
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 const fn is_one(attempts: &u32) -> bool {
     *attempts == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_join_what_a_handler_has_to_say_and_never_replace_it() {
+        let facts = Facts::new("throttled", true);
+        let joined = |mut data: Option<Value>| {
+            facts.add_to(&mut data);
+            data.unwrap_or_default()
+        };
+        assert_eq!(joined(None), facts.to_data());
+        assert_eq!(joined(Some(json!({ "trace": "abc" }))), json!({ "trace": "abc", OUTCOME_KEY: facts }));
+        for said in [json!({ OUTCOME_KEY: { "class": "not_sent" } }), json!("in words"), json!([1]), Value::Null] {
+            assert_eq!(joined(Some(said.clone())), said);
+        }
+    }
 }

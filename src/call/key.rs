@@ -34,7 +34,7 @@ impl Identity {
             tenant: caller.tenant_digest(),
             principal: caller.principal_arc(),
             authorisation,
-            session: head.session.filter(|_| head.revision.is_none_or(Revision::has_sessions)),
+            session: head.session_of_revision(),
         })
     }
 }

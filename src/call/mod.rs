@@ -3,6 +3,7 @@
 //! One MCP call is one call of a `tower::Service<Request<P>, Response = Response<R>>`. [`Request`] is to MCP what
 //! `http::Request` is to HTTP: a head that every layer reads, and parameters that only the handler does.
 
+mod baggage;
 mod caller;
 pub(crate) mod canonical;
 mod criticality;
@@ -11,8 +12,10 @@ mod facts;
 mod joint;
 mod key;
 mod label;
+mod ledger;
 mod meta;
 mod method;
+mod onward;
 mod params;
 mod peer;
 mod request;
@@ -22,11 +25,15 @@ mod slot_pool;
 mod slots;
 mod standing;
 mod target;
+mod trace_context;
+mod traced;
 mod turn;
 mod upstream;
 mod verdict;
 mod word;
 
+pub use baggage::Baggage;
+pub(crate) use baggage::LONGEST_BAGGAGE;
 pub use caller::{Arrival, Caller, Digest, Identify, OneTenant};
 pub use criticality::Criticality;
 pub use deadline::{Admission, Deadline};
@@ -34,8 +41,12 @@ pub use facts::Facts;
 pub use joint::Joint;
 pub(crate) use key::{Identity, Key, Question};
 pub(crate) use label::{LONGEST, OTHER, is_fit};
-pub use meta::{ATTEMPT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, TIMEOUT_KEY};
+pub use meta::{
+    ATTEMPT_KEY, BAGGAGE_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY, TRACEPARENT_KEY,
+    TRACESTATE_KEY,
+};
 pub use method::Method;
+pub use onward::Onward;
 pub use params::CallParams;
 pub use peer::{Asking, Notify, Peer, Progress};
 pub use request::{Head, Request};
@@ -46,6 +57,9 @@ pub use slots::Slot;
 pub use standing::Standing;
 pub(crate) use target::Trust;
 pub use target::{Annotations, JudgeErrors, Target, TargetPolicy};
+pub(crate) use trace_context::LONGEST_CONTEXT;
+pub use trace_context::TraceContext;
+pub use traced::Traced;
 pub use turn::Turn;
 pub(crate) use upstream::Upstream;
 pub use verdict::Verdict;
@@ -57,5 +71,7 @@ mod joint_tests;
 mod peer_tests;
 #[cfg(test)]
 mod slots_tests;
+#[cfg(test)]
+mod trace_context_tests;
 #[cfg(test)]
 mod turn_tests;

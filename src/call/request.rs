@@ -4,7 +4,9 @@ use std::{fmt, sync::Arc};
 
 use tokio::time::Instant;
 
-use super::{Admission, Caller, Criticality, Deadline, Joint, Meta, Method, Peer, Revision, Session, SlotPool, Target, Turn};
+use super::{
+    Admission, Caller, Criticality, Deadline, Joint, Meta, Method, Peer, Revision, Session, SlotPool, Target, Traced, Turn,
+};
 use crate::error::Clock;
 
 /// One MCP call on its way to a handler: to MCP what `http::Request` is to HTTP.
@@ -58,6 +60,8 @@ pub struct Head {
     pub attempt: u32,
     /// When this attempt began: `arrived` for the first one, later if it had to wait.
     pub attempt_at: Instant,
+    /// When this attempt is given up where nothing is heard of it, if that may be before the call ends. The next hop is told so.
+    pub attempt_end: Option<Instant>,
     /// Whether another attempt may follow when this one's outcome is unknown. Only then does it make sense to give up on an
     /// attempt before the call itself has to end.
     pub repeatable: bool,
@@ -70,6 +74,9 @@ pub struct Head {
     pub slots: Option<Arc<dyn SlotPool>>,
     /// What the request says about itself. `None`: nothing that a layer reads.
     pub meta: Option<Arc<Meta>>,
+    /// What a layer that traces says of the call, and with it to the next hop. `None`: none does, and what the request says of its
+    /// trace travels untouched.
+    pub traced: Option<Arc<Traced>>,
     /// How to speak to the caller while the call runs. `None`: it did not ask to hear anything.
     pub peer: Option<Peer>,
     /// For layers of your own.
@@ -92,11 +99,13 @@ impl Head {
             spare: false,
             attempt: 0,
             attempt_at: arrived,
+            attempt_end: None,
             repeatable: false,
             repeats: false,
             turn: None,
             slots: None,
             meta: None,
+            traced: None,
             peer: None,
             extensions: http::Extensions::new(),
         }
@@ -116,6 +125,11 @@ impl Head {
     pub fn end(&self) -> Option<(Instant, Clock)> {
         let deadline = self.joint.as_ref().map_or(self.deadline, Joint::deadline);
         deadline.end(self.peer.as_ref().and_then(Peer::last_progress))
+    }
+
+    /// The session, where the revision has such. From 2026-07-28 on none tells one call from another.
+    pub(crate) fn session_of_revision(&self) -> Option<Session> {
+        self.session.filter(|_| self.revision.is_none_or(Revision::has_sessions))
     }
 
     /// Whether the caller has already seen something of the outcome: such a call is never repeated.

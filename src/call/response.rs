@@ -26,7 +26,7 @@ pub struct Response<R> {
     /// Where its caller stands with the limit that was nearest to refusing it, if a limit counted the call.
     pub standing: Option<Standing>,
     /// What machines may read of it, where there is more to say than the answer does. An adapter writes it where the result
-    /// does not hold it already: into the `data` of an error that has none.
+    /// does not hold it already: [into the `data`](Facts::add_to) of an error.
     pub facts: Option<Box<Facts>>,
     /// Set where this answer was worded by [`rescue`](crate::rescue), for adapters that still can choose a status.
     pub refusal: Option<Refusal>,
@@ -52,6 +52,19 @@ pub enum Served {
     Replay,
 }
 
+impl Served {
+    /// A stable lower-case name, for records and spans.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempt => "attempt",
+            Self::Shared => "coalesced",
+            Self::Cache { stale: false, .. } => "cache",
+            Self::Cache { stale: true, .. } => "stale",
+            Self::Replay => "idempotency",
+        }
+    }
+}
+
 /// What a transport may say about a refused or lost call outside the JSON-RPC message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,6 +74,9 @@ pub struct Refusal {
     /// `Retry-After`.
     pub retry_after: Option<std::time::Duration>,
 }
+
+/// The member of an error's data in which servers name a delay, in milliseconds.
+pub(crate) const RETRY_AFTER: &str = "retryAfterMs";
 
 impl<R> Response<R> {
     /// A result.
@@ -127,6 +143,11 @@ impl ErrorObject {
     /// An error without data.
     pub fn new(code: i64, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), data: None }
+    }
+
+    /// The delay that its data names, as [`CallResult::retry_after`] does.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.data.as_ref()?.get(RETRY_AFTER)?.as_u64().map(Duration::from_millis)
     }
 
     /// As [`CallResult::clear_facts`] does.
@@ -215,6 +236,11 @@ pub trait CallResult: Sized + Clone {
     /// What a stack behind the next hop says of the outcome: the object under our own key in `_meta` (see
     /// [`rescue`](crate::rescue)). Read only where the operator trusts that hop.
     fn said_facts(&self) -> Option<Value> {
+        None
+    }
+
+    /// The delay that a [JSON-RPC error](ResultKind::Error) carried within names in its data (`retryAfterMs`).
+    fn retry_after(&self) -> Option<Duration> {
         None
     }
 

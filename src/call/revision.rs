@@ -72,6 +72,10 @@ impl Session {
         Self(Digest::of(id).bits() as u64)
     }
 
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// A session that has no id, and is no other.
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -260,6 +260,11 @@ impl Target {
         self.upstream.name()
     }
 
+    /// The same, with what all its targets share.
+    pub(crate) const fn server(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
     /// The method.
     pub const fn method(&self) -> &Method {
         &self.method

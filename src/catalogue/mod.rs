@@ -16,6 +16,7 @@ use crate::call::Caller;
 use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
 
 mod lists;
+mod scopes;
 
 use lists::Lists;
 
@@ -87,6 +88,10 @@ impl Names {
             _ => None,
         }
     }
+
+    fn len(&self) -> usize {
+        self.tools.len() + self.prompts.len()
+    }
 }
 
 impl Catalogue {
@@ -136,6 +141,15 @@ impl Catalogue {
         self.declared()
     }
 
+    /// How many bytes of an uncompressed scrape the series of this upstream may take that bear names of its own: [its
+    /// budget](crate::metrics#what-it-costs). Default: 768,000, which is enough for all there is to tell of 32 names, and for what matters
+    /// most of 200. 0: none has a series of its own. Of several upstreams each has its own.
+    #[must_use]
+    pub fn scrape_budget(self, bytes: usize) -> Self {
+        self.upstream.ledger().allow(bytes);
+        self
+    }
+
     /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers.
     #[must_use]
     pub fn tool(mut self, name: impl Into<String>, policy: TargetPolicy) -> Self {
@@ -149,6 +163,7 @@ impl Catalogue {
         for name in self.policies.keys() {
             names.tools.add(name, self.target(&Method::ToolsCall, name), true);
         }
+        self.upstream.ledger().has_names(names.len());
         self.names = ArcSwap::from_pointee(names);
         self
     }
@@ -210,6 +225,7 @@ impl Catalogue {
             lists.tell(scope, name, said);
         }
         if let Some(grown) = grown {
+            self.upstream.ledger().has_names(grown.len());
             self.names.store(Arc::new(grown));
         }
     }

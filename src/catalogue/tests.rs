@@ -1,4 +1,4 @@
-use super::{lists::SCOPES, *};
+use super::{scopes::SCOPES, *};
 use crate::call::Caller;
 
 const READS: Annotations = Annotations { read_only: Some(true), idempotent: None };

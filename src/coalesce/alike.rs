@@ -1,6 +1,6 @@
 //! When two calls may be one.
 
-use crate::call::{Admission, CacheScope, CallParams, Criticality, Head, Identity, Key, Question, Request};
+use crate::call::{Admission, CacheScope, CallParams, Criticality, Head, Identity, Key, Question, Repeats, Request};
 
 /// What makes a call the same as another, and as good: who joins gets what is done for the first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -8,8 +8,8 @@ pub(super) struct Alike {
     key: Key,
     /// Else a critical call would be shed with a sheddable one.
     criticality: Criticality,
-    /// Whether the sender repeats the call, and this stack does not.
-    marked: bool,
+    /// What the sender repeats of the call, and this stack does not.
+    repeated: Option<Repeats>,
 }
 
 impl Alike {
@@ -21,8 +21,8 @@ impl Alike {
         }
         let identity = Identity::of(head, single_caller)?;
         let key = Question::of(request)?.scoped(CacheScope::Private, Some(identity))?;
-        let marked = head.meta.as_ref().is_some_and(|meta| meta.attempt.is_some());
-        Some(Self { key, criticality: head.criticality(), marked })
+        let repeated = head.meta.as_ref().and_then(|meta| meta.repeated());
+        Some(Self { key, criticality: head.criticality(), repeated })
     }
 }
 

@@ -5,8 +5,9 @@
 //! and access token: what an answer says of its `cacheScope` is known too late. Callers without authorisation share nothing, unless
 //! the transport has one caller only ([`single_caller`](CoalesceLayer::single_caller)); nor do callers of two revisions, or up to
 //! 2025-11-25 of two [sessions](crate::call::Session). Never shared: calls that continue an earlier one
-//! (`inputResponses`, `requestState`), calls whose arguments cannot be read, and calls whose caller asked for progress, since a
-//! shared call has nobody to tell it to; and calls that must not wait, or that nobody needs (a fetch in the background). Calls of two
+//! (`inputResponses`, `requestState`), calls whose arguments cannot be read, and calls whose caller asked for progress (as
+//! rmcp's clients do with each request), since a shared call has nobody to tell it to; and calls that must not wait, or that nobody
+//! needs (a fetch in the background). Calls of two
 //! classes of [criticality](crate::call::Criticality) are not one, nor are one that the sender repeats itself and one that this
 //! stack repeats: who joins fares as the first does. Nor is an answer shared that asks its client for input, or is a task, or says
 //! what that client cannot do: who joined such a call makes one of its own then.

@@ -9,7 +9,7 @@ use super::{Alike, CoalesceFuture, layer::Shared, work::Work};
 use crate::{
     call::{CallParams, CallResult, Deadline, Request, Response},
     error::BoxError,
-    metrics::{COALESCED, labels_of},
+    metrics::{COALESCED, Subject},
 };
 
 /// Makes one call to the inner service of calls that ask the same at the same time. See the [module](super).
@@ -59,7 +59,7 @@ where
             Work::new(call, seat)
         });
         // Made on the first call, so that a scrape shows the zero before the first joins.
-        let joins = target.cell(&self.shared.slot, || COALESCED.counter(labels_of(&target)));
+        let joins = target.cell(&self.shared.slot, || Subject::of(&target).counter(COALESCED, &[]));
         match waiter {
             Some(waiter) => {
                 if !waiter.has_led() {

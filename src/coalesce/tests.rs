@@ -16,8 +16,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{Coalesce, CoalesceLayer};
 use crate::{
     call::{
-        Admission, Caller, Criticality, Deadline, ErrorObject, Meta, Method, Notify, Peer, Progress, Request, Response, Served,
-        Target, TargetPolicy, Verdict,
+        Admission, Caller, Criticality, Deadline, ErrorObject, Meta, Method, Notify, Peer, Progress, Repeats, Request, Response,
+        Served, Target, TargetPolicy, Verdict,
     },
     catalogue::Catalogue,
     classify::code,
@@ -117,12 +117,15 @@ async fn who_comes_after_the_end_makes_a_call_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn nobody_joins_a_call_that_fares_worse() {
     type Change = fn(&mut Request<()>);
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("sheddable", |first| first.head.caller = first.head.caller.clone().criticality(Criticality::Sheddable)),
         ("must not wait", |first| first.head.admission = Admission::NoWait),
         ("spare", |first| first.head.spare = true),
         ("the sender repeats it", |first| {
             first.head.meta = Some(Arc::new(Meta { attempt: Some(1), ..Meta::default() }));
+        }),
+        ("the sender repeats some of it", |first| {
+            first.head.meta = Some(Arc::new(Meta { attempt: Some(1), repeats: Repeats::Unexecuted, ..Meta::default() }));
         }),
     ];
     for (what, change) in changes {

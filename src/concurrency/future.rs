@@ -63,7 +63,7 @@ where
     }
 
     pub(super) fn waiting(place: Place, request: Request<P>, service: S) -> Self {
-        let end = request.head.deadline.end(None).map(|(end, _)| Box::pin(sleep_until(end)));
+        let end = request.head.end().map(|(end, _)| Box::pin(sleep_until(end)));
         let waiting = Waiting { permit: None, place, deadline: end, request: Some(request), service };
         Self { state: State::Waiting { waiting: Box::new(waiting) }, permit: None }
     }
@@ -77,10 +77,16 @@ where
     /// The slot and the readied service, or why there is none.
     fn poll_slot(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, BoxError>> {
         // First: a slot that comes free at the deadline comes too late.
-        if let Some(deadline) = &mut self.deadline
+        while let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Err(refusal(Reason::Deadline).into()));
+            let end = self.request.as_ref().and_then(|request| request.head.end());
+            match end {
+                // Somebody who may wait longer waits for this call too.
+                Some((end, _)) if end > deadline.deadline() => deadline.as_mut().reset(end),
+                None => self.deadline = None,
+                Some(_) => return Poll::Ready(Err(refusal(Reason::Deadline).into())),
+            }
         }
         if self.permit.is_none() {
             match ready!(self.place.poll(cx)) {

@@ -78,8 +78,8 @@ impl ConcurrencyHandle {
         }
     }
 
-    /// Refuses new calls from now on, with [`Draining`](crate::error::Reason::Draining), and lets those end that run or wait. The
-    /// future ends once all have, kept slots included, or once the target takes calls [again](Self::resume); it does no work, so
+    /// Refuses new calls from now on, with [`Draining`](crate::error::Reason::Draining), and lets those end that run or wait;
+    /// also where limits are only [observed](Mode::Observe), since a drain is no limit. The future ends once all have, kept slots included, or once the target takes calls [again](Self::resume); it does no work, so
     /// it may as well be dropped.
     pub fn drain(&self, target: &Target) -> impl Future<Output = ()> + Send + 'static + use<> {
         let slots = self.shared.slots(target).cloned();

@@ -77,7 +77,8 @@ impl ConcurrencyLayer {
     }
 
     /// Whether calls over the limit wait or are refused, or are only [observed](Mode::Observe): then all pass at once, also those
-    /// that would wait, and those are counted that would be refused. The layer then has slots of its own, apart from the one it
+    /// that would wait, and those are counted that would be refused. What is [drained](ConcurrencyHandle::drain) takes no calls all
+    /// the same. The layer then has slots of its own, apart from the one it
     /// was made of.
     #[must_use]
     pub fn mode(self, mode: Mode) -> Self {

@@ -1,6 +1,7 @@
 //! The slots of one target: a turnstile for whoever finds one free, and a desk for all others.
 
 mod adapting;
+mod telling;
 
 use std::{
     num::NonZeroU32,
@@ -11,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use metrics::{Gauge, Histogram, SharedString};
+use metrics::Histogram;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
 
+use self::telling::Told;
 use super::{
     handle::Status,
     latency::Latency,
@@ -29,7 +31,8 @@ use crate::{
     call::{Admission, Head, KeptSlot, SlotPool, Target, Verdict},
     error::Reason,
     gate::Observed,
-    metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_KEPT, CONCURRENCY_LIMIT, QUEUE_DURATION, QUEUE_LENGTH, labels_of},
+    logs::Spell,
+    metrics::{CONCURRENCY_IN_FLIGHT, CONCURRENCY_KEPT, CONCURRENCY_LIMIT, Level, QUEUE_DURATION, QUEUE_LENGTH, Subject},
 };
 
 /// How the one who waits hears of its slot.
@@ -47,6 +50,8 @@ pub(super) struct Slots {
     observed: Observed,
     kept: AtomicU32,
     idle: Notify,
+    /// Whether it has been told that calls are shed.
+    shedding: Spell,
     gauges: Gauges,
     upstream: Arc<str>,
     method: &'static str,
@@ -58,16 +63,17 @@ pub(super) struct Slots {
 struct Desk {
     queue: Queue<Caller>,
     adaptive: Option<Box<dyn AdaptiveLimit>>,
+    told: Told,
 }
 
 struct Gauges {
-    limit: Gauge,
-    in_flight: Gauge,
-    kept: Gauge,
-    queued: Gauge,
+    limit: Level,
+    in_flight: Level,
+    kept: Level,
+    queued: Level,
     /// Made when somebody first has to wait: most targets have no queue, and a histogram is as long as all else together.
     waited: OnceLock<Histogram>,
-    labels: [SharedString; 4],
+    subject: Arc<Subject>,
 }
 
 /// What a call finds.
@@ -85,8 +91,11 @@ struct Calls(Vec<(Caller, Result<Permit, Reason>)>);
 
 impl Calls {
     /// A permit that nobody takes any more goes back by its drop.
-    fn make(self) {
+    fn make(self, slots: &Slots) {
         for (caller, outcome) in self.0 {
+            if let Err(reason) = outcome {
+                slots.sheds(reason, Instant::now());
+            }
             let _unheard = caller.send(outcome);
         }
     }
@@ -113,12 +122,13 @@ impl Slots {
         Self {
             turnstile,
             adapts: AtomicBool::new(adaptive.is_some()),
-            desk: Mutex::new(Desk { queue, adaptive }),
+            desk: Mutex::new(Desk { queue, adaptive, told: Told::new(limit) }),
             latency: Latency::default(),
             observes,
             observed: Observed::new("concurrency"),
             kept: AtomicU32::new(0),
             idle: Notify::new(),
+            shedding: Spell::default(),
             gauges,
             upstream: target.upstream().into(),
             method: target.method().label(),
@@ -132,24 +142,36 @@ impl Slots {
             Ok(in_flight) => return Entry::Slot(self.permit(head, in_flight)),
             Err(barred) => barred,
         };
-        if barred == Barred::Busy
-            && self.adapts()
+        // Also where limits are only observed: what an operator does by hand is no limit.
+        if barred == Barred::Closed {
+            return Entry::Refused(Reason::Draining);
+        }
+        if self.adapts()
             && let Some(entry) = self.enter_adapting(head)
         {
             return entry;
         }
         if self.observes() {
-            let places = self.desk().queue.places();
-            if let Some(reason) = self.would_refuse(head, barred, places) {
-                self.observed.count(&head.target, reason);
-            }
-            return Entry::Slot(self.permit(head, self.turnstile.enter_anyway()));
+            return self.enter_observed(head);
         }
-        match (barred, head.admission) {
-            (Barred::Closed, _) => Entry::Refused(Reason::Draining),
-            (Barred::Busy, Admission::NoWait) => Entry::Refused(Reason::NoSlot),
-            (Barred::Busy, Admission::Wait) => self.enter_queue(head),
+        match head.admission {
+            Admission::NoWait => Entry::Refused(Reason::NoSlot),
+            Admission::Wait => self.enter_queue(head),
         }
+    }
+
+    fn enter_observed(self: &Arc<Self>, head: &Head) -> Entry {
+        // The turnstile is closed under this lock: nobody enters a target that has been found empty since.
+        let desk = self.desk();
+        if self.turnstile.view().closed {
+            return Entry::Refused(Reason::Draining);
+        }
+        let (would_be, in_flight) = (self.would_refuse(head, desk.queue.places()), self.turnstile.enter_anyway());
+        drop(desk);
+        if let Some(reason) = would_be {
+            self.observed.count(&head.target, reason);
+        }
+        Entry::Slot(self.permit(head, in_flight))
     }
 
     fn enter_queue(self: &Arc<Self>, head: &Head) -> Entry {
@@ -166,11 +188,8 @@ impl Slots {
             self.settle_down(&desk);
             return Entry::Refused(Reason::Draining);
         }
-        let arrival = Arrival {
-            tenant: head.caller.tenant_digest(),
-            class: head.criticality(),
-            deadline: head.deadline.end(None).map(|(end, _)| end),
-        };
+        let arrival =
+            Arrival { tenant: head.caller.tenant_digest(), class: head.criticality(), deadline: head.end().map(|(end, _)| end) };
         let mut receiver = None;
         let sender = || {
             let (sender, outcome) = oneshot::channel();
@@ -182,39 +201,42 @@ impl Slots {
         let calls = if desk.adaptive.is_some() { self.serve(&mut desk, now) } else { Calls::default() };
         self.settle_down(&desk);
         drop(desk);
-        calls.make();
+        calls.make(self);
         match (joined, receiver) {
             (Ok((key, displaced)), Some(outcome)) => {
                 if let Some(displaced) = displaced {
+                    self.sheds(Reason::QueueFull, now);
                     let _gone = displaced.send(Err(Reason::QueueFull));
                 }
                 Entry::Place(Place::new(self.clone(), key, outcome))
             }
-            (Err(reason), _) => Entry::Refused(reason),
+            (Err(reason), _) => {
+                self.sheds(reason, now);
+                Entry::Refused(reason)
+            }
             (Ok(_), None) => Entry::Refused(Reason::Shed),
         }
     }
 
     fn permit(self: &Arc<Self>, head: &Head, in_flight: u32) -> Permit {
-        self.gauges.in_flight.increment(1.0);
+        self.gauges.in_flight.increment();
         Permit::passed(self.clone(), head.caller.tenant_digest(), head.attempt_at, in_flight)
     }
 
     /// Why a call that only passes because nothing is refused would have been.
-    fn would_refuse(&self, head: &Head, barred: Barred, places: usize) -> Option<Reason> {
+    fn would_refuse(&self, head: &Head, places: usize) -> Option<Reason> {
         let view = self.turnstile.view();
         let places = u32::try_from(places).unwrap_or(u32::MAX);
-        match (barred, head.admission) {
-            (Barred::Closed, _) => Some(Reason::Draining),
-            (Barred::Busy, Admission::NoWait) => Some(Reason::NoSlot),
+        match head.admission {
+            Admission::NoWait => Some(Reason::NoSlot),
             // Beyond the limit are those that would wait.
-            (Barred::Busy, Admission::Wait) => (view.in_flight >= view.limit.saturating_add(places)).then_some(Reason::QueueFull),
+            Admission::Wait => (view.in_flight >= view.limit.saturating_add(places)).then_some(Reason::QueueFull),
         }
     }
 
     /// A slot comes back.
     pub(super) fn leave(self: &Arc<Self>, account: Account) {
-        self.gauges.in_flight.decrement(1.0);
+        self.gauges.in_flight.decrement();
         let heard = self.turnstile.leave();
         if heard || matches!(account, Account::Queued(_)) {
             self.settle(account);
@@ -231,8 +253,12 @@ impl Slots {
             Account::Kept => {}
         }
         let calls = self.serve(&mut desk, now);
+        let nobody = desk.queue.len() == 0;
         drop(desk);
-        calls.make();
+        calls.make(self);
+        if nobody {
+            self.calms(now);
+        }
     }
 
     /// Somebody who waited has left.
@@ -240,8 +266,12 @@ impl Slots {
         let mut desk = self.desk();
         let left = desk.queue.leave(key);
         self.settle_down(&desk);
+        let nobody = desk.queue.len() == 0;
         drop(desk);
         drop(left);
+        if nobody {
+            self.calms(Instant::now());
+        }
     }
 
     /// Gives the slots that are free to those whose turn it is.
@@ -252,7 +282,7 @@ impl Slots {
             let Some(granted) = desk.queue.next(typical, now, &mut shed) else { break };
             let in_flight = self.turnstile.enter_anyway();
             self.tell_of_start(desk, in_flight, now);
-            self.gauges.in_flight.increment(1.0);
+            self.gauges.in_flight.increment();
             self.gauges.waited(granted.waited);
             let permit = Permit::queued(self.clone(), granted.charge, now, granted.waited, in_flight);
             calls.0.push((granted.value, Ok(permit)));
@@ -310,7 +340,7 @@ impl Slots {
         let calls = self.change_limit(&mut desk, limit);
         self.settle_down(&desk);
         drop(desk);
-        calls.make();
+        calls.make(self);
     }
 
     pub(super) fn set_places(&self, places: u32) {
@@ -322,7 +352,7 @@ impl Slots {
         let mut desk = self.desk();
         let calls = self.serve(&mut desk, Instant::now());
         drop(desk);
-        calls.make();
+        calls.make(self);
     }
 
     pub(super) fn close(&self, closed: bool) {
@@ -349,7 +379,7 @@ impl Slots {
 
     pub(super) fn end_keeping(self: &Arc<Self>) {
         self.kept.fetch_sub(1, Ordering::Relaxed);
-        self.gauges.kept.decrement(1.0);
+        self.gauges.kept.decrement();
         self.leave(Account::Kept);
     }
 
@@ -391,26 +421,27 @@ impl SlotPool for Slots {
     fn keep(self: Arc<Self>) -> KeptSlot {
         self.turnstile.enter_anyway();
         self.kept.fetch_add(1, Ordering::Relaxed);
-        self.gauges.in_flight.increment(1.0);
-        self.gauges.kept.increment(1.0);
+        self.gauges.in_flight.increment();
+        self.gauges.kept.increment();
         KeptSlot::new(Kept(self))
     }
 }
 
 impl Gauges {
     fn new(target: &Target) -> Self {
+        let subject = Subject::of(target);
         Self {
-            limit: CONCURRENCY_LIMIT.gauge(labels_of(target)),
-            in_flight: CONCURRENCY_IN_FLIGHT.gauge(labels_of(target)),
-            kept: CONCURRENCY_KEPT.gauge(labels_of(target)),
-            queued: QUEUE_LENGTH.gauge(labels_of(target)),
+            limit: Level::new(CONCURRENCY_LIMIT, &subject, []),
+            in_flight: Level::new(CONCURRENCY_IN_FLIGHT, &subject, []),
+            kept: Level::new(CONCURRENCY_KEPT, &subject, []),
+            queued: Level::new(QUEUE_LENGTH, &subject, []),
             waited: OnceLock::new(),
-            labels: labels_of(target),
+            subject,
         }
     }
 
     fn waited(&self, waited: Duration) {
-        self.waited.get_or_init(|| QUEUE_DURATION.histogram(self.labels.iter().cloned())).record(waited.as_secs_f64());
+        self.waited.get_or_init(|| self.subject.histogram(QUEUE_DURATION, &[]).0).record(waited.as_secs_f64());
     }
 }
 

@@ -7,7 +7,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{AdaptiveLimit, Bounds, ConcurrencyLayer, Crowd, Sample};
 use crate::{
     Mode,
-    call::{Admission, Caller, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
+    call::{Admission, Caller, Deadline, Joint, KeptSlot, Method, Request, Response, SlotPool, Target, TargetPolicy, Verdict},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     testing::{Outcome, Script, Step, tool},
@@ -75,6 +75,32 @@ async fn waiting_ends_at_the_deadline_and_gives_the_place_back() {
         assert_eq!(reason(&service.call(late).await), Some(Reason::Deadline));
         assert_eq!(began.elapsed(), Duration::from_secs(2));
     }
+}
+
+/// A call that is made for several has its deadline in its `Joint`, which moves.
+#[tokio::test(start_paused = true)]
+async fn a_call_for_several_waits_as_long_as_the_last_of_them() {
+    let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).layer(hang());
+    let target = tool("t");
+    let _running = service.call(request(&target));
+    let within = |seconds| {
+        let mut deadline = Deadline::default();
+        deadline.soft = Some(Instant::now() + Duration::from_secs(seconds));
+        deadline
+    };
+    let joint = Joint::new(within(2));
+    let mut shared = request(&target);
+    shared.head.joint = Some(joint.clone());
+    let began = Instant::now();
+    let waiting = tokio::spawn(service.call(shared));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    joint.join(within(4));
+    assert_eq!(reason(&waiting.await.unwrap()), Some(Reason::Deadline));
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+    // What could not begin in time does not wait.
+    let mut late = request(&target);
+    late.head.joint = Some(Joint::new(within(0)));
+    assert_eq!(reason(&service.call(late).now_or_never().unwrap()), Some(Reason::Deadline));
 }
 
 /// What would begin at its deadline could only be cut off at once, and its outcome would not be known.
@@ -240,6 +266,26 @@ async fn draining_refuses_new_calls_and_ends_with_the_last_that_runs_or_waits() 
     handle.drain(&target).await;
     handle.resume(&target);
     assert!(service.call(request(&target)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_refuses_where_limits_are_only_observed() {
+    for layer in [ConcurrencyLayer::new(NonZeroU32::MIN), ConcurrencyLayer::adaptive(Bounds::try_new(1, 1, 8).unwrap())] {
+        let layer = layer.mode(Mode::Observe);
+        let (handle, target) = (layer.handle(), tool("t"));
+        let mut service = layer.layer(slow().0);
+        let calls = [service.call(request(&target)), service.call(request(&target))].map(tokio::spawn);
+        let drained = handle.drain(&target);
+        let refused = service.call(request(&target)).await;
+        assert_eq!(refused.unwrap_err().downcast_ref().map(Rejected::reason), Some(Reason::Draining));
+        drained.await;
+        assert_eq!(handle.target(&target).unwrap().in_flight, 0);
+        for call in calls {
+            assert!(call.await.unwrap().is_ok());
+        }
+        handle.resume(&target);
+        assert!(service.call(request(&target)).await.is_ok());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,12 +102,6 @@ impl Turnstile {
         self.view().has_room()
     }
 
-    /// At the desk: whether who comes may have a slot.
-    pub(super) fn admits(&self) -> bool {
-        let view = self.view();
-        !view.closed && view.has_room()
-    }
-
     /// From now on everybody comes to the desk, as if somebody waited.
     pub(super) fn nobody_passes_by(&self) {
         self.0.fetch_or(WAITING, Ordering::AcqRel);

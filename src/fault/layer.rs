@@ -10,7 +10,7 @@ use tower::Layer;
 use super::{Fault, FaultService, Plan, plan::Fate};
 use crate::{
     call::{Slot, Target},
-    metrics::{FAULTS, labels_of},
+    metrics::{FAULTS, Subject},
 };
 
 /// Breaks calls on purpose. See the [module](super).
@@ -122,8 +122,7 @@ impl Counters {
         let slow = fate.delay.map(|_| "slow");
         for kind in slow.into_iter().chain(fate.fault.map(Fault::as_str)) {
             if let Some(place) = Fault::KINDS.iter().position(|known| *known == kind) {
-                let labels = || labels_of(target).into_iter().chain([kind.into()]);
-                self.0[place].get_or_init(|| FAULTS.counter(labels())).increment(1);
+                self.0[place].get_or_init(|| Subject::of(target).counter(FAULTS, &[kind])).increment(1);
             }
         }
     }

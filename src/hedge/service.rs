@@ -13,7 +13,7 @@ use super::{
     tool::Tool,
 };
 use crate::{
-    call::{Admission, Head, Request, Response, Turn},
+    call::{Admission, Head, Repeats, Request, Response, Turn},
     error::BoxError,
 };
 
@@ -35,7 +35,7 @@ impl<S: Clone> Hedge<S> {
 /// A call that is repeated elsewhere, or that must not wait, is not hedged; nor one that an idempotency key alone makes safe:
 /// two at once under one key are a conflict.
 fn may_be_hedged(head: &Head) -> bool {
-    let elsewhere = head.meta.as_ref().is_some_and(|meta| meta.attempt.is_some());
+    let elsewhere = head.meta.as_ref().and_then(|meta| meta.repeated()) == Some(Repeats::All);
     let first = head.admission == Admission::Wait && !head.spare;
     head.target.is_safe() && !head.target.is_exempt() && !head.is_committed() && first && !elsewhere
 }

@@ -12,7 +12,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::HedgeLayer;
 use crate::{
     breaker::BreakerLayer,
-    call::{Admission, Notify, Peer, Progress, Request, Response, Target, Verdict},
+    call::{Admission, Meta, Notify, Peer, Progress, Repeats, Request, Response, Target, Verdict},
     concurrency::ConcurrencyLayer,
     error::{BoxError, Reason, Rejected, Transport},
     retry::{FullJitter, RetryLayer},
@@ -171,6 +171,17 @@ async fn what_is_not_safe_or_not_known_is_not_hedged() {
         handler.then(1_000 * MS, done);
         call(&service, &target).await.unwrap();
         assert_eq!(handler.calls(), 1, "{target}");
+    }
+    // A sender that repeats nothing that takes long leaves that to us.
+    for (repeats, attempts) in [(Repeats::All, 1), (Repeats::Unexecuted, 2)] {
+        let (handler, target) = (Handler::default(), safe_tool("t"));
+        let service = HedgeLayer::new().layer(handler.service());
+        warm(&service, &target, &handler).await;
+        handler.then(1_000 * MS, done);
+        let mut request = Request::new(target, ());
+        request.head.meta = Some(Arc::new(Meta { attempt: Some(1), repeats, ..Meta::default() }));
+        service.clone().oneshot(request).await.unwrap();
+        assert_eq!(handler.calls(), attempts, "{repeats:?}");
     }
     // Too few calls, and no budget.
     let (handler, target) = (Handler::default(), safe_tool("t"));

@@ -5,20 +5,19 @@ use std::{
     time::Duration,
 };
 
-use metrics::Counter;
 use tokio::time::Instant;
 
 use super::{budget::Budget, latency::Latency};
 use crate::{
     call::Target,
-    metrics::{HEDGES, labels_of},
+    metrics::{Counters, HEDGES, Subject},
 };
 
 /// How long its calls take, what hedges it may have, and what became of them.
 #[derive(Debug)]
 pub(super) struct Tool {
     known: Mutex<(Latency, Budget)>,
-    hedges: [Counter; Hedged::ALL.len()],
+    hedges: Counters<1, { Hedged::ALL.len() }>,
 }
 
 /// What became of a hedge.
@@ -46,9 +45,9 @@ impl Hedged {
 
 impl Tool {
     pub(super) fn new(share: f64, target: &Target, now: Instant) -> Arc<Self> {
-        let counter = |hedged: Hedged| HEDGES.counter(labels_of(target).into_iter().chain([hedged.as_str().into()]));
+        let hedges = Counters::new(HEDGES, &Subject::of(target), Hedged::ALL.map(|hedged| [hedged.as_str()]));
         let known = Mutex::new((Latency::new(1.0 - share, now), Budget::new(share)));
-        Arc::new(Self { known, hedges: Hedged::ALL.map(counter) })
+        Arc::new(Self { known, hedges })
     }
 
     /// A call begins: after how long a second attempt is worth it.
@@ -79,7 +78,7 @@ impl Tool {
     }
 
     pub(super) fn count(&self, hedged: Hedged) {
-        self.hedges[hedged as usize].increment(1);
+        self.hedges.count(hedged as usize);
     }
 
     fn lock(&self) -> MutexGuard<'_, (Latency, Budget)> {

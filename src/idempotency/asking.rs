@@ -17,6 +17,7 @@ use crate::{
     call::{Admission, CallParams, CallResult, Request, Response},
     classify::unsent,
     error::{BoxError, Reason, Rejected, Transport},
+    logs::Sparingly,
 };
 
 pub(super) struct Asking<S, P> {
@@ -128,8 +129,16 @@ impl<S, P: CallParams> Asking<S, P> {
                 Err(refused(Reason::KeyReused).never().into())
             }
             Err(error) => {
+                static TOLD: Sparingly = Sparingly::new();
                 hit(Hit::Failed);
-                tracing::warn!(error = &*error, safe = head.is_safe(), "no answer from the store of idempotency keys");
+                if let Some(unsaid) = TOLD.happens(Instant::now()) {
+                    tracing::warn!(
+                        error = &*error,
+                        safe = head.is_safe(),
+                        unsaid,
+                        "no answer from the store of idempotency keys"
+                    );
+                }
                 if head.is_safe() { Ok(Known::Step(Step::Readying(None))) } else { Err(refused(Reason::Shed).into()) }
             }
         }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     call::{CallParams, CallResult, Request, Response, Verdict},
     error::BoxError,
+    logs::Sparingly,
 };
 
 type Outcome<R> = Result<Response<R>, BoxError>;
@@ -72,8 +73,11 @@ impl<R> Ending<R> {
 
 /// The caller has its answer, whether or not it could be kept.
 fn told(kept: Result<(), BoxError>) {
-    if let Err(error) = kept {
-        tracing::warn!(error = &*error, "the store of idempotency keys could not keep an answer");
+    static TOLD: Sparingly = Sparingly::new();
+    if let Err(error) = kept
+        && let Some(unsaid) = TOLD.happens(Instant::now())
+    {
+        tracing::warn!(error = &*error, unsaid, "the store of idempotency keys could not keep an answer");
     }
 }
 

@@ -9,7 +9,7 @@ use tower::Layer;
 use super::{Claim, Idempotency, InMemory, Keyed, Reply, Store, store::asked};
 use crate::{
     call::{CallParams, Caller, Request, Slot, Target},
-    metrics::{IDEMPOTENCY_HITS, labels_of},
+    metrics::{IDEMPOTENCY_HITS, Subject},
 };
 
 /// Makes calls under one idempotency key once. See the [module](super).
@@ -86,8 +86,8 @@ impl Shared {
 
     pub(super) fn count(&self, target: &Target, hit: Hit) {
         let counters = target.cell(&self.slot, Counters::default);
-        let labels = || labels_of(target).into_iter().chain([hit.as_str().into()]);
-        counters.0[hit as usize].get_or_init(|| IDEMPOTENCY_HITS.counter(labels())).increment(1);
+        let made = || Subject::of(target).counter(IDEMPOTENCY_HITS, &[hit.as_str()]);
+        counters.0[hit as usize].get_or_init(made).increment(1);
     }
 }
 

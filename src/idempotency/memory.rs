@@ -7,25 +7,29 @@ use std::{
     time::Duration,
 };
 
+use metrics::Gauge;
 use tokio::{sync::watch, time::Instant};
 
 use super::{Claim, End, Kept, Keyed, Lease, Reply, Settings, SettingsError, Store, Wait};
-use crate::call::Digest;
+use crate::{
+    call::{Digest, Slot},
+    metrics::{IDEMPOTENCY_KEYS, upstream},
+};
 
 /// Keeps what is known of keys in this process, within bounds. Clones are the same store.
 #[derive(Clone)]
 pub struct InMemory(Arc<Shared>);
 
 struct Shared {
-    settings: Settings,
+    gauge: Slot<Gauge>,
     state: Mutex<State>,
 }
 
 /// Longer than any process runs, and not too long for any clock.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-#[derive(Default)]
 struct State {
+    settings: Settings,
     keys: HashMap<u128, Key>,
     /// When keys are forgotten, the next one first. Those of calls under way are not in here.
     ends: BTreeSet<(Instant, u128)>,
@@ -38,6 +42,23 @@ struct Key {
     tenant: Digest,
     asked: Digest,
     known: Known,
+    _held: Held,
+}
+
+/// One of the keys that the gauge shows, for as long as it is known.
+struct Held(Gauge);
+
+impl Held {
+    fn new(gauge: Gauge) -> Self {
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 enum Known {
@@ -96,12 +117,23 @@ impl InMemory {
     }
 
     fn with(settings: Settings) -> Self {
-        Self(Arc::new(Shared { settings, state: Mutex::default() }))
+        Self(Arc::new(Shared { gauge: Slot::new(), state: Mutex::new(State::new(settings)) }))
     }
 
     /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.0.settings
+    pub fn settings(&self) -> Settings {
+        self.0.lock().settings
+    }
+
+    /// Sets others, while calls run. What is known already stays known for as long as it was to be, also where it is more than there
+    /// would be room for.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_new`](Self::try_new); then nothing is changed.
+    pub fn set(&self, settings: Settings) -> Result<(), SettingsError> {
+        self.0.lock().settings = settings.checked()?;
+        Ok(())
     }
 
     /// How many keys are known, calls under way included.
@@ -123,10 +155,11 @@ impl InMemory {
 
 impl Store for InMemory {
     fn claim(&self, call: &Keyed<'_>) -> Reply<Claim> {
-        let scope = call.scope().bits();
-        let claim = self.0.lock().claim(scope, call, &self.0.settings);
+        let (scope, target) = (call.scope().bits(), &call.head.target);
+        let gauge = target.cell(&self.0.gauge, || IDEMPOTENCY_KEYS.gauge([upstream(target)]));
+        let claim = self.0.lock().claim(scope, call, gauge);
         Reply::now(match claim {
-            Some(Taken::Mine) => Ok(Claim::Run(Box::new(Held { shared: self.0.clone(), scope, ended: false }))),
+            Some(Taken::Mine) => Ok(Claim::Run(Box::new(Hold { shared: self.0.clone(), scope, ended: false }))),
             Some(Taken::Known(claim)) => Ok(claim),
             None => Err(Full.into()),
         })
@@ -140,25 +173,29 @@ enum Taken {
 }
 
 impl State {
+    fn new(settings: Settings) -> Self {
+        Self { settings, keys: HashMap::new(), ends: BTreeSet::new(), tenants: HashMap::new(), bytes: 0 }
+    }
+
     /// `None`: there is no room.
-    fn claim(&mut self, scope: u128, call: &Keyed<'_>, settings: &Settings) -> Option<Taken> {
+    fn claim(&mut self, scope: u128, call: &Keyed<'_>, gauge: &Gauge) -> Option<Taken> {
         self.forget_until(call.now);
         let Some(key) = self.keys.get_mut(&scope) else {
             let tenant = call.head.caller.tenant_digest();
             let share = self.tenants.get(&tenant).map_or(0, |share| share.keys);
-            if self.keys.len() >= settings.keys || share >= settings.keys / 2 {
+            if self.keys.len() >= self.settings.keys || share >= part(self.settings.keys, self.is_alone(&tenant)) {
                 return None;
             }
             self.tenants.entry(tenant).or_default().keys += 1;
             let known = Known::Running { before: Before::Nothing, ended: None };
-            self.keys.insert(scope, Key { tenant, asked: call.asked, known });
+            self.keys.insert(scope, Key { tenant, asked: call.asked, known, _held: Held::new(gauge.clone()) });
             return Some(Taken::Mine);
         };
         if key.asked != call.asked {
             return Some(Taken::Known(Claim::Conflict));
         }
         let (before, until) = match &mut key.known {
-            Known::Running { ended, .. } => return Some(Taken::Known(Claim::Running(wait(ended, settings.waiting)))),
+            Known::Running { ended, .. } => return Some(Taken::Known(Claim::Running(wait(ended, self.settings.waiting)))),
             Known::Resting { what: Resting::Done(kept), .. } => return Some(Taken::Known(Claim::Done(kept.clone()))),
             Known::Resting { what: Resting::Unknown, .. } if !call.repeatable => return Some(Taken::Known(Claim::Unknown)),
             Known::Resting { what: Resting::Unknown, until } => (Before::Unknown, *until),
@@ -169,7 +206,14 @@ impl State {
         Some(Taken::Mine)
     }
 
-    fn end(&mut self, scope: u128, end: End, settings: &Settings, now: Instant) {
+    /// Whether no other tenant holds a key.
+    fn is_alone(&self, tenant: &Digest) -> bool {
+        self.tenants.len() == usize::from(self.tenants.contains_key(tenant))
+    }
+
+    fn end(&mut self, scope: u128, end: End, now: Instant) {
+        let Some(tenant) = self.keys.get(&scope).map(|key| key.tenant) else { return };
+        let own_part = part(self.settings.bytes, self.is_alone(&tenant));
         let Some(key) = self.keys.get_mut(&scope) else { return };
         let Known::Running { before, .. } = key.known else { return };
         let what = match (end, before) {
@@ -182,7 +226,7 @@ impl State {
             (End::Done(kept), _) => {
                 let share = self.tenants.entry(key.tenant).or_default();
                 let [all, own] = [self.bytes, share.bytes].map(|bytes| bytes.saturating_add(kept.weight()));
-                if all > settings.bytes || own > settings.bytes / 2 {
+                if all > self.settings.bytes || own > own_part {
                     // It has happened, and must not happen again, although nobody will be able to say how it ended.
                     Resting::Unknown
                 } else {
@@ -191,7 +235,7 @@ impl State {
                 }
             }
         };
-        let until = now + settings.keep_for.min(FOR_EVER);
+        let until = now + self.settings.keep_for.min(FOR_EVER);
         key.known = Known::Resting { what, until };
         self.ends.insert((until, scope));
     }
@@ -221,6 +265,12 @@ impl State {
     }
 }
 
+/// What one tenant may have of `all`: half of it where others hold keys too. Alone it may have more, though not all: nothing is
+/// forgotten to make room, and who comes next has to find some.
+const fn part(all: usize, alone: bool) -> usize {
+    if alone { all - all / 8 } else { all / 2 }
+}
+
 /// Until the call under way has ended, unless as many wait as may.
 fn wait(ended: &mut Option<watch::Sender<()>>, most: usize) -> Option<Wait> {
     if ended.as_ref().map_or(0, watch::Sender::receiver_count) >= most {
@@ -240,27 +290,27 @@ impl Shared {
 }
 
 /// The key of a call under way.
-struct Held {
+struct Hold {
     shared: Arc<Shared>,
     scope: u128,
     ended: bool,
 }
 
-impl Held {
+impl Hold {
     fn tell(&mut self, end: End, now: Instant) {
         self.ended = true;
-        self.shared.lock().end(self.scope, end, &self.shared.settings, now);
+        self.shared.lock().end(self.scope, end, now);
     }
 }
 
-impl Lease for Held {
+impl Lease for Hold {
     fn end(mut self: Box<Self>, end: End, now: Instant) -> Reply<()> {
         self.tell(end, now);
         Reply::now(Ok(()))
     }
 }
 
-impl Drop for Held {
+impl Drop for Hold {
     fn drop(&mut self) {
         if !self.ended {
             self.tell(End::Unknown, Instant::now());
@@ -268,15 +318,15 @@ impl Drop for Held {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").finish_non_exhaustive()
+        f.debug_struct("Hold").finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for InMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InMemory").field("settings", &self.0.settings).field("keys", &self.keys()).finish_non_exhaustive()
+        f.debug_struct("InMemory").field("settings", &self.settings()).field("keys", &self.keys()).finish_non_exhaustive()
     }
 }
 

@@ -44,9 +44,10 @@ async fn one_tenant_cannot_take_it_all() {
     let store = InMemory::try_new(Settings { keys: 8, ..Settings::default() }).unwrap();
     let [greedy, modest, third] = [1, 2, 3].map(head);
     let now = Instant::now();
-    let mut leases: Vec<Claim> = (0..4).map(|key| claim(&store, &greedy, key, 0, false, now).unwrap()).collect();
+    let mut leases = vec![claim(&store, &modest, 3, 0, false, now).unwrap()];
+    leases.extend((0..4).map(|key| claim(&store, &greedy, key, 0, false, now).unwrap()));
     assert!(claim(&store, &greedy, 4, 0, false, now).unwrap_err().is::<Full>());
-    leases.extend((0..4).map(|key| claim(&store, &modest, key, 0, false, now).unwrap()));
+    leases.extend((0..3).map(|key| claim(&store, &modest, key, 0, false, now).unwrap()));
     assert!(claim(&store, &third, 0, 0, false, now).unwrap_err().is::<Full>());
     assert_eq!((store.keys(), store.running()), (8, 8));
     // Lost calls are known as long as any, and then make room.
@@ -55,6 +56,49 @@ async fn one_tenant_cannot_take_it_all() {
     assert!(claim(&store, &third, 0, 0, false, now).is_err());
     assert!(claim(&store, &third, 0, 0, false, now + 24 * HOUR).is_ok());
     assert_eq!((store.keys(), store.bytes()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_alone_has_more_than_half_and_who_comes_next_finds_room() {
+    let weight = kept(100).weight();
+    let store = InMemory::try_new(Settings { keys: 8, bytes: 8 * weight, ..Settings::default() }).unwrap();
+    let ([first, second], now) = ([1, 2].map(head), Instant::now());
+    for key in 0..7 {
+        let Ok(Claim::Run(lease)) = claim(&store, &first, key, 0, false, now) else { panic!("no lease") };
+        lease.end(End::Done(kept(100)), now).now_or_never().unwrap().unwrap();
+        assert!(matches!(claim(&store, &first, key, 0, false, now), Ok(Claim::Done(_))), "{key}");
+    }
+    assert!(claim(&store, &first, 7, 0, false, now).unwrap_err().is::<Full>());
+    let Ok(Claim::Run(other)) = claim(&store, &second, 0, 0, false, now) else { panic!("no lease") };
+    other.end(End::Nothing, now).now_or_never().unwrap().unwrap();
+    // Others may be set while calls run.
+    let more = Settings { keys: 16, ..store.settings() };
+    assert!(store.set(Settings { keys: 1, ..more }).is_err());
+    store.set(more).unwrap();
+    assert!(claim(&store, &first, 7, 0, false, now).is_ok());
+}
+
+#[test]
+fn the_gauge_shows_what_is_held_and_nothing_once_the_store_is_gone() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let held = || {
+        let all = snapshotter.snapshot().into_vec();
+        let ours = all.into_iter().find(|(key, ..)| key.key().name() == IDEMPOTENCY_KEYS.name);
+        ours.map(|(.., value)| value)
+    };
+    let of = |held: f64| Some(metrics_util::debugging::DebugValue::Gauge(held.into()));
+    metrics::with_local_recorder(&recorder, || {
+        let (store, head, now) = (InMemory::default(), head(1), Instant::now());
+        let claims = [1, 2].map(|key| claim(&store, &head, key, 0, false, now).unwrap());
+        assert_eq!(held(), of(2.0));
+        let [Claim::Run(one), Claim::Run(other)] = claims else { panic!("no leases") };
+        one.end(End::Nothing, now).now_or_never().unwrap().unwrap();
+        drop(other);
+        assert_eq!(held(), of(-1.0), "the recorder starts anew from each snapshot");
+        drop(store);
+        assert_eq!(held(), of(-1.0));
+    });
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,10 +111,11 @@ async fn an_answer_that_finds_no_room_is_unknown_from_then_on() {
         claim(&store, &head, key, 0, false, now).unwrap()
     };
     assert!(matches!(answered(1, 3000), Claim::Done(_)));
-    // Half of it is a tenant's.
-    assert!(matches!(answered(2, 3000), Claim::Unknown));
-    assert!((3000..4000).contains(&store.bytes()));
-    assert_eq!(store.keys(), 2);
+    assert!(matches!(answered(2, 3000), Claim::Done(_)));
+    // More than a tenant may have, even alone.
+    assert!(matches!(answered(3, 3000), Claim::Unknown));
+    assert!((6000..8000).contains(&store.bytes()));
+    assert_eq!(store.keys(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,8 +127,10 @@ async fn answers_may_take_all_the_room_there_is_and_each_tenants_half_of_it() {
     {
         let settings = Settings { keys: 32, bytes, ..Settings::default() };
         let store = InMemory::try_new(settings).unwrap();
-        assert_eq!(*store.settings(), settings);
+        assert_eq!(store.settings(), settings);
         let now = Instant::now();
+        // Nobody is alone.
+        let _others = [4, 5].map(|tenant| claim(&store, &head(tenant), 0, 0, false, now));
         let heads = [1, 1, 1, 2, 2, 3].map(head);
         let done = [0, 1, 2, 3, 4, 5].map(|key| {
             let head = &heads[usize::from(key)];
@@ -149,7 +196,7 @@ enum Rest {
     Unknown,
 }
 
-const KEYS: usize = 6;
+const KEYS: usize = 8;
 const BYTES: usize = 2000;
 const WAITING: usize = 2;
 
@@ -168,7 +215,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let claim = (0..3_u8, 0..4_u8, prop_oneof![6 => Just(0_u8), 1 => Just(1)], any::<bool>());
+    let claim = (0..3_u8, 0..8_u8, prop_oneof![6 => Just(0_u8), 1 => Just(1)], any::<bool>());
     prop_oneof![
         6 => claim.prop_map(|(tenant, key, arguments, repeatable)| Step::Claim { tenant, key, arguments, repeatable }),
         5 => (any::<prop::sample::Index>(), 0..5_u8).prop_map(|(which, how)| Step::End(which, how)),
@@ -197,6 +244,11 @@ impl Reference {
 
     fn keys(&self, tenant: u8) -> usize {
         self.0.keys().filter(|name| name.0 == tenant).count()
+    }
+
+    /// What a tenant may have.
+    fn part(&self, all: usize, tenant: u8) -> usize {
+        if self.keys(tenant) == self.0.len() { all - all / 8 } else { all / 2 }
     }
 }
 
@@ -230,10 +282,10 @@ proptest! {
                         match (claimed, reference.0.get_mut(&name)) {
                             (Err(full), None) => {
                                 prop_assert!(full.is::<Full>());
-                                prop_assert!(reference.0.len() == KEYS || reference.keys(tenant) == KEYS / 2);
+                                prop_assert!(reference.0.len() == KEYS || reference.keys(tenant) >= reference.part(KEYS, tenant));
                             }
                             (Ok(Claim::Run(lease)), None) => {
-                                prop_assert!(reference.0.len() < KEYS && reference.keys(tenant) < KEYS / 2);
+                                prop_assert!(reference.0.len() < KEYS && reference.keys(tenant) < reference.part(KEYS, tenant));
                                 reference.0.insert(name, (arguments, Plain::Running(Rest::Fresh, 0)));
                                 leases.push((name, lease));
                             }
@@ -265,7 +317,7 @@ proptest! {
                     Step::End(which, how) => {
                         let (name, lease) = leases.swap_remove(which.index(leases.len()));
                         let weight = kept(300).weight();
-                        let fits = reference.bytes(None) + weight <= BYTES && reference.bytes(Some(name.0)) + weight <= BYTES / 2;
+                        let fits = reference.bytes(None) + weight <= BYTES && reference.bytes(Some(name.0)) + weight <= reference.part(BYTES, name.0);
                         let Some((_, Plain::Running(before, waiters))) = reference.0.get(&name).copied() else {
                             prop_assert!(false, "a lease of no call");
                             return Ok(());

@@ -18,7 +18,7 @@
 //! Calls without a key pass untouched.
 //!
 //! What is known of a key is kept in a [`Store`], in this process. The one [in memory](InMemory) is bounded in keys and bytes, with at most half for
-//! one tenant, and keeps what it knows for 24 h. It never forgets sooner to make room, as the next call under that key would be made
+//! one tenant (seven eighths while it is the only one that holds keys), and keeps what it knows for 24 h. It never forgets sooner to make room, as the next call under that key would be made
 //! twice: when it is full, calls under new keys are refused (`shed`), and an answer that finds no room is remembered as unknown. The
 //! same goes for a store that fails. Calls that are safe to repeat need no such protection, and are made without it then.
 //!
@@ -33,7 +33,8 @@
 //! * **Allocations**: none for a call without a key; 3 for one with a key, that of the kept answer included and the table's own growth
 //!   apart.
 //! * **Observe-only**: there is no such mode: to let a call pass is to make it twice.
-//! * **Metrics**: [`IDEMPOTENCY_HITS`](crate::metrics::IDEMPOTENCY_HITS).
+//! * **Metrics**: [`IDEMPOTENCY_HITS`](crate::metrics::IDEMPOTENCY_HITS); of the store in memory
+//!   [`IDEMPOTENCY_KEYS`](crate::metrics::IDEMPOTENCY_KEYS).
 //!
 //! ```
 //! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};

@@ -7,9 +7,9 @@ use std::time::Duration;
 /// More may come: write them as changes of others, `Settings { .., ..Settings::default() }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// How many keys are known at once. A tenant may have half of them.
+    /// How many keys are known at once. A tenant may have half of them; seven eighths while no other holds any.
     pub keys: usize,
-    /// How many bytes of answers are kept. A tenant may have half of them.
+    /// How many bytes of answers are kept. A tenant may have half of them; seven eighths while no other holds a key.
     pub bytes: usize,
     /// How long a key is known after its last call has ended. `Duration::MAX`: as long as the process runs.
     pub keep_for: Duration,

@@ -11,12 +11,13 @@ use super::{
     outcome::{News, Outcome},
     ping_pong::PingPong,
     policy::Policy,
+    streak::Streak,
 };
 
 /// How many calls are remembered of one agent.
 pub(super) const CALLS: usize = 64;
 
-/// A call, as far as two calls are the same: a digest of its target, its arguments and what it continues.
+/// A call, as far as two calls are the same: a digest of its target, its name, its arguments and what it continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key(pub(super) u128);
 
@@ -43,14 +44,15 @@ pub(super) struct Agent {
     refused: u64,
 }
 
-/// How often in a row one call has ended in the same way.
+/// How one call has ended, again and again.
 #[derive(Debug)]
 struct Run {
     key: Key,
-    outcome: Outcome,
-    length: u32,
+    streak: Streak,
     /// When it was last added to.
     at: Instant,
+    /// How many attempts of the client's own were let through since then.
+    retries: u32,
     /// The one call that is let through where the next has to wait for it.
     trial: Option<Ticket>,
 }
@@ -60,6 +62,8 @@ struct Run {
 pub(super) enum Admit {
     /// Nothing is held against it.
     Pass,
+    /// It goes with one that was counted.
+    Retry,
     /// It is the one that is let through; its end has to be told.
     Trial(Ticket),
     /// It goes in circles, and may come back after this time.
@@ -71,7 +75,7 @@ pub(super) enum Admit {
 /// What has just been found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A call that keeps failing in the same way.
+    /// A call that keeps failing.
     Repetition,
     /// Two of them in turn.
     PingPong,
@@ -89,28 +93,24 @@ impl Found {
 }
 
 impl Agent {
-    /// Lets a call through or not. `None` is a call that cannot be compared with others.
-    pub(super) fn admit(&mut self, key: Option<Key>, policy: &Policy, now: Instant) -> Admit {
+    /// Lets a call through or not. `None` is a call that cannot be compared with others; `retry` says that its client calls it another
+    /// attempt at one that it has made before.
+    pub(super) fn admit(&mut self, key: Option<Key>, retry: bool, policy: &Policy, now: Instant) -> Admit {
         self.seen = Some(now);
-        let spaced = match key.and_then(|key| self.place(key, policy, now)) {
-            Some(place) => match self.runs[place].wait(policy, now) {
-                Some(Duration::ZERO) => Some(place),
-                Some(wait) => {
-                    self.refused += 1;
-                    return Admit::Loop(wait);
-                }
-                None => None,
-            },
-            None => None,
-        };
+        let place = key.and_then(|key| self.place(key, policy, now));
+        let admit = place.map_or(Admit::Pass, |place| self.runs[place].admits(retry, policy, now));
+        if let Admit::Loop(_) = admit {
+            self.refused += 1;
+            return admit;
+        }
         if let Err(wait) = self.spend(policy, now) {
             self.refused += 1;
             return Admit::Budget(wait);
         }
-        let Some(place) = spaced else { return Admit::Pass };
-        let ticket = Ticket::draw();
-        self.runs[place].trial = Some(ticket);
-        Admit::Trial(ticket)
+        if let Some(place) = place {
+            self.runs[place].lets_through(admit);
+        }
+        admit
     }
 
     /// A call that was let through has ended.
@@ -177,7 +177,7 @@ impl Agent {
         let lasting = self.runs.iter().filter(move |run| !run.is_over(policy, now));
         lasting.map(move |run| {
             let waits = run.wait(policy, now).is_some_and(|wait| !wait.is_zero());
-            (run.length, waits && policy.blocks(run.outcome, run.length))
+            (run.streak.same, waits && policy.blocks(run.streak))
         })
     }
 
@@ -193,33 +193,25 @@ impl Agent {
 
     /// Adds to the run of this call, or begins a new one. Says whether that blocks it.
     fn add(&mut self, key: Key, outcome: Outcome, policy: &Policy, now: Instant) -> bool {
-        match self.place(key, policy, now) {
-            Some(place) if self.runs[place].outcome == outcome => {
-                let longer = self.runs[place].length.saturating_add(1);
-                return self.raise(key, longer, policy, now);
-            }
-            Some(place) => {
-                let run = &mut self.runs[place];
-                (run.outcome, run.length, run.at) = (outcome, 1, now.max(run.at));
-            }
-            None => {
-                if self.runs.len() >= CALLS
-                    && let Some((oldest, _)) = self.runs.iter().enumerate().min_by_key(|(_, run)| run.at)
-                {
-                    self.runs.swap_remove(oldest);
-                }
-                self.runs.push(Run { key, outcome, length: 1, at: now, trial: None });
-            }
+        if let Some(place) = self.place(key, policy, now) {
+            let run = &mut self.runs[place];
+            run.retries = 0;
+            return run.grow(run.streak.and(outcome), policy, now);
         }
-        policy.blocks(outcome, 1)
+        if self.runs.len() >= CALLS
+            && let Some((oldest, _)) = self.runs.iter().enumerate().min_by_key(|(_, run)| run.at)
+        {
+            self.runs.swap_remove(oldest);
+        }
+        let streak = Streak::of(outcome);
+        self.runs.push(Run { key, streak, at: now, retries: 0, trial: None });
+        policy.blocks(streak)
     }
 
     /// Makes a run at least this long. Says whether that blocks the call.
     fn raise(&mut self, key: Key, length: u32, policy: &Policy, now: Instant) -> bool {
         let Some(run) = self.runs.iter_mut().find(|run| run.key == key) else { return false };
-        let blocked = policy.blocks(run.outcome, run.length);
-        (run.length, run.at) = (run.length.max(length), run.at.max(now));
-        !blocked && policy.blocks(run.outcome, run.length)
+        run.grow(Streak { same: run.streak.same.max(length), ..run.streak }, policy, now)
     }
 
     /// Counts a call against the budget, or says how long that has to wait.
@@ -239,13 +231,40 @@ impl Agent {
 }
 
 impl Run {
+    /// What becomes of a call, as far as this run goes.
+    fn admits(&self, retry: bool, policy: &Policy, now: Instant) -> Admit {
+        if retry && self.retries < policy.settings().client_retries {
+            return Admit::Retry;
+        }
+        match self.wait(policy, now) {
+            None => Admit::Pass,
+            Some(Duration::ZERO) => Admit::Trial(Ticket::draw()),
+            Some(wait) => Admit::Loop(wait),
+        }
+    }
+
+    const fn lets_through(&mut self, admit: Admit) {
+        match admit {
+            Admit::Retry => self.retries += 1,
+            Admit::Trial(ticket) => self.trial = Some(ticket),
+            Admit::Pass | Admit::Loop(_) | Admit::Budget(_) => {}
+        }
+    }
+
+    /// Says whether this blocks the call, which was not blocked before.
+    fn grow(&mut self, streak: Streak, policy: &Policy, now: Instant) -> bool {
+        let blocked = policy.blocks(self.streak);
+        (self.streak, self.at) = (streak, self.at.max(now));
+        !blocked && policy.blocks(streak)
+    }
+
     fn is_over(&self, policy: &Policy, now: Instant) -> bool {
         self.trial.is_none() && now.saturating_duration_since(self.at) >= policy.settings().remember_for
     }
 
     /// How long the next call has to wait. Zero: it may come, but alone. `None`: it may come.
     fn wait(&self, policy: &Policy, now: Instant) -> Option<Duration> {
-        let gap = policy.gap(self.outcome, self.length);
+        let gap = policy.gap(self.streak);
         if gap.is_zero() {
             return None;
         }

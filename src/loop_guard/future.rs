@@ -66,15 +66,21 @@ pub(super) struct Watch<P> {
     /// `None`: not asked for yet.
     key: Option<Option<Key>>,
     ticket: Option<Ticket>,
+    /// It goes with a call that has been counted.
+    retry: bool,
 }
 
 impl<P> Watch<P> {
     pub(super) const fn new(shared: Arc<Shared>, who: Who, target: Arc<Target>, params: P) -> Self {
-        Self { shared, who, target, params, key: None, ticket: None }
+        Self { shared, who, target, params, key: None, ticket: None, retry: false }
     }
 
     pub(super) const fn holds(&mut self, ticket: Ticket) {
         self.ticket = Some(ticket);
+    }
+
+    pub(super) const fn retries(&mut self) {
+        self.retry = true;
     }
 }
 
@@ -87,6 +93,7 @@ impl<P: CallParams> Watch<P> {
         let (shared, who) = (self.shared.clone(), self.who);
         let policy = shared.rules.load().policy;
         let news = News::of(outcome, policy.settings().identical_successes > 0);
+        let news = if self.retry { news.of_retry() } else { news };
         let begins = matches!(news, News::Outcome(_));
         // A call that goes well is held against nobody, and nobody who is not remembered has anything to be taken back.
         if news == News::Nothing || !(begins || shared.agents.with(who, |_| ()).is_some()) {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Policy, agents::Who, layer::Shared};
+use super::{Policy, layer::Shared};
 use crate::{Mode, call::Caller};
 
 /// Reads and steers the guard of one [`LoopGuardLayer`](super::LoopGuardLayer) while its services run. Cheap to clone.
@@ -11,7 +11,7 @@ pub struct LoopGuardHandle {
     shared: Arc<Shared>,
 }
 
-/// What is held against one agent.
+/// What is held against one caller, in all its sessions together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct AgentState {
@@ -21,7 +21,7 @@ pub struct AgentState {
     pub longest: u32,
     /// Calls that are blocked now.
     pub blocked: usize,
-    /// How often the agent was refused since it was last forgotten.
+    /// How often it was refused since it was last forgotten.
     pub refused: u64,
 }
 
@@ -30,24 +30,26 @@ impl LoopGuardHandle {
         Self { shared }
     }
 
-    /// What is held against the agent behind this caller. `None`: nothing.
+    /// What is held against this caller. `None`: nothing. Looks at all agents.
     pub fn agent(&self, caller: &Caller) -> Option<AgentState> {
         let policy = self.policy();
         let now = Instant::now();
-        self.shared.agents.with(Who::of(caller), |agent| {
-            let mut state = AgentState { refused: agent.refused(), ..AgentState::default() };
+        let mut held: Option<AgentState> = None;
+        self.shared.agents.of_caller(caller, |agent| {
+            let state = held.get_or_insert_default();
+            state.refused += agent.refused();
             for (length, blocked) in agent.runs(&policy, now) {
                 state.calls += 1;
                 state.longest = state.longest.max(length);
                 state.blocked += usize::from(blocked);
             }
-            state
-        })
+        });
+        held
     }
 
-    /// Forgets all that is held against the agent behind this caller. Says whether there was anything.
+    /// Forgets all that is held against this caller. Says whether there was anything. Looks at all agents.
     pub fn forgive(&self, caller: &Caller) -> bool {
-        self.shared.agents.forget_if(Who::of(caller), |_| true)
+        self.shared.agents.forget(caller)
     }
 
     /// Forgets all agents.

@@ -1,7 +1,7 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use arc_swap::ArcSwap;
-use metrics::Counter;
+use tokio::time::Instant;
 use tower::Layer;
 
 use super::{
@@ -12,10 +12,11 @@ use super::{
 };
 use crate::{
     Mode,
-    call::{CallParams, Head, Slot, Target},
+    call::{CallParams, Digest, Head, Slot, Target},
     error::{Reason, Rejected},
     gate::Observed,
-    metrics::{LOOPS, labels_of},
+    logs::Sparingly,
+    metrics::{Counters as Series, LOOPS, Subject},
 };
 
 /// How many agents a layer remembers unless told otherwise.
@@ -99,23 +100,28 @@ impl Shared {
 
     /// Lets a call through under a watch, or refuses it.
     pub(super) fn admit<P: CallParams>(self: &Arc<Self>, head: &Head, params: &P) -> Result<Watch<P>, Rejected> {
-        let (rules, who) = (self.rules.load(), Who::of(&head.caller));
+        let (rules, who) = (self.rules.load(), Who::of(head));
         let mut watch = Watch::new(self.clone(), who, head.target.clone(), params.clone());
         let now = head.arrived;
+        let retry = head.meta.as_ref().and_then(|meta| meta.attempt).is_some_and(|attempt| attempt > 1);
         let admit = match rules.policy.settings().budget {
             Some(_) => {
                 let key = watch.key();
-                self.agents.with_new(who, |agent| agent.admit(key, &rules.policy, now))
+                self.agents.with_new(who, |agent| agent.admit(key, retry, &rules.policy, now))
             }
             // An agent without failures is not remembered, and its call need not be looked at.
             None if self.agents.with(who, |_| ()).is_none() => Admit::Pass,
             None => {
                 let key = watch.key();
-                self.agents.with(who, |agent| agent.admit(key, &rules.policy, now)).unwrap_or(Admit::Pass)
+                self.agents.with(who, |agent| agent.admit(key, retry, &rules.policy, now)).unwrap_or(Admit::Pass)
             }
         };
         let (reason, wait) = match admit {
             Admit::Pass => return Ok(watch),
+            Admit::Retry => {
+                watch.retries();
+                return Ok(watch);
+            }
             Admit::Trial(ticket) => {
                 watch.holds(ticket);
                 return Ok(watch);
@@ -133,9 +139,12 @@ impl Shared {
     }
 
     pub(super) fn tell(&self, found: Found, target: &Target) {
-        let (upstream, tool) = (target.upstream(), target.label());
-        tracing::warn!(upstream, tool, kind = found.as_str(), "an agent goes in circles");
-        self.counters(target).loops[found as usize].increment(1);
+        let counters = self.counters(target);
+        counters.loops.count(found as usize);
+        if let Some(unsaid) = counters.told.happens(Instant::now()) {
+            let (upstream, tool) = (target.upstream(), target.label());
+            tracing::warn!(upstream, tool, kind = found.as_str(), unsaid, "an agent goes in circles");
+        }
     }
 
     fn counters<'t>(&self, target: &'t Target) -> &'t Counters {
@@ -146,22 +155,21 @@ impl Shared {
 /// The handles of one target, made when the guard first has something to say of it.
 #[derive(Debug)]
 struct Counters {
-    loops: [Counter; Found::ALL.len()],
+    loops: Series<1, { Found::ALL.len() }>,
     observed: Observed,
+    told: Sparingly,
 }
 
 impl Counters {
     fn new(target: &Target) -> Self {
-        let counter = |found: Found| LOOPS.counter(labels_of(target).into_iter().chain([found.as_str().into()]));
-        Self { loops: Found::ALL.map(counter), observed: Observed::new("loop_guard") }
+        let loops = Series::new(LOOPS, &Subject::of(target), Found::ALL.map(|found| [found.as_str()]));
+        Self { loops, observed: Observed::new("loop_guard"), told: Sparingly::new() }
     }
 }
 
-/// The call, as far as two calls are the same. `None`: its parameters do not tell.
+/// The call, as far as two calls are the same. The name is in it since what nobody has listed shares a target. `None`: its parameters
+/// do not tell.
 pub(super) fn key_of<P: CallParams>(target: &Target, params: &P) -> Option<Key> {
-    /// Odd, and with bits all over, so that no part cancels another out.
-    const SPREAD: u128 = 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
-    let arguments = params.arguments()?.bits();
-    let continuation = params.continuation().map_or(0, |digest| digest.bits().wrapping_mul(SPREAD));
-    Some(Key(arguments ^ continuation ^ u128::from(target.id() + 1).wrapping_mul(SPREAD)))
+    let arguments = params.arguments()?;
+    Some(Key(Digest::of_parts(&(target.id(), params.name(), arguments, params.continuation())).bits()))
 }

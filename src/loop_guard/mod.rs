@@ -1,26 +1,32 @@
-//! The loop guard: slows down, and then stops, an agent that makes the same call over and over although it keeps failing in the
-//! same way.
+//! The loop guard: slows down, and then stops, an agent that makes the same call over and over although it keeps failing.
 //!
 //! A model that does not understand an error repeats the call that caused it. To the backend this is load; to a circuit breaker
-//! it is a failing tool, so that one agent in a loop shuts out all others. The guard counts, per agent and per call (target,
+//! it is a failing tool, so that one agent in a loop shuts out all others. The guard counts, per agent and per call (target, name,
 //! arguments, and what continues an earlier call), how often in a row the outcome was the same:
 //!
 //! * **Failures** (`isError`, an error that blames the request or leaves the outcome in doubt): two are free, the next calls have
 //!   to come 1, 2 and 4 s after the failure before, and after the fifth the call is blocked for five minutes. Then one call is let
 //!   through as a trial; while it is under way, and if it fails in the same way, the others stay out. Other arguments are
 //!   another call; another outcome begins a new count.
+//! * **Failures that differ**: errors often hold a request id or the time, so the text alone does not tell whether anything moves.
+//!   After ten failures in a row, whatever they say, the call is blocked all the same. An agent that asks until something is ready,
+//!   and gets an error until then, is no exception: [`Settings::any_failures_to_block`] makes it one.
 //! * **Successes** pass, however often they are the same: asking again whether something is done is what polling is, and a
 //!   status seldom changes as often as it is asked for. If you know that your agents do not share one name, you can have them
 //!   spaced too: [`Settings::identical_successes`].
 //! * **What the backend never executed** (refused by this stack, throttled, not sent) says nothing about the call, and neither
 //!   counts nor ends a count: retry, breaker and quotas deal with it. The same goes for a caller that leaves.
+//! * **What a client repeats of its own accord**, and marks so ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)), is one call: its further
+//!   attempts neither wait nor count, unless one goes well. A mark can be forged, so at most four go with each outcome that is counted
+//!   ([`Settings::client_retries`]), and the budget counts them all.
 //! * **Ping-pong**: an agent that goes to and fro between two calls, both failing as they did before, is counted as if it were one.
 //! * **Budget**: if you set one, so many calls of any kind per agent and time.
 //!
-//! An agent is told apart by its tenant and the name that the [`Caller`](crate::call::Caller) gives it; where there is none, by its
-//! principal, else by its access token; else a tenant is one agent. Over HTTP without sessions the default name is the
-//! client's, which many users may share: let [`Identify`](crate::call::Identify) give better ones. Only agents whose last calls
-//! failed take memory, and both the agents and the calls of each are bounded; beyond the bound the oldest are forgotten.
+//! An agent is told apart by all that is known of it: its tenant; the session, in revisions that have some; the name that the
+//! [`Caller`](crate::call::Caller) gives it, else the client's; and its principal, else its access token. So nobody pays for what
+//! another user of the same client did. Those of whom no more is known than the client's name are one agent: let
+//! [`Identify`](crate::call::Identify) tell them apart. Only agents whose last calls failed take memory, and both the agents and the
+//! calls of each are bounded; beyond the bound the oldest are forgotten.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::Loop`](crate::error::Reason::Loop), or [`Reason::Quota`](crate::error::Reason::Quota) where it is the agent's budget,
@@ -64,6 +70,7 @@ mod outcome;
 mod ping_pong;
 mod policy;
 mod service;
+mod streak;
 
 pub use future::LoopGuardFuture;
 pub use handle::{AgentState, LoopGuardHandle};

@@ -45,6 +45,15 @@ impl News {
             }
         }
     }
+
+    /// The same of an attempt that the client makes after a failed one: if it fails too, that is still the same call in vain.
+    pub(super) const fn of_retry(self) -> Self {
+        match self {
+            Self::Outcome(Outcome::Failure(_)) => Self::Nothing,
+            Self::Outcome(Outcome::Success(_)) => Self::Moved,
+            Self::Moved | Self::Nothing => self,
+        }
+    }
 }
 
 fn digest_of(ErrorObject { code, message, data }: &ErrorObject) -> Digest {
@@ -69,6 +78,14 @@ mod tests {
         assert_eq!(of(Ok("done"), Verdict::Ok, false), News::Moved);
         assert_eq!(of(Ok("done"), Verdict::Ok, true), News::Outcome(Outcome::Success(digest)));
         assert_eq!(of(Ok("done"), Verdict::ToolError, false), News::Outcome(Outcome::Failure(digest)));
+    }
+
+    #[test]
+    fn an_attempt_after_a_failed_one_matters_only_where_it_goes_better() {
+        let digest = Digest::of(b"done");
+        assert_eq!(News::Outcome(Outcome::Failure(digest)).of_retry(), News::Nothing);
+        assert_eq!(News::Outcome(Outcome::Success(digest)).of_retry(), News::Moved);
+        assert_eq!([News::Moved, News::Nothing].map(News::of_retry), [News::Moved, News::Nothing]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use governor::Quota;
 
-use super::outcome::Outcome;
+use super::{outcome::Outcome, streak::Streak};
 
 /// The settings of a loop guard, not yet checked; [`Policy::try_new`] checks them.
 ///
@@ -17,6 +17,9 @@ pub struct Settings {
     pub first_gap: Duration,
     /// After this many failures in the same way the call is blocked.
     pub failures_to_block: u32,
+    /// After this many failures in a row, however they differ, the call is blocked as well: a request id in an error's text is no sign
+    /// that something moves. 0: never, for agents who ask in vain, with the same arguments, until something is ready.
+    pub any_failures_to_block: u32,
     /// How long it is blocked. Each failed trial blocks it for as long again.
     pub block_for: Duration,
     /// A count ends when nothing is added to it for this long.
@@ -26,6 +29,10 @@ pub struct Settings {
     pub identical_successes: u32,
     /// See `identical_successes`.
     pub success_gap: Duration,
+    /// How many attempts that a client makes of its own accord, and marks (`_meta` with an [`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)
+    /// above 1), go with each outcome that is counted: they neither have to wait nor make a count longer. Those beyond are calls like
+    /// any other, as a mark is easily forged. 0: no mark is believed.
+    pub client_retries: u32,
     /// Whether an agent that goes to and fro between two failing calls is counted as if they were one.
     pub ping_pong: bool,
     /// How many calls of any kind an agent may make. `None`, the default: as many as it likes.
@@ -38,10 +45,12 @@ impl Default for Settings {
             free_failures: 2,
             first_gap: Duration::from_secs(1),
             failures_to_block: 5,
+            any_failures_to_block: 10,
             block_for: Duration::from_secs(5 * 60),
             remember_for: Duration::from_secs(10 * 60),
             identical_successes: 0,
             success_gap: Duration::from_secs(1),
+            client_retries: 4,
             ping_pong: true,
             budget: None,
         }
@@ -68,6 +77,9 @@ impl Policy {
         if (s.free_failures < s.failures_to_block && s.first_gap.is_zero()) || longest > s.block_for || s.block_for.is_zero() {
             return Err(PolicyError::Gaps { first: s.first_gap, longest, block: s.block_for });
         }
+        if s.any_failures_to_block > 0 && s.any_failures_to_block < s.failures_to_block {
+            return Err(PolicyError::AnyFailures { any: s.any_failures_to_block, to_block: s.failures_to_block });
+        }
         if s.remember_for <= s.block_for {
             return Err(PolicyError::Remember { remember: s.remember_for, block: s.block_for });
         }
@@ -82,21 +94,20 @@ impl Policy {
         &self.0
     }
 
-    /// How long after the last of `length` same outcomes the next call has to come.
-    pub(super) fn gap(&self, outcome: Outcome, length: u32) -> Duration {
-        let Settings { identical_successes, success_gap, .. } = self.0;
-        match outcome {
-            Outcome::Failure(_) => self.gap_after(length),
-            Outcome::Success(_) if identical_successes > 0 && length >= identical_successes => success_gap,
+    /// How long after the last of these outcomes the next call has to come.
+    pub(super) fn gap(&self, streak: Streak) -> Duration {
+        let Settings { identical_successes, success_gap, block_for, .. } = self.0;
+        match streak.outcome {
+            Outcome::Failure(_) if self.blocks(streak) => block_for,
+            Outcome::Failure(_) => self.gap_after(streak.same),
+            Outcome::Success(_) if identical_successes > 0 && streak.same >= identical_successes => success_gap,
             Outcome::Success(_) => Duration::ZERO,
         }
     }
 
+    /// After so many failures in the same way, fewer than block.
     fn gap_after(&self, failures: u32) -> Duration {
-        let Settings { free_failures, first_gap, failures_to_block, block_for, .. } = self.0;
-        if failures >= failures_to_block {
-            return block_for;
-        }
+        let Settings { free_failures, first_gap, .. } = self.0;
         match failures.checked_sub(free_failures) {
             None => Duration::ZERO,
             // Nothing to space where there is no failure yet.
@@ -105,9 +116,11 @@ impl Policy {
         }
     }
 
-    /// Whether so many same outcomes block the call.
-    pub(super) const fn blocks(&self, outcome: Outcome, length: u32) -> bool {
-        matches!(outcome, Outcome::Failure(_)) && length >= self.0.failures_to_block
+    /// Whether these outcomes block the call.
+    pub(super) const fn blocks(&self, streak: Streak) -> bool {
+        let Settings { failures_to_block, any_failures_to_block, .. } = self.0;
+        matches!(streak.outcome, Outcome::Failure(_))
+            && (streak.same >= failures_to_block || (any_failures_to_block > 0 && streak.failures >= any_failures_to_block))
     }
 }
 
@@ -143,6 +156,14 @@ pub enum PolicyError {
         /// The `block_for` given.
         block: Duration,
     },
+    /// Failures that are the same would never be what blocks.
+    #[error("any_failures_to_block is {any}, but must be 0, for never, or no less than failures_to_block, which is {to_block}")]
+    AnyFailures {
+        /// The `any_failures_to_block` given.
+        any: u32,
+        /// The `failures_to_block` given.
+        to_block: u32,
+    },
     /// A block would be forgotten before it ends.
     #[error("remember_for is {remember:?}, but must be longer than block_for, which is {block:?}")]
     Remember {
@@ -170,11 +191,22 @@ mod tests {
     fn two_are_free_then_one_two_four_and_a_block() {
         let policy = Policy::try_new(Settings::default()).unwrap();
         let failed = Outcome::Failure(Digest::of(b""));
-        let gaps: Vec<u64> = (1..8).map(|failures| policy.gap(failed, failures).as_secs()).collect();
+        let gaps: Vec<u64> = (1..8).map(|same| policy.gap(Streak { same, ..Streak::of(failed) }).as_secs()).collect();
         // After the first failure the second call is free; the third has to wait.
         assert_eq!(gaps, [0, 1, 2, 4, 300, 300, 300]);
-        assert_eq!(policy.gap(Outcome::Success(Digest::of(b"")), u32::MAX), Duration::ZERO);
+        let succeeded = Outcome::Success(Digest::of(b""));
+        assert_eq!(policy.gap(Streak { same: u32::MAX, ..Streak::of(succeeded) }), Duration::ZERO);
         assert_eq!(Policy::default(), policy);
+    }
+
+    #[test]
+    fn so_many_failures_block_however_they_differ() {
+        let gap = |any_failures_to_block, failures| {
+            let settings = Settings { any_failures_to_block, ..Settings::default() };
+            Policy::try_new(settings).unwrap().gap(Streak { failures, ..Streak::of(Outcome::Failure(Digest::of(b""))) }).as_secs()
+        };
+        assert_eq!([gap(10, 9), gap(10, 10), gap(10, 11)], [0, 300, 300]);
+        assert_eq!([gap(0, 9), gap(0, u32::MAX)], [0, 0]);
     }
 
     #[test]
@@ -192,6 +224,13 @@ mod tests {
         );
         assert!(told(Settings { first_gap: Duration::ZERO, ..sane }).contains("is 0ns and"));
         assert!(told(Settings { failures_to_block: 100, ..sane }).contains("block_for, which is 300s"));
+        assert_eq!(
+            told(Settings { any_failures_to_block: 4, ..sane }),
+            "any_failures_to_block is 4, but must be 0, for never, or no less than failures_to_block, which is 5"
+        );
+        for enough in [0, 5] {
+            assert!(Policy::try_new(Settings { any_failures_to_block: enough, ..sane }).is_ok());
+        }
         assert_eq!(
             told(Settings { remember_for: Duration::from_secs(60), ..sane }),
             "remember_for is 60s, but must be longer than block_for, which is 300s"

@@ -1,4 +1,4 @@
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::Quota;
 use tower::{Layer, Service};
@@ -6,7 +6,10 @@ use tower::{Layer, Service};
 use super::{LoopGuardLayer, Policy, Settings};
 use crate::{
     Mode,
-    call::{CallParams, Caller, Digest, ErrorObject, Method, Request, Response, Target, Verdict},
+    call::{
+        Arrival, CallParams, Caller, Digest, ErrorObject, Identify, Meta, Method, OneTenant, Request, Response, Session, Target,
+        Verdict,
+    },
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected, TimedOut, Transport},
     testing::{Outcome, tool},
@@ -129,6 +132,100 @@ async fn a_continuation_is_another_call_and_what_cannot_be_compared_is_left_alon
     for _ in 0..100 {
         assert!(!service.call(Request::new(target.clone(), Opaque)).await.unwrap_err().is::<Rejected>());
     }
+}
+
+/// Methods that no revision defines share one target.
+#[derive(Clone)]
+struct Named(&'static str);
+
+impl CallParams for Named {
+    fn arguments(&self) -> Option<Digest> {
+        Some(Digest::of(b"{}"))
+    }
+
+    fn name(&self) -> Option<Cow<'_, str>> {
+        Some(self.0.into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_shares_a_target_is_told_apart_by_its_name() {
+    let fails = tower::service_fn(async |_: Request<Named>| Err::<Response<()>, BoxError>("fails".into()));
+    let mut service = LoopGuardLayer::default().layer(fails);
+    let catalogue = Catalogue::new("up");
+    for name in ["x/alpha", "x/beta"] {
+        let target = catalogue.resolve(&Method::from_wire(name), None, None);
+        for expected in [false, false, true] {
+            let error = service.call(Request::new(target.clone(), Named(name))).await.unwrap_err();
+            assert_eq!(error.is::<Rejected>(), expected, "{name}");
+        }
+    }
+}
+
+/// As [`OneTenant`] tells the users of one client program over HTTP without sessions.
+fn user_of_a_client(token: &'static str) -> Caller {
+    let (parts, ()) = http::Request::builder().header("authorization", token).body(()).unwrap().into_parts();
+    OneTenant.identify(&Arrival { parts: Some(&parts), client: Some("claude-ai") })
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_pays_for_what_another_user_of_the_same_client_did() {
+    let (layer, target) = (LoopGuardLayer::default(), tool("t"));
+    let mut service = layer.layer(tower::service_fn(as_told));
+    let mut fails = async |caller: &Caller, session| {
+        let mut request = Request::new(target.clone(), "tool error");
+        (request.head.caller, request.head.session) = (caller.clone(), session);
+        reason(&service.call(request).await).is_some()
+    };
+    let [alice, bob] = ["alice", "bob"].map(user_of_a_client);
+    let [carol, dave] = ["carol", "dave"].map(|name| alice.clone().principal(name));
+    for (caller, session) in [(&alice, None), (&bob, None), (&carol, None), (&dave, None), (&alice, Some(Session::new()))] {
+        for refused in [false, false, true] {
+            assert_eq!(fails(caller, session).await, refused, "{caller:?} {session:?}");
+        }
+    }
+    // Whoever asks about a caller is told of all sessions.
+    assert_eq!(layer.handle().agent(&alice).map(|state| (state.calls, state.refused)), Some((2, 2)));
+    assert!(layer.handle().forgive(&alice));
+    assert_eq!((layer.handle().agent(&alice), layer.handle().agents()), (None, 3));
+}
+
+/// How many calls of an agent reach the handler, which its client marks as these attempts.
+async fn marked(attempts: impl IntoIterator<Item = u32>, every: Duration) -> usize {
+    let (mut service, target) = (LoopGuardLayer::default().layer(tower::service_fn(as_told)), tool("t"));
+    let mut reached = 0;
+    for attempt in attempts {
+        let mut request = of_agent(&target, "a", "reset");
+        request.head.meta = Some(Arc::new(Meta { attempt: Some(attempt), ..Meta::default() }));
+        reached += usize::from(reason(&service.call(request).await).is_none());
+        tokio::time::advance(every).await;
+    }
+    reached
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_repeats_is_one_call() {
+    assert_eq!(marked([1, 2, 3].repeat(4), 10 * SECOND).await, 12, "four calls, of which each is made three times");
+    assert_eq!(marked([1; 12], 10 * SECOND).await, 5);
+    assert_eq!(marked([2; 300], 2 * SECOND).await, 30, "six that count, each with four more, are all that a forger gets");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_in_other_words_each_time_is_a_loop_too() {
+    let numbers = std::sync::atomic::AtomicU32::new(0);
+    let layer = LoopGuardLayer::default();
+    let mut service = layer.layer(tower::service_fn(|_: Request<&'static str>| {
+        let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            Ok::<_, BoxError>(Response::<&'static str>::from_error(ErrorObject::new(1234, format!("no city (request {number})"))))
+        }
+    }));
+    let target = tool("t");
+    for _ in 0..300 {
+        drop(service.call(of_agent(&target, "a", "same")).await);
+        tokio::time::advance(2 * SECOND).await;
+    }
+    assert_eq!(numbers.into_inner(), 11, "ten, and a trial after five minutes");
 }
 
 #[tokio::test(start_paused = true)]

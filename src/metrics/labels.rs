@@ -21,7 +21,7 @@ pub(crate) fn upstream_label(name: &str) -> SharedString {
 }
 
 /// The label of `target` that says [`OTHER`], if one does.
-pub(crate) fn overflowing(target: &Target) -> Option<&'static str> {
+pub(super) fn overflowing(target: &Target) -> Option<&'static str> {
     match target.method() {
         Method::ToolsCall if target.label() == OTHER => Some("gen_ai_tool_name"),
         Method::PromptsGet if target.label() == OTHER => Some("gen_ai_prompt_name"),
@@ -32,7 +32,7 @@ pub(crate) fn overflowing(target: &Target) -> Option<&'static str> {
 
 /// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`. All of them, so
 /// that no two targets share a series; those that do not apply are empty, which to Prometheus is absent.
-pub(crate) fn labels_of(target: &Target) -> [SharedString; 4] {
+pub(super) fn labels_of(target: &Target) -> [SharedString; 4] {
     let none = || SharedString::const_str("");
     let name = || SharedString::from_owned(target.label().to_owned());
     let (tool, prompt) = match target.method() {
@@ -41,6 +41,24 @@ pub(crate) fn labels_of(target: &Target) -> [SharedString; 4] {
         _ => (none(), none()),
     };
     [upstream(target), SharedString::const_str(target.method().label()), tool, prompt]
+}
+
+/// The labels of the series that `target` shares with others where its upstream cannot pay for one of its own: a tool's say that it is
+/// some tool, and all others' that they are of some method.
+pub(super) fn shared_labels_of(target: &Target) -> [SharedString; 4] {
+    let [none, other] = ["", OTHER].map(SharedString::const_str);
+    match target.method() {
+        Method::ToolsCall => [upstream(target), SharedString::const_str(target.method().label()), other, none],
+        _ => [upstream(target), other, none.clone(), none],
+    }
+}
+
+/// The label that says [`OTHER`] in a series that `target` shares with others.
+pub(crate) fn shared_label(target: &Target) -> &'static str {
+    overflowing(target).unwrap_or(match target.method() {
+        Method::ToolsCall => "gen_ai_tool_name",
+        _ => "mcp_method_name",
+    })
 }
 
 /// What a label may say.

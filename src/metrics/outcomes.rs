@@ -1,12 +1,16 @@
 //! How calls and attempts end, and the durations of those that end alike.
 
-use std::{fmt, sync::OnceLock, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use metrics::{Histogram, SharedString};
+use metrics::Histogram;
 
-use super::{CLIENT_DURATION, SERVER_DURATION, labels::labels_of};
+use super::{CLIENT_DURATION, SERVER_DURATION, Subject};
 use crate::{
-    call::{OTHER, Response, Target, Verdict},
+    call::{OTHER, Response, Verdict},
     classify::code,
     error::{BoxError, Panicked, TimedOut, find},
 };
@@ -121,7 +125,8 @@ impl ErrorType {
         }
     }
 
-    fn labels(self, side: Side) -> [&'static str; 2] {
+    /// What the `error_type` and `rpc_response_status_code` labels say of it; spans say the same.
+    pub(crate) fn labels(self, side: Side) -> [&'static str; 2] {
         match self {
             Self::None => ["", ""],
             Self::ToolError => ["tool_error", ""],
@@ -153,31 +158,36 @@ pub(crate) enum Side {
 /// The duration histograms of one target on one side: a handle per outcome, made when the outcome is first seen.
 pub(crate) struct Durations {
     side: Side,
-    target: [SharedString; 4],
-    series: [OnceLock<Histogram>; ErrorType::COUNT],
+    subject: Arc<Subject>,
+    /// Each with whether it is the target's own.
+    series: [OnceLock<(Histogram, bool)>; ErrorType::COUNT],
 }
 
 impl Durations {
-    pub(crate) fn new(side: Side, target: &Target) -> Self {
-        let durations = Self { side, target: labels_of(target), series: std::array::from_fn(|_| OnceLock::new()) };
+    pub(crate) fn new(side: Side, subject: Arc<Subject>) -> Self {
+        let durations = Self { side, subject, series: std::array::from_fn(|_| OnceLock::new()) };
         // The series that every dashboard divides by is there from the start.
         durations.series(ErrorType::None);
         durations
     }
 
+    /// Says whether it went into a series of the target's own.
     #[inline]
-    pub(crate) fn record(&self, outcome: ErrorType, duration: Duration) {
-        self.series(outcome).record(duration.as_secs_f64());
+    pub(crate) fn record(&self, outcome: ErrorType, duration: Duration) -> bool {
+        let (histogram, own) = self.series(outcome);
+        histogram.record(duration.as_secs_f64());
+        *own
     }
 
-    fn series(&self, outcome: ErrorType) -> &Histogram {
+    fn series(&self, outcome: ErrorType) -> &(Histogram, bool) {
         self.series[outcome.index()].get_or_init(|| {
-            let metric = match self.side {
-                Side::Server => SERVER_DURATION,
-                Side::Client => CLIENT_DURATION,
-            };
-            let labels = outcome.labels(self.side).map(SharedString::const_str);
-            metric.histogram(self.target.iter().cloned().chain(labels))
+            let labels = outcome.labels(self.side);
+            match self.side {
+                Side::Server => self.subject.histogram(SERVER_DURATION, &labels),
+                Side::Client if self.subject.is_detailed() => self.subject.histogram(CLIENT_DURATION, &labels),
+                // Of many names, how long their calls took matters more, and attempts are much like them.
+                Side::Client => (self.subject.shared_histogram(CLIENT_DURATION, &labels), false),
+            }
         })
     }
 }

@@ -3,10 +3,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use metrics::Counter;
 use tower::Service;
 
-use super::{PanicFuture, layer::Witness};
+use super::{
+    PanicFuture,
+    layer::{Panics, Witness},
+};
 use crate::{
     call::{Request, Response, Slot},
     error::BoxError,
@@ -16,11 +18,11 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct PanicGuard<S> {
     inner: S,
-    slot: Slot<Counter>,
+    slot: Slot<Panics>,
 }
 
 impl<S> PanicGuard<S> {
-    pub(super) const fn new(inner: S, slot: Slot<Counter>) -> Self {
+    pub(super) const fn new(inner: S, slot: Slot<Panics>) -> Self {
         Self { inner, slot }
     }
 }

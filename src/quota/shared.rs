@@ -10,7 +10,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use metrics::Gauge;
 use tokio::time::Instant;
 
 use super::{
@@ -23,7 +22,7 @@ use crate::{
     call::{Admission, Head, Response, Slot, Standing, Target, Verdict},
     error::{BoxError, Reason, Rejected},
     gate::{Mode, Observed},
-    metrics::{QUOTA_WAITING, labels_of},
+    metrics::{Level, QUOTA_WAITING, Subject},
 };
 
 pub(super) struct Shared {
@@ -36,12 +35,13 @@ pub(super) struct Shared {
 /// The handles of one target.
 struct Handles {
     observed: Observed,
-    waiting: Gauge,
+    waiting: Arc<Level>,
 }
 
 impl Handles {
     fn new(target: &Target) -> Self {
-        Self { observed: Observed::new("quota"), waiting: QUOTA_WAITING.gauge(labels_of(target)) }
+        let waiting = Arc::new(Level::new(QUOTA_WAITING, &Subject::of(target), []));
+        Self { observed: Observed::new("quota"), waiting }
     }
 }
 
@@ -148,7 +148,7 @@ impl Shared {
             && self.waiting.fetch_update(Relaxed, Relaxed, joined).is_ok()
         {
             let gauge = self.handles(&head.target).waiting.clone();
-            gauge.increment(1.0);
+            gauge.increment();
             return Answer::Later(Turn { shared: self.clone(), ticket: *ticket, limit, at, gauge });
         }
         // Somebody else was quicker.
@@ -188,7 +188,7 @@ pub(super) struct Turn {
     ticket: Ticket,
     limit: Limit,
     pub(super) at: Instant,
-    gauge: Gauge,
+    gauge: Arc<Level>,
 }
 
 impl Turn {
@@ -207,7 +207,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.shared.store.refund(&self.ticket);
         self.shared.waiting.fetch_sub(1, Relaxed);
-        self.gauge.decrement(1.0);
+        self.gauge.decrement();
     }
 }
 

@@ -3,15 +3,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
+use tracing::Level;
 
 use super::layer::Handles;
 use crate::{
     call::{Response, Verdict},
-    error::{BoxError, Reason, Rejected, find},
+    classify::{attempts, refusal},
+    error::BoxError,
     metrics::ErrorType,
 };
 
@@ -49,27 +52,28 @@ impl Open {
             Ok(Response { completed: Some(at), attempts: 1, .. }) => *at,
             _ => Instant::now(),
         };
-        self.finish(ErrorType::of(outcome), completed);
-        if let Err(error) = outcome
-            && Verdict::of_error(&**error) == Verdict::LocalReject
-        {
-            if let Some(rejected) = find::<Rejected>(&**error) {
-                self.handles.rejected(rejected.layer(), rejected.reason());
-            } else {
-                self.handles.rejected("load_shed", Reason::Shed);
-            }
+        let duration = self.finish(ErrorType::of(outcome), completed);
+        let refused = refusal(outcome);
+        if let Some((layer, reason)) = refused {
+            self.handles.rejected(layer, reason);
+        }
+        if tracing::event_enabled!(Level::DEBUG) {
+            self.handles.log(Verdict::of(outcome), Some(attempts(outcome)), refused, duration);
         }
     }
 
-    fn finish(&self, outcome: ErrorType, completed: Instant) {
-        self.handles.ended(outcome, completed.saturating_duration_since(self.arrived));
+    fn finish(&self, outcome: ErrorType, completed: Instant) -> Duration {
+        let duration = completed.saturating_duration_since(self.arrived);
+        self.handles.ended(outcome, duration);
+        duration
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.closed {
-            self.finish(ErrorType::Cancelled, Instant::now());
+            let duration = self.finish(ErrorType::Cancelled, Instant::now());
+            self.handles.log(Verdict::Cancelled, None, None, duration);
         }
     }
 }

@@ -1,13 +1,10 @@
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 
 use tower::Service;
 
-use super::{RecordFuture, layer::Handles};
+use super::{RecordFuture, layer::Slots};
 use crate::{
-    call::{Request, Response, Slot},
+    call::{Request, Response},
     error::BoxError,
 };
 
@@ -15,12 +12,12 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Record<S> {
     inner: S,
-    slot: Slot<Arc<Handles>>,
+    slots: Slots,
 }
 
 impl<S> Record<S> {
-    pub(super) const fn new(inner: S, slot: Slot<Arc<Handles>>) -> Self {
-        Self { inner, slot }
+    pub(super) const fn new(inner: S, slots: Slots) -> Self {
+        Self { inner, slots }
     }
 }
 
@@ -39,8 +36,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
-        let target = &request.head.target;
-        let handles = target.cell(&self.slot, || Arc::new(Handles::new(target))).clone();
+        let handles = self.slots.handles(&request.head.target);
         let arrived = request.head.arrived;
         RecordFuture::new(self.inner.call(request), handles, arrived)
     }

@@ -6,7 +6,7 @@
 //! [`Refusal`](crate::call::Refusal) beside the answer says which status goes with it.
 //!
 //! An answer that the handler gave itself is left as it is where it is a success or a plain failure. Where the call was
-//! throttled, not sent, or its outcome is in doubt, the facts are added (to an error only if it has no `data` of its own); and
+//! throttled, not sent, or its outcome is in doubt, the facts are added (to an error that has `data` of its own only where that is an object); and
 //! where it is in doubt and repeating is not safe, a notice says so. What a server has put under our key itself is taken out,
 //! unless it is [trusted](crate::catalogue::Catalogue::trust_next_hop): a stack that trusts this one would read it as ours.
 //!

@@ -216,7 +216,7 @@ impl Scene {
             Reason::Loop => tell(
                 TOO_MANY_REQUESTS,
                 format_args!(
-                    "Repeated: this same call to {target} has ended in the same way again and again. \
+                    "Repeated: this same call to {target} has been made again and again, and brings nothing new. \
                      Change the arguments or try something else."
                 ),
             ),

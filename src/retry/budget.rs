@@ -4,6 +4,7 @@ use std::{collections::HashMap, fmt};
 
 use crate::{
     call::{Caller, Digest},
+    logs::Spell,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,18 +19,27 @@ use crate::{
 /// A retry costs 5 tokens where nothing has happened (throttled, not sent) and 14 where the outcome was in doubt. What the
 /// last retry of a call cost is given back if it succeeds; a call that succeeds at once, here and further in, earns 1. Time earns nothing: a refill
 /// by time would pay for every retry of a tool that is called once in a while (constants: AWS standard retry mode, 2026).
+///
+/// What a tenant has used up is remembered until it has earned it back, or the bucket is full again: then nobody is the worse off
+/// for it any more.
 pub struct Budget {
     state: Mutex<State>,
-    /// Whether nothing is missing anywhere, so that a success need not lock to find that out.
+    /// Whether nothing is missing, so that a success need not lock to find that out.
     full: AtomicBool,
+    /// Whether it has been told that it is spent.
+    pub(super) spent: Spell,
 }
 
 struct State {
     capacity: u32,
     tokens: u32,
-    /// What each tenant has used up of its half. Tenants that have all of it are not in here.
+    /// What each tenant has used up of its half. Tenants that have all of it are not in here, and nobody is while the bucket is
+    /// full: else who never comes back would be in here for good.
     used: HashMap<Digest, u32>,
 }
+
+/// What a retry costs where nothing has happened.
+pub(super) const UNEXECUTED: u32 = 5;
 
 /// How many tenants' shares are told apart; further ones draw on one share together.
 pub(super) const TENANTS: usize = 4096;
@@ -44,15 +54,41 @@ pub(super) struct Withdrawal {
 impl Default for Budget {
     /// 500 tokens.
     fn default() -> Self {
-        Self::new(500)
+        Self::of(500)
     }
 }
 
+/// A budget that could pay for no retry at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a budget has {capacity} tokens, but must have at least {least}: half of it has to pay for one retry")]
+pub struct BudgetError {
+    /// The tokens given.
+    pub capacity: u32,
+    /// The fewest that there may be.
+    pub least: u32,
+}
+
 impl Budget {
-    /// A full bucket of `capacity` tokens. With fewer than 10 (28), no retry of a failure that had no effect (that is in
-    /// doubt) can be paid for.
-    pub fn new(capacity: u32) -> Self {
-        Self { state: Mutex::new(State { capacity, tokens: capacity, used: HashMap::new() }), full: AtomicBool::new(true) }
+    /// The fewest tokens that a budget may have.
+    pub const LEAST: u32 = 2 * UNEXECUTED;
+
+    /// A full bucket of `capacity` tokens. With fewer than 28, no retry of a failure that is in doubt can be paid for.
+    ///
+    /// # Errors
+    ///
+    /// Fewer than [`LEAST`](Self::LEAST), with both values: they would pay for no retry. Who wants none makes
+    /// [one attempt](super::RetryLayer::off) a call.
+    pub fn try_new(capacity: u32) -> Result<Self, BudgetError> {
+        Self::check(capacity).map(|()| Self::of(capacity))
+    }
+
+    pub(super) const fn check(capacity: u32) -> Result<(), BudgetError> {
+        if capacity < Self::LEAST { Err(BudgetError { capacity, least: Self::LEAST }) } else { Ok(()) }
+    }
+
+    pub(super) fn of(capacity: u32) -> Self {
+        let state = State { capacity, tokens: capacity, used: HashMap::new() };
+        Self { state: Mutex::new(state), full: AtomicBool::new(true), spent: Spell::default() }
     }
 
     /// The tokens that are left.
@@ -66,10 +102,16 @@ impl Budget {
     }
 
     /// Makes the bucket larger or smaller. What is missing from it, as a whole and of each tenant's half, stays missing.
-    pub fn set_capacity(&self, capacity: u32) {
+    ///
+    /// # Errors
+    ///
+    /// As [`try_new`](Self::try_new): then it is left as it was.
+    pub fn set_capacity(&self, capacity: u32) -> Result<(), BudgetError> {
+        Self::check(capacity)?;
         let mut state = self.lock();
         let missing = state.capacity - state.tokens;
         (state.capacity, state.tokens) = (capacity, capacity.saturating_sub(missing));
+        Ok(())
     }
 
     /// Pays for a retry of this caller's, if there is enough in the bucket and in its tenant's half.
@@ -112,7 +154,11 @@ impl Budget {
                 state.used.remove(&share);
             }
         }
-        self.full.store(state.tokens == state.capacity && state.used.is_empty(), Ordering::Relaxed);
+        let full = state.tokens == state.capacity;
+        if full {
+            state.used.clear();
+        }
+        self.full.store(full, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

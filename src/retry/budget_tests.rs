@@ -5,7 +5,7 @@ use crate::call::Caller;
 
 #[test]
 fn one_tenant_has_at_most_half() {
-    let budget = Budget::new(100);
+    let budget = Budget::of(100);
     let (greedy, other) = (Caller::of_tenant("greedy"), Caller::of_tenant("other"));
     let taken = std::iter::from_fn(|| budget.withdraw(&greedy, 5)).count();
     assert_eq!((taken, budget.tokens()), (10, 50));
@@ -14,24 +14,53 @@ fn one_tenant_has_at_most_half() {
 
 #[test]
 fn a_success_earns_for_the_bucket_and_for_its_own_tenant() {
-    let budget = Budget::new(20);
+    let budget = Budget::of(20);
     let (a, b) = (Caller::of_tenant("a"), Caller::of_tenant("b"));
     budget.withdraw(&a, 5).unwrap();
     budget.withdraw(&a, 5).unwrap();
-    for _ in 0..100 {
+    for _ in 0..9 {
         budget.earn(b.tenant_digest());
     }
-    assert_eq!(budget.tokens(), 20);
+    assert_eq!(budget.tokens(), 19);
     assert!(budget.withdraw(&a, 5).is_none(), "b's successes do not restore a's half");
+    budget.withdraw(&b, 5).unwrap();
     for _ in 0..5 {
         budget.earn(a.tenant_digest());
     }
     assert!(budget.withdraw(&a, 5).is_some());
 }
 
+/// Else whoever failed once and never came back would have every later success take the lock, and take up room.
+#[test]
+fn a_full_bucket_remembers_nobody() {
+    let budget = Budget::of(100_000);
+    let (gone, good) = (|n: usize| Caller::of_tenant(n.to_string()), Caller::of_tenant("good"));
+    let paid: Vec<_> = (0..TENANTS).map(|n| budget.withdraw(&gone(n), 5).unwrap()).collect();
+    while budget.tokens() < budget.capacity() {
+        assert!(budget.earn(good.tenant_digest()));
+    }
+    assert!(!budget.earn(good.tenant_digest()), "nothing is missing");
+    // There is a share for everybody again.
+    assert!(budget.withdraw(&gone(TENANTS), 49_000).is_some());
+    assert!(budget.withdraw(&gone(TENANTS + 1), 2_000).is_some());
+    // What comes back late is not given to others.
+    budget.refund(paid[0]);
+    assert!(budget.withdraw(&gone(TENANTS), 2_000).is_none());
+}
+
+#[test]
+fn a_budget_that_could_pay_for_nothing_is_refused() {
+    let refused = Budget::try_new(9).unwrap_err();
+    assert_eq!(refused.to_string(), "a budget has 9 tokens, but must have at least 10: half of it has to pay for one retry");
+    let budget = Budget::try_new(10).unwrap();
+    assert_eq!(budget.set_capacity(9), Err(refused));
+    assert_eq!(budget.capacity(), 10);
+    assert!(budget.withdraw(&Caller::of_tenant("a"), 5).is_some());
+}
+
 #[test]
 fn a_success_earns_where_something_is_missing() {
-    let (budget, caller) = (Budget::new(20), Caller::of_tenant("a"));
+    let (budget, caller) = (Budget::of(20), Caller::of_tenant("a"));
     let earn = || budget.earn(caller.tenant_digest());
     assert!(!earn());
     let paid = budget.withdraw(&caller, 5).unwrap();
@@ -42,7 +71,7 @@ fn a_success_earns_where_something_is_missing() {
 
 #[test]
 fn tenants_beyond_the_bound_share_one_half() {
-    let budget = Budget::new(100_000);
+    let budget = Budget::of(100_000);
     let caller = |n: usize| Caller::of_tenant(n.to_string());
     assert!((0..TENANTS).all(|n| budget.withdraw(&caller(n), 5).is_some()));
     assert!(budget.withdraw(&caller(TENANTS), 49_000).is_some());
@@ -63,7 +92,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         (0..3_usize, prop_oneof![Just(5_u32), Just(14)]).prop_map(|(tenant, cost)| Step::Withdraw(tenant, cost)),
         Just(Step::Refund),
         (0..3_usize).prop_map(Step::Earn),
-        (0..120_u32).prop_map(Step::Resize),
+        (Budget::LEAST..120_u32).prop_map(Step::Resize),
     ];
     prop::collection::vec(step, 0..200)
 }
@@ -73,7 +102,7 @@ proptest! {
     /// earned comes back.
     #[test]
     fn follows_the_plain_reference(steps in steps()) {
-        let budget = Budget::new(60);
+        let budget = Budget::of(60);
         let callers: Vec<Caller> = ["a", "b", "c"].into_iter().map(Caller::of_tenant).collect();
         let (mut capacity, mut tokens, mut used) = (60_u32, 60_u32, [0_u32; 3]);
         let mut paid = Vec::new();
@@ -94,15 +123,17 @@ proptest! {
                         budget.refund(withdrawal);
                         tokens = (tokens + cost).min(capacity);
                         used[tenant] = used[tenant].saturating_sub(cost);
+                        used = if tokens == capacity { [0; 3] } else { used };
                     }
                 }
                 Step::Earn(tenant) => {
                     budget.earn(callers[tenant].tenant_digest());
                     tokens = (tokens + 1).min(capacity);
                     used[tenant] = used[tenant].saturating_sub(1);
+                    used = if tokens == capacity { [0; 3] } else { used };
                 }
                 Step::Resize(to) => {
-                    budget.set_capacity(to);
+                    budget.set_capacity(to).unwrap();
                     let missing = capacity - tokens;
                     (capacity, tokens) = (to, to.saturating_sub(missing));
                     prop_assert_eq!(budget.capacity(), capacity);

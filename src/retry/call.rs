@@ -27,10 +27,11 @@ pub(super) enum Next<R> {
 }
 
 /// What is kept of a call while it is attempted.
+#[expect(clippy::large_enum_variant, reason = "nearly all calls keep a copy, and a box would be an allocation for each")]
 pub(super) enum Kept<P> {
     /// What a further attempt is made from.
     Copy(Request<P>),
-    /// There will be none: the sender repeats the call itself.
+    /// There will be none: the sender repeats whatever might be.
     Marked(Arc<Target>),
     /// There will be none.
     Nothing,
@@ -123,9 +124,10 @@ impl<S, P, R> Call<S, P, R> {
 
     /// What a call earns that succeeded at once.
     fn earn(&self, copy: &Request<P>) {
-        let earned = self.origin.shared.budget.earn(copy.head.caller.tenant_digest());
-        if earned && let Some(handles) = self.handles() {
-            handles.tokens(&self.origin.shared.budget);
+        let target = &copy.head.target;
+        let handles = self.origin.shared.handles(target);
+        if handles.budget.earn(copy.head.caller.tenant_digest()) {
+            handles.show_budget(target);
         }
     }
 
@@ -138,11 +140,11 @@ impl<S, P, R> Call<S, P, R> {
             Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Repeated::Success,
             _ => Repeated::Failure,
         };
-        let handles = self.handles()?;
+        let (target, handles) = self.handles()?;
         handles.repeated(repeated);
         if repeated != Repeated::Failure {
-            self.origin.shared.budget.refund(paid);
-            handles.tokens(&self.origin.shared.budget);
+            handles.budget.refund(paid);
+            handles.show_budget(target);
         }
         if repeated != Repeated::Refused {
             return None;
@@ -164,11 +166,14 @@ impl<S, P, R> Call<S, P, R> {
             // Whether the call is committed is settled here: what this attempt says from now on goes nowhere.
             peer.silence();
         }
+        let doubt = self.trouble.as_ref().is_some_and(|trouble| trouble.doubt);
         let failure = Failure {
             verdict,
             safe: head.is_safe(),
             committed: head.is_committed(),
             attempts: self.attempts,
+            // After a doubt the sender is told of that, and does not repeat the call.
+            senders: !doubt && head.meta.as_ref().is_some_and(|meta| meta.repeated().is_some()),
             end: head.end().map(|(end, _)| end),
         };
         let mut series = self.trouble.as_mut().and_then(|trouble| trouble.backoff.take());
@@ -178,11 +183,10 @@ impl<S, P, R> Call<S, P, R> {
         if head.turn.as_ref().is_some_and(|turn| !turn.retry()) {
             return Err(Skip::Hedged);
         }
-        let paid = shared.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
+        let handles = shared.handles(&head.target);
+        let paid = handles.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
+        handles.show_budget(&head.target);
         self.trouble.get_or_insert_default().backoff = series;
-        if let Some(handles) = self.handles() {
-            handles.tokens(&self.origin.shared.budget);
-        }
         Ok(Some((at, paid)))
     }
 
@@ -200,29 +204,32 @@ impl<S, P, R> Call<S, P, R> {
     }
 
     fn skipped(&self, reason: Skip) {
-        if let Some(handles) = self.handles() {
+        if let Some((target, handles)) = self.handles() {
             handles.skipped(reason);
+            if reason == Skip::Budget {
+                handles.cannot_pay(target);
+            }
         }
     }
 
-    fn handles(&self) -> Option<&Handles> {
+    fn handles(&self) -> Option<(&Target, &Handles)> {
         let target = match &self.kept {
             Kept::Copy(copy) => &copy.head.target,
             Kept::Marked(target) => target,
             Kept::Nothing => return None,
         };
-        Some(target.cell(&self.origin.shared.slot, || Handles::new(target, &self.origin.shared.budget)))
+        Some((target, self.origin.shared.handles(target)))
     }
 }
 
 impl<S, P, R> Drop for Call<S, P, R> {
     /// A call that is dropped in its backoff has paid for an attempt that is not made.
     fn drop(&mut self) {
-        if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment) {
-            self.origin.shared.budget.refund(unused);
-            if let Some(handles) = self.handles() {
-                handles.tokens(&self.origin.shared.budget);
-            }
+        if let Some(Payment::Reserved(unused)) = self.trouble.as_ref().and_then(|trouble| trouble.payment)
+            && let Some((target, handles)) = self.handles()
+        {
+            handles.budget.refund(unused);
+            handles.show_budget(target);
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::{num::NonZeroU32, sync::Arc};
 
-use super::{Budget, layer::Shared};
+use super::{Budget, BudgetError, layer::Shared};
+use crate::call::Target;
 
 /// Reads and steers a [`RetryLayer`](super::RetryLayer) while its services run: cheap to clone, and to call.
 ///
@@ -25,23 +26,23 @@ impl RetryHandle {
         self.shared.set_attempts(attempts);
     }
 
-    /// The tokens that are left in the budget.
-    pub fn tokens(&self) -> u32 {
-        self.shared.budget.tokens()
-    }
-
-    /// The tokens of a full budget.
+    /// The tokens of a full budget, of each upstream or [of all together](super::RetryLayer::budget).
     pub fn capacity(&self) -> u32 {
-        self.shared.budget.capacity()
+        self.shared.capacity()
     }
 
-    /// Makes the budget larger or smaller: see [`Budget::set_capacity`].
-    pub fn set_capacity(&self, capacity: u32) {
-        self.shared.budget.set_capacity(capacity);
+    /// Makes the budgets larger or smaller, those of all upstreams that calls have come for and of those to come: see
+    /// [`Budget::set_capacity`].
+    ///
+    /// # Errors
+    ///
+    /// Fewer tokens than would pay for a retry, with both values: then nothing changes.
+    pub fn set_capacity(&self, capacity: u32) -> Result<(), BudgetError> {
+        self.shared.set_capacity(capacity)
     }
 
-    /// The budget itself.
-    pub fn budget(&self) -> &Arc<Budget> {
-        &self.shared.budget
+    /// The budget that pays for the retries of this target's upstream.
+    pub fn budget(&self, target: &Target) -> Arc<Budget> {
+        self.shared.budget(target).clone()
     }
 }

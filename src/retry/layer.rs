@@ -2,18 +2,19 @@ use std::{
     fmt,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use metrics::{Counter, Gauge};
+use metrics::Gauge;
+use tokio::time::Instant;
 use tower::Layer;
 
-use super::{Budget, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
+use super::{Budget, BudgetError, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
-    metrics::{RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, labels_of, upstream},
+    metrics::{Counters, RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, Subject, upstream},
 };
 
 /// Repeats calls that failed. See the [module](super).
@@ -27,24 +28,46 @@ pub(super) struct Shared {
     /// Never 0.
     attempts: AtomicU32,
     pub(super) backoff: Arc<dyn MakeBackoff>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) slot: Slot<Handles>,
+    /// What pays for the retries of all upstreams, where the operator says so.
+    given: Option<Arc<Budget>>,
+    /// Else what pays for those of each.
+    budgets: Slot<Arc<Budget>>,
+    known: Mutex<Known>,
+    slot: Slot<Handles>,
+}
+
+/// The budgets that there are, and how large those to come will be.
+struct Known {
+    capacity: u32,
+    budgets: Vec<Weak<Budget>>,
+}
+
+impl Shared {
+    fn new(attempts: u32, backoff: Arc<dyn MakeBackoff>, given: Option<Arc<Budget>>) -> Self {
+        let known = Known { capacity: Budget::default().capacity(), budgets: Vec::new() };
+        Self {
+            attempts: AtomicU32::new(attempts),
+            backoff,
+            given,
+            budgets: Slot::new(),
+            known: Mutex::new(known),
+            slot: Slot::new(),
+        }
+    }
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { attempts: AtomicU32::new(3), backoff: Arc::new(FullJitter::default()), budget: Arc::default(), slot: Slot::new() }
+        Self::new(3, Arc::new(FullJitter::default()), None)
     }
 }
 
+/// Another layer, with cells of its own.
 impl Clone for Shared {
     fn clone(&self) -> Self {
-        Self {
-            attempts: AtomicU32::new(self.attempts()),
-            backoff: self.backoff.clone(),
-            budget: self.budget.clone(),
-            slot: self.slot,
-        }
+        let clone = Self::new(self.attempts(), self.backoff.clone(), self.given.clone());
+        clone.known().capacity = self.known().capacity;
+        clone
     }
 }
 
@@ -56,12 +79,47 @@ impl Shared {
     pub(super) fn set_attempts(&self, attempts: NonZeroU32) {
         self.attempts.store(attempts.get(), Ordering::Relaxed);
     }
+
+    /// What pays for the retries of a target's upstream, made on first use.
+    pub(super) fn budget<'a>(&'a self, target: &'a Target) -> &'a Arc<Budget> {
+        let own = || {
+            let mut known = self.known();
+            let budget = Arc::new(Budget::of(known.capacity));
+            known.budgets.retain(|budget| budget.strong_count() > 0);
+            known.budgets.push(Arc::downgrade(&budget));
+            budget
+        };
+        self.given.as_ref().unwrap_or_else(|| target.upstream_cell(&self.budgets, own))
+    }
+
+    pub(super) fn capacity(&self) -> u32 {
+        self.given.as_ref().map_or_else(|| self.known().capacity, |given| given.capacity())
+    }
+
+    /// Makes all budgets so large, those that there are and those to come.
+    pub(super) fn set_capacity(&self, capacity: u32) -> Result<(), BudgetError> {
+        Budget::check(capacity)?;
+        let mut known = self.known();
+        known.capacity = capacity;
+        let own = known.budgets.iter().filter_map(Weak::upgrade);
+        self.given.iter().cloned().chain(own).try_for_each(|budget| budget.set_capacity(capacity))
+    }
+
+    /// The handles of a target, made on first use.
+    pub(super) fn handles<'a>(&self, target: &'a Target) -> &'a Handles {
+        target.cell(&self.slot, || Handles::new(target, self.budget(target).clone()))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl RetryLayer {
-    /// At most `attempts` attempts a call, the first included; otherwise the defaults: [`FullJitter`], [`Budget`].
+    /// At most `attempts` attempts a call, the first included; otherwise the defaults: [`FullJitter`], and a [`Budget`] for each
+    /// upstream.
     pub fn new(attempts: NonZeroU32) -> Self {
-        Self { shared: Arc::new(Shared { attempts: AtomicU32::new(attempts.get()), ..Shared::default() }) }
+        Self { shared: Arc::new(Shared::new(attempts.get(), Arc::new(FullJitter::default()), None)) }
     }
 
     /// One attempt a call: readiness is still cut here, but nothing is repeated.
@@ -76,10 +134,11 @@ impl RetryLayer {
         self
     }
 
-    /// Pays for retries from `budget`, which other layers in front of the same upstream may share.
+    /// Pays for all retries from `budget`, whichever upstream they go to; other layers in front of the same upstream may share it.
+    /// Without it, each upstream has a budget of its own, so that a sick one cannot use up what others need.
     #[must_use]
     pub fn budget(mut self, budget: Arc<Budget>) -> Self {
-        Arc::make_mut(&mut self.shared).budget = budget;
+        Arc::make_mut(&mut self.shared).given = Some(budget);
         self
     }
 
@@ -100,7 +159,7 @@ impl<S: Clone> Layer<S> for RetryLayer {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("attempts", &self.attempts()).field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Shared").field("attempts", &self.attempts()).field("budget", &self.given).finish_non_exhaustive()
     }
 }
 
@@ -127,34 +186,48 @@ impl Repeated {
 
 /// The handles of one target.
 pub(super) struct Handles {
-    repeated: [Counter; Repeated::ALL.len()],
-    skipped: [Counter; Skip::ALL.len()],
-    budget: Gauge,
+    repeated: Counters<1, { Repeated::ALL.len() }>,
+    skipped: Counters<1, { Skip::ALL.len() }>,
+    tokens: Gauge,
+    /// What pays for its retries.
+    pub(super) budget: Arc<Budget>,
 }
 
 impl Handles {
-    pub(super) fn new(target: &Target, budget: &Budget) -> Self {
-        let counter = |metric: crate::metrics::Metric, label: &'static str| {
-            metric.counter(labels_of(target).into_iter().chain([label.into()]))
-        };
+    fn new(target: &Target, budget: Arc<Budget>) -> Self {
+        let subject = Subject::of(target);
         let handles = Self {
-            repeated: Repeated::ALL.map(|outcome| counter(RETRIES, outcome.as_str())),
-            skipped: Skip::ALL.map(|reason| counter(RETRIES_SKIPPED, reason.as_str())),
-            budget: RETRY_BUDGET.gauge([upstream(target)]),
+            repeated: Counters::new(RETRIES, &subject, Repeated::ALL.map(|outcome| [outcome.as_str()])),
+            skipped: Counters::new(RETRIES_SKIPPED, &subject, Skip::ALL.map(|reason| [reason.as_str()])),
+            tokens: RETRY_BUDGET.gauge([upstream(target)]),
+            budget,
         };
-        handles.tokens(budget);
+        handles.show_budget(target);
         handles
     }
 
     pub(super) fn repeated(&self, outcome: Repeated) {
-        self.repeated[outcome as usize].increment(1);
+        self.repeated.count(outcome as usize);
     }
 
     pub(super) fn skipped(&self, reason: Skip) {
-        self.skipped[reason as usize].increment(1);
+        self.skipped.count(reason as usize);
     }
 
-    pub(super) fn tokens(&self, budget: &Budget) {
-        self.budget.set(f64::from(budget.tokens()));
+    /// Shows what is left in the budget.
+    pub(super) fn show_budget(&self, target: &Target) {
+        let tokens = self.budget.tokens();
+        self.tokens.set(f64::from(tokens));
+        if self.budget.spent.is_on() && tokens == self.budget.capacity() && self.budget.spent.ends(Instant::now()) {
+            tracing::info!(upstream = target.upstream(), tokens, "the retry budget is whole again");
+        }
+    }
+
+    /// A repetition could not be paid for.
+    pub(super) fn cannot_pay(&self, target: &Target) {
+        if self.budget.spent.begins(Instant::now()) {
+            let (upstream, tokens) = (target.upstream(), self.budget.tokens());
+            tracing::warn!(upstream, tokens, "the retry budget is spent: calls that fail are not repeated");
+        }
     }
 }

@@ -6,12 +6,13 @@
 //! * *Ambiguous* is repeated only where the call is [safe](crate::call::Head::is_safe). Otherwise its outcome stays unknown,
 //!   and the caller is told so.
 //! * A call is never repeated once its caller has seen something of the outcome.
-//! * A call whose `_meta` says that its sender repeats it ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)) is not repeated here: layers
-//!   that repeat multiply. The next hop is told the same of our own attempts ([`Meta::onward`](crate::call::Meta::onward)).
+//! * What the sender repeats of a call by its own word in `_meta` ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY),
+//!   [`Repeats`](crate::call::Repeats)) is not repeated here: layers that repeat multiply. The next hop is told the same of our own
+//!   attempts ([`Meta::onward`](crate::call::Meta::onward)).
 //!
 //! Backoff is full jitter; a delay that the backend names is obeyed if it is at most 5 s longer, else there is no retry and
-//! the caller gets the answer with the delay. Every retry is paid from a [budget](Budget), so that retries stay a small share
-//! of the traffic however sick the backend is. A repeated attempt never queues behind fresh calls: if a layer further in
+//! the caller gets the answer with the delay. Every retry is paid from its upstream's [budget](Budget), so that retries stay a small
+//! share of the traffic however sick the backend is. A repeated attempt never queues behind fresh calls: if a layer further in
 //! refuses it, its tokens go back and the caller gets the answer that there was.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError): the last attempt's, inside [`Exhausted`](crate::error::Exhausted) if
@@ -23,7 +24,8 @@
 //! * **Readiness**: always ready. This is where readiness is cut: the inner service is driven to readiness inside the call's
 //!   future, until its deadline.
 //! * **Bounds**: the inner service is shared by the futures of its calls, so they are `Send` only where it is `Sync`.
-//! * **Clones** share the budget, and so do two services from one layer. A [handle](RetryHandle) reads and steers it.
+//! * **Clones** share the budgets, one for each upstream, and so do two services from one layer. A [handle](RetryHandle) reads and
+//!   steers them.
 //! * **Drop**: drops the attempt under way, which stays paid; what was paid for one that has not begun is given back.
 //! * **Metrics**: [`RETRIES`](crate::metrics::RETRIES), [`RETRIES_SKIPPED`](crate::metrics::RETRIES_SKIPPED),
 //!   [`RETRY_BUDGET`](crate::metrics::RETRY_BUDGET).
@@ -62,7 +64,7 @@ mod service;
 #[cfg(feature = "backoff")]
 pub use backoff::FromBackoff;
 pub use backoff::{Backoff, Cause, FullJitter, FullJitterError, MakeBackoff};
-pub use budget::Budget;
+pub use budget::{Budget, BudgetError};
 pub use future::RetryFuture;
 pub use handle::RetryHandle;
 pub use layer::RetryLayer;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Backoff, Cause};
+use super::{Backoff, Cause, budget::UNEXECUTED};
 use crate::call::Verdict;
 
 /// How much longer than our own backoff a delay may be that the backend names.
@@ -20,6 +20,8 @@ pub(super) struct Failure {
     pub(super) committed: bool,
     /// Attempts made so far, this one included.
     pub(super) attempts: u32,
+    /// Whether the sender repeats the call itself where it knows that nothing has happened, and can know it.
+    pub(super) senders: bool,
     /// When the call has to end.
     pub(super) end: Option<Instant>,
 }
@@ -78,7 +80,7 @@ impl Skip {
 /// is no failure, or one that no repetition can mend.
 const fn cost(verdict: Verdict) -> Option<u32> {
     match verdict {
-        Verdict::Throttled { .. } | Verdict::NotSent => Some(5),
+        Verdict::Throttled { .. } | Verdict::NotSent => Some(UNEXECUTED),
         Verdict::Ambiguous { .. } => Some(14),
         _ => None,
     }
@@ -103,6 +105,9 @@ pub(super) fn judge(
     }
     if !failure.verdict.is_unexecuted() && !failure.safe {
         return Err(Skip::NotSafe);
+    }
+    if failure.verdict.is_unexecuted() && failure.senders {
+        return Err(Skip::Marked);
     }
     if failure.attempts >= max_attempts {
         return Err(Skip::Limit);
@@ -138,7 +143,7 @@ mod tests {
     }
 
     fn failure(verdict: Verdict) -> Failure {
-        Failure { verdict, safe: true, committed: false, attempts: 1, end: None }
+        Failure { verdict, safe: true, committed: false, attempts: 1, senders: false, end: None }
     }
 
     /// The delay and the cost of the retry, or why there is none.

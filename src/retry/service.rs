@@ -5,13 +5,9 @@ use std::{
 
 use tower::Service;
 
-use super::{
-    RetryFuture,
-    call::Kept,
-    layer::{Handles, Shared},
-};
+use super::{RetryFuture, call::Kept, layer::Shared};
 use crate::{
-    call::{Request, Response},
+    call::{Repeats, Request, Response},
     error::BoxError,
 };
 
@@ -72,17 +68,21 @@ where
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let (head, shared) = (&mut request.head, &self.origin.shared);
         let could = shared.attempts() > 1 && !head.target.is_exempt();
-        let marked = head.meta.as_ref().is_some_and(|meta| meta.attempt.is_some());
-        let repeats = could && !marked;
-        head.repeats = repeats;
-        head.repeatable = repeats && head.is_safe();
+        let left = match head.meta.as_ref().and_then(|meta| meta.repeated()) {
+            None => true,
+            // What may have happened is left to whoever knows that it may happen again.
+            Some(Repeats::Unexecuted) => head.is_safe(),
+            Some(_) => false,
+        };
+        head.repeats = could && left;
+        head.repeatable = head.repeats && head.is_safe();
         if could {
             // Made on the first call, so that a scrape shows the zeros before the first failure.
-            head.target.cell(&shared.slot, || Handles::new(&head.target, &shared.budget));
+            shared.handles(&head.target);
         }
         let kept = match could {
-            true if marked => Kept::Marked(head.target.clone()),
-            true => Kept::Copy(request.clone()),
+            true if left => Kept::Copy(request.clone()),
+            true => Kept::Marked(head.target.clone()),
             false => Kept::Nothing,
         };
         let origin = self.origin.clone();

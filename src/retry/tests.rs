@@ -7,7 +7,8 @@ use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 
 use super::{Budget, FullJitter, RetryLayer};
 use crate::{
-    call::{Admission, Head, Meta, Notify, Peer, Progress, Request, Response, Target, Verdict},
+    call::{Admission, Head, Meta, Method, Notify, Peer, Progress, REPEATS_KEY, Repeats, Request, Response, Target, Verdict},
+    catalogue::Catalogue,
     error::{BoxError, Clock, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport},
     outcome::Word,
     testing::{Outcome, Script, Step, safe_tool, tool},
@@ -81,7 +82,7 @@ async fn the_delay_that_the_backend_names_is_waited_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_retry_gives_the_answer_that_there_was_and_its_tokens_back() {
-    let budget = Arc::new(Budget::new(100));
+    let budget = Arc::new(Budget::of(100));
     let refused = || Step::Answer(Err(Rejected::new("breaker", Reason::BreakerOpen).into()));
     let script = Script::new([classified(Word::NotSent), refused()]);
     let response = call(&layer().budget(budget.clone()), &script, tool("t")).await.unwrap();
@@ -91,7 +92,7 @@ async fn a_refused_retry_gives_the_answer_that_there_was_and_its_tokens_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_fails_stays_paid_and_one_that_succeeds_is_refunded() {
-    let budget = Arc::new(Budget::new(100));
+    let budget = Arc::new(Budget::of(100));
     let layer = layer().budget(budget.clone());
     let script = Script::new([not_sent(), not_sent(), not_sent()]);
     call(&layer, &script, tool("t")).await.unwrap_err();
@@ -105,9 +106,9 @@ async fn a_retry_that_fails_stays_paid_and_one_that_succeeds_is_refunded() {
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_budget_ends_the_retries() {
-    let script = Script::new([not_sent()]);
-    call(&layer().budget(Arc::new(Budget::new(9))), &script, tool("t")).await.unwrap_err();
-    assert_eq!(script.calls(), 1);
+    let script = Script::new([not_sent(), not_sent()]);
+    call(&layer().budget(Arc::new(Budget::of(10))), &script, tool("t")).await.unwrap_err();
+    assert_eq!(script.calls(), 2, "half of it pays for one repetition");
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,37 +252,104 @@ async fn what_the_sender_repeats_is_attempted_once() {
     assert_eq!(skipped, Some(DebugValue::Counter(2)), "a success is not skipped");
 }
 
-/// The chain's first layer repeats; all behind it are told.
+/// The chain's first layer that could repeat it does; all behind it are told.
 #[tokio::test(start_paused = true)]
 async fn the_mark_goes_on() {
-    let onward = |head: &Head| Meta::read(&Meta::onward(head)).attempt;
+    let onward = |head: &Head| {
+        let mut said = serde_json::Map::new();
+        Meta::onward(head).apply(&mut said);
+        let meta = Meta::read(&said);
+        meta.attempt.zip(meta.repeated())
+    };
+    let trusting = Catalogue::new("hop").trust_next_hop().resolve(&Method::ToolsCall, Some("t"), None);
     let mut head = marked(tool("t")).head;
-    assert_eq!(onward(&head), Some(2), "the sender repeats it, not we");
+    assert_eq!(onward(&head), Some((2, Repeats::All)), "the sender repeats it, not we");
+    head.meta = Some(Arc::new(Meta { attempt: Some(2), repeats: Repeats::Unexecuted, ..Meta::default() }));
+    assert_eq!(onward(&head), Some((2, Repeats::Unexecuted)));
+    // What the sender would not repeat, we would: then nothing is left to the next hop.
+    head.repeats = true;
+    head.target = safe_tool("t");
+    assert_eq!(onward(&head), Some((1, Repeats::All)));
+    let word = Meta::onward(&head).iter().find(|(key, _)| *key == REPEATS_KEY).and_then(|(_, word)| word.cloned());
+    assert_eq!(word, Some("all".into()), "the sender's word is replaced where the message holds it");
     head.meta = None;
+    head.repeats = false;
     assert_eq!(onward(&head), None);
     (head.repeats, head.attempt) = (true, 2);
-    assert_eq!(onward(&head), Some(3));
+    assert_eq!(onward(&head), Some((3, Repeats::All)));
+    head.target = trusting;
+    assert_eq!(onward(&head), Some((3, Repeats::Unexecuted)));
+    head.target = tool("t");
+    assert_eq!(onward(&head), None, "nothing that fails behind the next hop would be repeated here");
+}
+
+/// A sender that does not know whether a call is safe repeats no doubt: whoever knows does, and leaves it the rest.
+#[tokio::test(start_paused = true)]
+async fn what_the_sender_would_not_repeat_is_repeated() {
+    let unexecuted = |target| {
+        let mut request = Request::new(target, ());
+        request.head.meta = Some(Arc::new(Meta { attempt: Some(1), repeats: Repeats::Unexecuted, ..Meta::default() }));
+        request
+    };
+    let attempts = async |target, steps: [Step; 3]| {
+        let script = Script::new(steps);
+        let _outcome = layer().layer(script.clone()).oneshot(unexecuted(target)).await;
+        script.calls()
+    };
+    assert_eq!(attempts(safe_tool("t"), [timed_out(), timed_out(), timed_out()]).await, 3);
+    assert_eq!(attempts(safe_tool("t"), [not_sent(), timed_out(), timed_out()]).await, 1);
+    assert_eq!(attempts(tool("t"), [timed_out(), timed_out(), timed_out()]).await, 1);
+    assert_eq!(attempts(tool("t"), [not_sent(), timed_out(), timed_out()]).await, 1);
+    // The sender is told of the doubt, so it would not repeat this.
+    assert_eq!(attempts(safe_tool("t"), [timed_out(), not_sent(), not_sent()]).await, 3);
+}
+
+/// A sick upstream uses up its own budget.
+#[tokio::test(start_paused = true)]
+async fn each_upstream_has_a_budget_of_its_own() {
+    let layer = layer();
+    let [sick, other] = ["sick", "other"].map(|name| Catalogue::new(name).resolve(&Method::ToolsCall, Some("t"), None));
+    for _ in 0..60 {
+        call(&layer, &Script::new([not_sent(), not_sent(), not_sent()]), sick.clone()).await.unwrap_err();
+    }
+    let script = Script::new([not_sent()]);
+    call(&layer, &script, other.clone()).await.unwrap();
+    assert_eq!(script.calls(), 2);
+    let handle = layer.handle();
+    assert_eq!((handle.budget(&sick).tokens(), handle.budget(&other).tokens()), (250, 500));
+    // Those that there are and those to come.
+    handle.set_capacity(100).unwrap();
+    let third = Catalogue::new("third").resolve(&Method::ToolsCall, Some("t"), None);
+    assert_eq!([&sick, &other, &third].map(|target| handle.budget(target).capacity()), [100; 3]);
+    let refused = handle.set_capacity(9).unwrap_err();
+    assert_eq!((refused.capacity, refused.least, handle.capacity()), (9, 10, 100));
+
+    let one = Arc::new(Budget::of(100));
+    let shared = layer.budget(one.clone()).handle();
+    assert!([sick, other].iter().all(|target| Arc::ptr_eq(&shared.budget(target), &one)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_handle_steers_calls_under_way() {
     let layer = layer();
     let handle = layer.handle();
-    assert_eq!((handle.attempts(), handle.tokens(), handle.capacity()), (3, 500, 500));
+    let target = tool("t");
+    let budget = handle.budget(&target);
+    assert_eq!((handle.attempts(), budget.tokens(), handle.capacity()), (3, 500, 500));
     let script = Script::new([not_sent(), not_sent(), not_sent(), not_sent(), not_sent()]);
-    let calling = tokio::spawn(layer.layer(script.clone()).oneshot(Request::new(tool("t"), ())));
+    let calling = tokio::spawn(layer.layer(script.clone()).oneshot(Request::new(target.clone(), ())));
     tokio::task::yield_now().await;
     handle.set_attempts(NonZeroU32::new(5).unwrap());
     calling.await.unwrap().unwrap_err();
-    assert_eq!((script.calls(), handle.attempts(), handle.tokens()), (5, 5, 480));
+    assert_eq!((script.calls(), handle.attempts(), budget.tokens()), (5, 5, 480));
 
-    handle.set_capacity(28);
-    assert_eq!((handle.tokens(), handle.capacity(), handle.budget().tokens()), (8, 28, 8));
+    handle.set_capacity(28).unwrap();
+    assert_eq!((budget.tokens(), budget.capacity(), handle.capacity()), (8, 28, 28));
     let script = Script::new([not_sent(), not_sent()]);
-    call(&layer, &script, tool("t")).await.unwrap_err();
+    call(&layer, &script, target.clone()).await.unwrap_err();
     assert_eq!(script.calls(), 1, "20 tokens are missing of a half of 14");
-    handle.set_capacity(1000);
-    call(&layer, &script, tool("t")).await.unwrap();
+    handle.set_capacity(1000).unwrap();
+    call(&layer, &script, target).await.unwrap();
     handle.set_attempts(NonZeroU32::MIN);
     let script = Script::new([not_sent()]);
     call(&layer, &script, tool("t")).await.unwrap_err();
@@ -291,7 +359,7 @@ async fn a_handle_steers_calls_under_way() {
 /// A repetition that ends in the tool's own error has reached a backend that is well. It earns nothing all the same.
 #[tokio::test(start_paused = true)]
 async fn a_tools_own_error_is_an_answer_and_refunds_the_repetition() {
-    let budget = Arc::new(Budget::new(100));
+    let budget = Arc::new(Budget::of(100));
     let layer = layer().budget(budget.clone());
     call(&layer, &Script::new([not_sent(), not_sent(), not_sent()]), tool("t")).await.unwrap_err();
     assert_eq!(budget.tokens(), 90);
@@ -309,7 +377,7 @@ async fn a_tools_own_error_is_an_answer_and_refunds_the_repetition() {
 /// What a layer further in had to repeat must not pay for repetitions here.
 #[tokio::test(start_paused = true)]
 async fn only_a_success_at_once_earns() {
-    let budget = Arc::new(Budget::new(100));
+    let budget = Arc::new(Budget::of(100));
     let layer = layer().budget(budget.clone());
     call(&layer, &Script::new([not_sent(), not_sent(), not_sent()]), tool("t")).await.unwrap_err();
     let mut repeated = Response::new("done");
@@ -323,7 +391,7 @@ async fn only_a_success_at_once_earns() {
 /// Whoever leaves during the backoff has paid for an attempt that is never made.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_dropped_before_its_repetition_gets_its_tokens_back() {
-    let budget = Arc::new(Budget::new(100));
+    let budget = Arc::new(Budget::of(100));
     let retry_after = Some(Duration::from_secs(2));
     let script = Script::new([classified(Word::Throttled { retry_after })]);
     let target = tool("t");

@@ -8,7 +8,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::layer::Counters;
+use super::layer::Cell;
 use crate::{
     call::{Deadline, Joint, Peer, Slot, Target},
     error::{BoxError, Clock, TimedOut},
@@ -38,13 +38,15 @@ impl<F> TimeoutFuture<F> {
 pub(super) struct Timer {
     pub(super) began: Instant,
     pub(super) attempt: Option<Instant>,
-    pub(super) lifted_by_commit: bool,
+    /// By when an answer says that the target is quick. There is none where all attempts have a limit: then a commit does not lift
+    /// it.
+    pub(super) quick: Option<Instant>,
     pub(super) deadline: Deadline,
     /// Where there is one, the deadline is in here.
     pub(super) joint: Option<Joint>,
     pub(super) peer: Option<Peer>,
     pub(super) target: Arc<Target>,
-    pub(super) slot: Slot<Counters>,
+    pub(super) slot: Slot<Cell>,
     /// Whether the clocks stood still at the last look.
     pub(super) held: bool,
 }
@@ -60,7 +62,7 @@ impl Timer {
             return self.deadline().hard.map(|hard| (hard, Clock::Hard));
         }
         let (stood_still, last_progress) = peer.stood_still();
-        let attempt = self.attempt.filter(|_| !(self.lifted_by_commit && peer.is_committed()));
+        let attempt = self.attempt.filter(|_| self.quick.is_none() || !peer.is_committed());
         let attempt = attempt.and_then(|end| Some((end.checked_add(stood_still)?, Clock::Attempt)));
         let deadline = self.deadline();
         let soft = deadline.soft.and_then(|soft| soft.checked_add(stood_still));
@@ -71,9 +73,25 @@ impl Timer {
         self.joint.as_ref().map_or(self.deadline, Joint::deadline)
     }
 
+    /// Takes note of an answer: one within the limit says that the target is quick.
+    #[inline]
+    fn answered(&self) {
+        if let Some(quick) = self.quick
+            && let Some(cell) = self.target.get_cell(&self.slot)
+            && cell.is_slow()
+            && Instant::now() <= quick
+        {
+            cell.set_slow(false);
+        }
+    }
+
     /// What the limit was is told, and not what the clock says: a timer is always a little late.
     fn fire(&self, end: Instant, clock: Clock) -> TimedOut {
-        self.target.cell(&self.slot, || Counters::new(&self.target)).count(clock);
+        let cell = self.target.cell(&self.slot, || Cell::new(&self.target));
+        cell.count(clock);
+        if clock == Clock::Attempt {
+            cell.set_slow(true);
+        }
         TimedOut { clock, after: end.saturating_duration_since(self.began) }
     }
 }
@@ -96,6 +114,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         if let Poll::Ready(outcome) = this.inner.poll(cx) {
+            if outcome.is_ok() {
+                this.timer.answered();
+            }
             return Poll::Ready(outcome.map_err(Into::into));
         }
         loop {

@@ -1,20 +1,22 @@
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use metrics::Counter;
 use tower::Layer;
 
 use super::Timeout;
 use crate::{
     call::{Slot, Target},
     error::Clock,
-    metrics::{TIMEOUTS, labels_of},
+    metrics::{Counters as Series, Subject, TIMEOUTS},
 };
 
 /// Ends attempts that take too long. See the [module](super).
 #[derive(Debug, Clone)]
 pub struct TimeoutLayer {
     limit: Limit,
-    slot: Slot<Counters>,
+    slot: Slot<Cell>,
 }
 
 /// Which attempts have a limit of their own, besides the call's deadline.
@@ -34,8 +36,9 @@ impl TimeoutLayer {
         Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::All(limit) })
     }
 
-    /// An attempt after which another may follow ends after `limit`; any other goes on to the call's deadline. Once a call is
-    /// committed it cannot be repeated, and the limit no longer holds. Zero is no limit.
+    /// A call's first attempt ends after `limit`, if another may follow and the target is not known to be
+    /// [slow](super#slow-targets); any other goes on to the call's deadline. Once a call is committed it cannot be repeated, and
+    /// the limit no longer holds. Zero is no limit.
     pub fn repeatable(limit: Duration) -> Self {
         Self::with(if limit.is_zero() { Limit::Deadline } else { Limit::Repeatable(limit) })
     }
@@ -58,17 +61,29 @@ impl<S> Layer<S> for TimeoutLayer {
     }
 }
 
-/// One counter per clock.
+/// What is known of one target.
 #[derive(Debug)]
-pub(super) struct Counters([Counter; Clock::ALL.len()]);
+pub(super) struct Cell {
+    timeouts: Series<1, { Clock::ALL.len() }>,
+    /// Whether an attempt was given up at the limit, and none has been answered within it since.
+    slow: AtomicBool,
+}
 
-impl Counters {
+impl Cell {
     pub(super) fn new(target: &Target) -> Self {
-        let counter = |clock: Clock| TIMEOUTS.counter(labels_of(target).into_iter().chain([clock.as_str().into()]));
-        Self(std::array::from_fn(|place| counter(Clock::ALL[place])))
+        let labels = std::array::from_fn(|place| [Clock::ALL[place].as_str()]);
+        Self { timeouts: Series::new(TIMEOUTS, &Subject::of(target), labels), slow: AtomicBool::new(false) }
     }
 
     pub(super) fn count(&self, clock: Clock) {
-        self.0[clock as usize].increment(1);
+        self.timeouts.count(clock as usize);
+    }
+
+    pub(super) fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_slow(&self, slow: bool) {
+        self.slow.store(slow, Ordering::Relaxed);
     }
 }

@@ -4,10 +4,21 @@
 //! handler does not answer at once. Progress moves the end, but does not touch the timer: it stores a timestamp, and the timer
 //! looks at it when it fires. A handler that answers at the very instant of the end is heard: the answer is polled first.
 //!
+//! # Slow targets
+//!
+//! The [limit of an attempt that may be repeated](TimeoutLayer::repeatable) is for calls that hang: another attempt may find another
+//! replica. A target that takes longer than the limit would never answer, however often it is asked, and its breaker would open. So
+//! only the first attempt of a call is given up at the limit, and the next has what is left of the call's time; and once an attempt
+//! at a target was given up so, all have their call's whole time, until one is answered within the limit again. A replica that hangs
+//! costs one limit, and a tool that takes longer is learned by one call. Where [all attempts](TimeoutLayer::new) have a limit, it holds.
+//!
+//! What is short of the call's time is in the attempt's head ([`attempt_end`](crate::call::Head::attempt_end)), so that the next hop is
+//! told how long it really has.
+//!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`TimedOut`](crate::error::TimedOut), which says what clock ran out. What
 //!   a timed-out attempt did is not known.
 //! * **Order**: inside the classifier, so that a timeout has a verdict; outside the panic guard.
-//! * **Clones** share the counters.
+//! * **Clones** share the counters, and which targets are slow.
 //! * **Drop**: a timeout drops the inner future, which is how a call is cancelled.
 //! * **Metrics**: [`TIMEOUTS`](crate::metrics::TIMEOUTS).
 //!

@@ -4,7 +4,7 @@ use tower::Service;
 
 use super::{
     TimeoutFuture,
-    layer::{Counters, Limit},
+    layer::{Cell, Limit},
 };
 use crate::{
     call::{Request, Response, Slot},
@@ -17,11 +17,11 @@ use crate::{
 pub struct Timeout<S> {
     inner: S,
     limit: Limit,
-    slot: Slot<Counters>,
+    slot: Slot<Cell>,
 }
 
 impl<S> Timeout<S> {
-    pub(super) const fn new(inner: S, limit: Limit, slot: Slot<Counters>) -> Self {
+    pub(super) const fn new(inner: S, limit: Limit, slot: Slot<Cell>) -> Self {
         Self { inner, limit, slot }
     }
 }
@@ -40,17 +40,25 @@ where
     }
 
     #[inline]
-    fn call(&mut self, request: Request<P>) -> Self::Future {
-        let head = &request.head;
+    fn call(&mut self, mut request: Request<P>) -> Self::Future {
+        let head = &mut request.head;
+        let after = |limit| head.attempt_at.checked_add(limit);
+        let slow = || head.target.get_cell(&self.slot).is_some_and(Cell::is_slow);
+        // By when an answer says that the target is quick.
+        let quick = match self.limit {
+            Limit::Repeatable(limit) => after(limit),
+            Limit::All(_) | Limit::Deadline => None,
+        };
         let attempt = match self.limit {
-            Limit::All(limit) => Some(limit),
-            Limit::Repeatable(limit) if head.repeatable => Some(limit),
+            Limit::All(limit) => after(limit),
+            Limit::Repeatable(_) if head.repeatable && head.attempt == 0 && !slow() => quick,
             Limit::Repeatable(_) | Limit::Deadline => None,
         };
+        head.attempt_end = attempt;
         let timer = Timer {
             began: head.attempt_at,
-            attempt: attempt.and_then(|limit| head.attempt_at.checked_add(limit)),
-            lifted_by_commit: matches!(self.limit, Limit::Repeatable(_)),
+            attempt,
+            quick,
             deadline: head.deadline,
             joint: head.joint.clone(),
             peer: head.peer.clone(),

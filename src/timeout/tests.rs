@@ -1,11 +1,15 @@
-use std::{pin::Pin, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::TimeoutLayer;
 use crate::{
-    call::{Deadline, Notify, Peer, Progress, Request, Response},
+    call::{Deadline, Meta, Notify, Peer, Progress, Request, Response, Target},
     error::{BoxError, Clock, TimedOut},
     testing::{Script, Step, tool},
 };
@@ -122,4 +126,74 @@ async fn all_clocks_but_the_hard_one_stand_still_while_a_person_is_asked() {
     assert_eq!(asking(request(5, 60), 1, 30).await, (Clock::Soft, 35 * SECOND));
     // Never answered.
     assert_eq!(asking(request(5, 60), 1, 600).await, (Clock::Hard, 60 * SECOND));
+}
+
+/// Calls of a stack's two attempts, one after the other, at a target that takes so long. `None`: it hangs.
+async fn attempts(layer: &TimeoutLayer, target: &Arc<Target>, takes: [Option<Duration>; 2]) -> [Result<Duration, Clock>; 2] {
+    let mut ended = [Err(Clock::Hard); 2];
+    for (attempt, takes) in (0..).zip(takes) {
+        let mut request = request(20, 60);
+        request.head.target = target.clone();
+        (request.head.attempt, request.head.repeatable) = (attempt, true);
+        let answers = takes.map_or(Step::Hang, |takes| Step::After(takes, Ok(Response::new("done"))));
+        let began = Instant::now();
+        let outcome = layer.layer(Script::new([answers])).oneshot(request).await;
+        let clock = |error: BoxError| error.downcast_ref::<TimedOut>().unwrap().clock;
+        ended[attempt as usize] = outcome.map(|_| began.elapsed()).map_err(clock);
+    }
+    ended
+}
+
+/// What takes longer than the limit would never be answered, however often it was asked.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_takes_longer_than_the_limit_is_learned_by_one_call() {
+    let (layer, target, slow) = (TimeoutLayer::repeatable(2 * SECOND), tool("t"), Some(5 * SECOND));
+    assert_eq!(attempts(&layer, &target, [slow, slow]).await, [Err(Clock::Attempt), Ok(5 * SECOND)]);
+    for _ in 0..3 {
+        assert_eq!(attempts(&layer, &target, [slow, slow]).await, [Ok(5 * SECOND), Ok(5 * SECOND)]);
+    }
+    // Nobody else's target is.
+    assert_eq!(attempts(&layer, &tool("u"), [slow, slow]).await, [Err(Clock::Attempt), Ok(5 * SECOND)]);
+    // Where all have a limit, all have it.
+    let all = TimeoutLayer::new(2 * SECOND);
+    assert_eq!(attempts(&all, &target, [slow, slow]).await, [Err(Clock::Attempt), Err(Clock::Attempt)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_hangs_costs_one_limit() {
+    let (layer, target, quick) = (TimeoutLayer::repeatable(2 * SECOND), tool("t"), Some(SECOND));
+    for _ in 0..3 {
+        assert_eq!(attempts(&layer, &target, [None, quick]).await, [Err(Clock::Attempt), Ok(SECOND)]);
+    }
+    // Of a call of a mixed lot, the second attempt has the time that there is, whatever others take.
+    assert_eq!(attempts(&layer, &target, [None, Some(5 * SECOND)]).await, [Err(Clock::Attempt), Ok(5 * SECOND)]);
+    assert_eq!(attempts(&layer, &target, [quick, quick]).await, [Ok(SECOND), Ok(SECOND)]);
+    assert_eq!(attempts(&layer, &target, [None, quick]).await, [Err(Clock::Attempt), Ok(SECOND)]);
+}
+
+/// Else it would work on for an attempt that was given up long ago.
+#[tokio::test(start_paused = true)]
+async fn the_next_hop_is_told_when_the_attempt_is_given_up() {
+    let told = async |layer: &TimeoutLayer, attempt: u32| {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let service = {
+            let seen = seen.clone();
+            service_fn(move |call: Request<()>| {
+                let mut said = serde_json::Map::new();
+                Meta::onward(&call.head).apply(&mut said);
+                seen.lock().unwrap().push(Meta::read(&said).timeout);
+                std::future::ready(Ok::<_, BoxError>(Response::new(())))
+            })
+        };
+        let mut request = request(5, 9);
+        (request.head.repeatable, request.head.attempt) = (true, attempt);
+        layer.layer(service).oneshot(request).await.unwrap();
+        let told = seen.lock().unwrap().pop().flatten();
+        told
+    };
+    assert_eq!(told(&TimeoutLayer::repeatable(2 * SECOND), 0).await, Some(2 * SECOND));
+    assert_eq!(told(&TimeoutLayer::repeatable(2 * SECOND), 1).await, Some(5 * SECOND));
+    assert_eq!(told(&TimeoutLayer::repeatable(7 * SECOND), 0).await, Some(5 * SECOND));
+    assert_eq!(told(&TimeoutLayer::new(2 * SECOND), 1).await, Some(2 * SECOND));
+    assert_eq!(told(&TimeoutLayer::deadline_only(), 0).await, Some(5 * SECOND));
 }

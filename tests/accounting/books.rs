@@ -9,6 +9,8 @@ pub struct Books {
     pub calls: Calls,
     pub handler: Handler,
     pub series: Series,
+    /// Lines of the audit trail, by outcome. `None`: there is none.
+    pub trail: Option<BTreeMap<String, u64>>,
 }
 
 /// By the driver: what became of each call.
@@ -23,6 +25,8 @@ pub struct Ends {
     pub failed: u64,
     pub cancelled: u64,
     pub refusals: BTreeMap<(&'static str, &'static str), u64>,
+    /// Answered by an attempt of another call.
+    pub served: BTreeMap<&'static str, u64>,
 }
 
 impl Ends {
@@ -38,6 +42,14 @@ impl Ends {
 impl Calls {
     pub fn all(&self) -> u64 {
         self.0.values().map(Ends::all).sum()
+    }
+
+    pub fn served(&self, how: &str) -> u64 {
+        self.0.values().filter_map(|ends| ends.served.get(how)).sum()
+    }
+
+    pub fn cancelled(&self) -> u64 {
+        self.0.values().map(|ends| ends.cancelled).sum()
     }
 
     pub fn by_tool(&self) -> impl Iterator<Item = (&str, &Ends)> {
@@ -159,6 +171,11 @@ impl Books {
 
     pub fn forget_a_panic(&mut self) {
         self.series.forget_one("buttress_panics_total");
+    }
+
+    pub fn forget_a_record(&mut self) {
+        let lines = self.trail.iter_mut().flat_map(BTreeMap::values_mut);
+        lines.take(1).for_each(|count| *count -= 1);
     }
 
     pub fn leave_a_gauge(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
@@ -11,11 +11,15 @@ use std::{
 
 use buttress::{
     BoxError, Stack,
-    call::{Annotations, Caller, ErrorObject, Method, Request, Response, TargetPolicy},
+    audit::{AuditHandle, AuditLayer},
+    cache::CacheLayer,
+    call::{Annotations, Caller, ErrorObject, Meta, Method, Request, Response, Served, TargetPolicy},
     catalogue::{Catalogue, Scope},
+    coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     error::Transport,
     hedge::HedgeLayer,
+    idempotency::{IdempotencyLayer, InMemory},
     loop_guard::LoopGuardLayer,
     outcome,
     quota::QuotaLayer,
@@ -23,38 +27,98 @@ use buttress::{
 };
 use fastrand::Rng;
 use governor::Quota;
-use metrics_util::debugging::DebuggingRecorder;
+use metrics_util::debugging::{DebuggingRecorder, Snapshotter};
 use tokio::{
+    runtime::Runtime,
     task::JoinSet,
     time::{Instant, sleep},
 };
 use tower::service_fn;
 
-use crate::books::{Books, Calls, Handler, Series};
+use crate::{
+    books::{Books, Calls, Handler, Series},
+    trail::Trail,
+};
 
 /// A run, and what was counted in it.
 pub struct Run {
     pub books: Books,
 }
 
+/// What there is beside the layers that every stack has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layers {
+    /// Loop guard and hedge.
+    Some,
+    /// Audit trail, idempotency, cache and coalescing too.
+    All,
+}
+
 /// As many calls as that, one every millisecond or so.
-pub fn run(seed: u64, calls: u32) -> Run {
+pub fn run(seed: u64, calls: u32, layers: Layers) -> Run {
     quiet_panics();
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let _installed = metrics::set_default_local_recorder(&recorder);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let world = Arc::new(Mutex::new(World { rng: Rng::with_seed(seed), calls: Calls::default(), handler: Handler::default() }));
-    runtime.block_on(drive(world.clone(), calls));
+    driven(runtime, &snapshotter, World::new(seed, layers, false), calls)
+}
+
+/// The same by four threads at once. Their clock runs, so that nothing takes time but backoffs, and nothing happens twice in the same way. Once
+/// for each process, as all threads have to share its recorder.
+pub fn run_on_threads(seed: u64, calls: u32) -> Run {
+    quiet_panics();
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    recorder.install().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap();
+    driven(runtime, &snapshotter, World::new(seed, Layers::All, true), calls)
+}
+
+fn driven(runtime: Runtime, snapshotter: &Snapshotter, world: World, calls: u32) -> Run {
+    let trail = (world.layers == Layers::All).then(Trail::default);
+    let audit = trail.clone().map(|trail| AuditLayer::with_capacity(trail, NonZeroUsize::new(calls as usize).unwrap()).unwrap());
+    let handle = audit.as_ref().map(AuditLayer::handle);
+    let world = Arc::new(Mutex::new(world));
+    runtime.block_on(async {
+        drive(world.clone(), calls, audit).await;
+        flush(handle).await;
+    });
     drop(runtime);
     let world = Arc::into_inner(world).unwrap().into_inner().unwrap();
-    Run { books: Books { calls: world.calls, handler: world.handler, series: Series::taken(&snapshotter) } }
+    let trail = trail.map(|trail| trail.counts());
+    Run { books: Books { calls: world.calls, handler: world.handler, series: Series::taken(snapshotter), trail } }
+}
+
+async fn flush(trail: Option<AuditHandle>) {
+    if let Some(trail) = trail {
+        trail.flush().await;
+    }
 }
 
 struct World {
     rng: Rng,
+    layers: Layers,
+    /// Whether the clock runs: then nobody waits for it.
+    hurried: bool,
     calls: Calls,
     handler: Handler,
+}
+
+impl World {
+    fn new(seed: u64, layers: Layers, hurried: bool) -> Self {
+        Self { rng: Rng::with_seed(seed), layers, hurried, calls: Calls::default(), handler: Handler::default() }
+    }
+}
+
+/// Lets time pass, or others come first.
+async fn pass(world: &Shared, millis: u64) {
+    if !lock(world).hurried {
+        return sleep(Duration::from_millis(millis)).await;
+    }
+    for _ in 0..millis.min(5) {
+        tokio::task::yield_now().await;
+    }
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -67,30 +131,40 @@ const TENANTS: u32 = 20;
 /// The last is listed, but no label.
 const TOOLS: [&str; 8] = ["read/0", "read/1", "read/2", "write/0", "write/1", "sick/0", "sick/1", "a\"b\n"];
 
-async fn drive(world: Shared, calls: u32) {
+async fn drive(world: Shared, calls: u32, audit: Option<AuditLayer>) {
     let few = |some| NonZeroU32::new(some).unwrap();
-    let stack = Stack::new()
+    let mut stack = Stack::new()
         .quota(QuotaLayer::new().per_tenant(Quota::per_second(few(30)).allow_burst(few(10))))
         .loop_guard(LoopGuardLayer::default())
         .hedge(HedgeLayer::new())
         .concurrency(ConcurrencyLayer::new(few(6)).queue(4))
         .attempt_limit(Duration::from_millis(400));
+    if let Some(audit) = audit {
+        let bytes = NonZeroU64::new(1 << 20).unwrap();
+        stack = stack
+            .audit(audit)
+            .cache(CacheLayer::new(bytes).stale_if_error(Duration::from_secs(60)))
+            .coalesce(CoalesceLayer::new())
+            .idempotency(IdempotencyLayer::new(InMemory::default()));
+    }
     let service = stack.service(service_fn({
         let world = world.clone();
         move |request: Request<u64>| attempt(world.clone(), request)
     }));
     let mut catalogue = Catalogue::new("up");
     for read in TOOLS.iter().filter(|name| !name.starts_with("write")) {
-        catalogue = catalogue.tool(*read, TargetPolicy::default().safe(true));
+        let policy = TargetPolicy::default().safe(true);
+        let policy = if read.starts_with("read") { policy.read_only(true).cache_for(Duration::from_millis(20)) } else { policy };
+        catalogue = catalogue.tool(*read, policy);
     }
     catalogue.learn(&Method::ToolsCall, Scope::Public, TOOLS.map(|name| (name, Annotations::default())));
     let mut running = JoinSet::new();
     for _ in 0..calls {
-        let (call, label) = ask(&mut lock(&world).rng, &catalogue);
+        let (call, label) = ask(&mut lock(&world), &catalogue);
         running.spawn(one(world.clone(), service.clone(), call, label));
         let pause = lock(&world).rng.u32(0..4) == 0;
         if pause {
-            sleep(Duration::from_millis(3)).await;
+            pass(&world, 3).await;
         }
         while running.try_join_next().is_some() {}
     }
@@ -98,7 +172,7 @@ async fn drive(world: Shared, calls: u32) {
 }
 
 /// A call of some tool or other, and the label that it has.
-fn ask(rng: &mut Rng, catalogue: &Catalogue) -> (Request<u64>, &'static str) {
+fn ask(World { rng, layers, .. }: &mut World, catalogue: &Catalogue) -> (Request<u64>, &'static str) {
     let place = rng.usize(0..TOOLS.len() + 1);
     let (name, label) = match TOOLS.get(place) {
         Some(name) if place + 1 < TOOLS.len() => ((*name).to_owned(), *name),
@@ -108,8 +182,23 @@ fn ask(rng: &mut Rng, catalogue: &Catalogue) -> (Request<u64>, &'static str) {
     // An agent that asks the same again and again, among others that do not.
     let same = rng.u32(0..10) == 0;
     let tenant = if same { 0 } else { rng.u32(1..TENANTS) };
-    let mut request = Request::new(catalogue.resolve(&Method::ToolsCall, Some(&name), None), if same { 7 } else { rng.u64(..) });
+    // Where answers are kept or shared, others have to ask the same now and then.
+    let asks = match layers {
+        Layers::Some => rng.u64(..),
+        Layers::All => rng.u64(10..20),
+    };
+    let mut request = Request::new(catalogue.resolve(&Method::ToolsCall, Some(&name), None), if same { 7 } else { asks });
     request.head.caller = Caller::of_tenant(format!("tenant {tenant}"));
+    if *layers == Layers::All {
+        request.head.caller = request.head.caller.principal("she").access_token(b"hers");
+        // Names of logical calls, some of them used again, and for something else.
+        if rng.u32(0..4) == 0 {
+            let mut meta = Meta::default();
+            meta.idempotency_key =
+                Some(format!("{label} {} {}", rng.u32(0..400), if rng.u32(0..50) == 0 { 0 } else { asks }).into());
+            request.head.meta = Some(Arc::new(meta));
+        }
+    }
     let left = match rng.u32(0..100) {
         0 => Some(Duration::ZERO),
         1..10 => Some(Duration::from_millis(rng.u64(1..50))),
@@ -132,6 +221,14 @@ async fn one(world: Shared, service: StackService<u64, String>, call: Request<u6
         None => ends.cancelled += 1,
         Some(Err(error)) => panic!("the stack ends in its rescue step: {error}"),
         Some(Ok(response)) => {
+            let how = match response.served {
+                Served::Shared => Some("shared"),
+                Served::Cache { stale: false, .. } => Some("fresh"),
+                Served::Cache { stale: true, .. } => Some("stale"),
+                Served::Replay => Some("replayed"),
+                _ => None,
+            };
+            how.into_iter().for_each(|how| *ends.served.entry(how).or_default() += 1);
             let by = response.facts.as_ref().and_then(|facts| facts.layer.zip(facts.reason));
             match by {
                 Some((layer, reason)) => *ends.refusals.entry((layer, reason.as_str())).or_default() += 1,
@@ -172,8 +269,9 @@ enum Fate {
 }
 
 impl Fate {
-    fn draw(rng: &mut Rng, sick: bool) -> Self {
+    fn draw(rng: &mut Rng, sick: bool, hurried: bool) -> Self {
         match rng.u32(0..if sick { 140 } else { 1000 }) {
+            55..65 if hurried => Self::Answer,
             0..20 => Self::Code(-32603),
             20..30 => Self::Throttle,
             30..50 => Self::NotSent,
@@ -234,19 +332,19 @@ impl Drop for Attempt {
 fn attempt(world: Shared, request: Request<u64>) -> impl Future<Output = Result<Response<String>, BoxError>> {
     let tool = request.head.target.label().to_owned();
     let (fate, takes) = {
-        let World { rng, handler, .. } = &mut *lock(&world);
+        let World { rng, handler, hurried, .. } = &mut *lock(&world);
         handler.began += 1;
         handler.spares += u64::from(request.head.spare);
         let takes = if rng.u32(0..40) == 0 { 200 } else { rng.u64(0..5) };
         // The agent that goes in circles asks for what cannot be.
-        let fate = if request.params == 7 { Fate::Code(-32602) } else { Fate::draw(rng, tool.starts_with("sick")) };
-        (fate, Duration::from_millis(takes))
+        let fate = if request.params == 7 { Fate::Code(-32602) } else { Fate::draw(rng, tool.starts_with("sick"), *hurried) };
+        (fate, takes)
     };
     let repeated = request.head.attempt > 0 && !request.head.spare;
     let mut attempt = Attempt { world, repeated, ended: false };
     async move {
-        if !takes.is_zero() {
-            sleep(takes).await;
+        if takes > 0 {
+            pass(&attempt.world, takes).await;
         }
         if matches!(fate, Fate::Hang) {
             std::future::pending::<()>().await;

@@ -6,6 +6,7 @@
 
 mod asking;
 mod cancel;
+mod crowded;
 mod http;
 #[cfg(feature = "cache")]
 mod kept;

@@ -44,6 +44,7 @@ use buttress::{
     rescue::RescueLayer,
     retry::{FullJitter, RetryLayer},
     timeout::TimeoutLayer,
+    trace::TraceLayer,
 };
 use checks::{Checked, allocations, drops, readiness, refusals, retries, sharing, spin};
 use drive::Subject;
@@ -147,6 +148,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 contract! {
     rescue: RescueLayer::default(), allocations: 0;
     record: RecordLayer::new(), allocations: 0;
+    trace: TraceLayer::new(), allocations: 0;
     // The record.
     #[cfg(feature = "audit")]
     audit: trail(), allocations: 1,
@@ -211,6 +213,15 @@ const fn one() -> Quota {
 #[expect(clippy::unwrap_used, reason = "clippy takes it for no test, and these settings are constants")]
 fn brittle() -> Policy {
     Policy::try_new(Settings { consecutive_failures: 2, ramp: Duration::ZERO, ..Settings::default() }).unwrap()
+}
+
+/// Its other half.
+#[tokio::test(start_paused = true)]
+async fn trace_of_attempts_does_as_that_of_calls() -> Checked {
+    let layer = || TraceLayer::new().of_attempts();
+    readiness::calls_only_what_is_ready(layer()).await?;
+    drops::leaks_nothing_wherever_it_is_dropped(layer()).await?;
+    allocations::allocates_what_it_states(layer(), 0).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,6 +69,12 @@ async fn every_panel_has_data_and_every_rule_can_be_evaluated() {
                 without.push(format!("{file}: {title}: {expression}"));
             }
         }
+        for (title, expression) in annotations(&dashboard) {
+            // Nothing is started anew while this runs.
+            if !prometheus.has_data(&expression).await && title != "Restarted" {
+                without.push(format!("{file}: {title}: {expression}"));
+            }
+        }
     }
     assert!(without.is_empty(), "no data:\n{}", without.join("\n"));
     prometheus.all_rules_are_well().await;
@@ -101,11 +107,21 @@ fn expressions(dashboard: &Value) -> Vec<(String, String)> {
             let targets = panel["targets"].as_array().cloned().unwrap_or_default();
             targets.into_iter().map(|target| {
                 let expression = target["expr"].as_str().expect("a target has an expression").to_owned();
-                let filled = VARIABLES.iter().fold(expression, |filled, (name, value)| filled.replace(name, value));
-                (panel["title"].to_string(), filled)
+                (panel["title"].to_string(), filled(expression))
             })
         })
         .collect()
+}
+
+/// The expression of each annotation, by its name.
+fn annotations(dashboard: &Value) -> Vec<(String, String)> {
+    let all = dashboard["annotations"]["list"].as_array().expect("a dashboard has annotations");
+    let text = |value: &Value| value.as_str().expect("an annotation has a name and an expression").to_owned();
+    all.iter().map(|note| (text(&note["name"]), filled(text(&note["expr"])))).collect()
+}
+
+fn filled(expression: String) -> String {
+    VARIABLES.iter().fold(expression, |filled, (name, value)| filled.replace(name, value))
 }
 
 struct Prometheus {

@@ -13,7 +13,7 @@ use budget::Budget;
 #[test]
 fn the_bucket_never_overflows_and_a_success_earns_while_something_is_missing() {
     model(3, || {
-        let budget = Arc::new(Budget::new(20));
+        let budget = Arc::new(Budget::of(20));
         let repeats = |tenant, succeeds| {
             let budget = budget.clone();
             move || {

@@ -21,4 +21,6 @@ mod road;
 mod script;
 mod series;
 mod tape;
+#[cfg(feature = "audit")]
+mod trace;
 mod wire;

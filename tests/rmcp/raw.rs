@@ -57,16 +57,29 @@ pub struct Poster {
     era: Era,
     session: Option<String>,
     token: Option<&'static str>,
+    headers: HeaderMap,
 }
 
 impl Poster {
     pub fn modern(site: &Site) -> Self {
-        Self { http: reqwest::Client::new(), url: site.url(), era: Era::Modern, session: None, token: None }
+        Self {
+            http: reqwest::Client::new(),
+            url: site.url(),
+            era: Era::Modern,
+            session: None,
+            token: None,
+            headers: HeaderMap::new(),
+        }
     }
 
     /// The same, with an access token.
     pub fn with_token(self, token: &'static str) -> Self {
         Self { token: Some(token), ..self }
+    }
+
+    /// The same, with these headers on top.
+    pub fn with_headers(self, headers: HeaderMap) -> Self {
+        Self { headers, ..self }
     }
 
     /// No handshake and no session, in an older revision.
@@ -94,7 +107,7 @@ impl Poster {
     /// Posts whatever it is given, with the headers of a request of this method and name.
     pub async fn post_bytes(&self, body: impl Into<reqwest::Body>, method: &str, name: &str) -> Reply {
         let mut request = self.http.post(&self.url).header(ACCEPT, "application/json, text/event-stream");
-        request = request.header(CONTENT_TYPE, "application/json").body(body);
+        request = request.header(CONTENT_TYPE, "application/json").headers(self.headers.clone()).body(body);
         if let Some(token) = self.token {
             request = request.bearer_auth(token);
         }

@@ -1,10 +1,10 @@
-//! T10: agents in a loop. Fifty agents of one tenant, a fifth of them stuck on a call that fails, a tenth polling, among other
-//! tenants. How much of it reaches the backend, and who suffers?
+//! T10: agents in a loop. Fifty agents of one tenant, a fifth of them stuck on a call that fails, a tenth polling, a few who mend
+//! their arguments and fail all the same, among other tenants. How much of it reaches the backend, and who suffers?
 //!
-//! A stuck agent makes its call every 2 s for ten minutes, in one of three ways: the tool says no (`isError`), the tool breaks
-//! (-32603, which leaves the outcome in doubt and counts against the tool), or the agent goes to and fro between two such calls. A
-//! poll's answer stays the same for a minute at a time. All others ask for something new each time, of the same tool that the
-//! stuck agents call, and the backend is busy enough that a call more is felt.
+//! A stuck agent makes its call every 2 s for ten minutes, in one of four ways: the tool says no (`isError`), it says no in other
+//! words each time (when it was asked), the tool breaks (-32603, which leaves the outcome in doubt and counts against the tool), or
+//! the agent goes to and fro between two such calls. A poll's answer stays the same for a minute at a time. All others ask for
+//! something new each time, of the same tool that the stuck agents call, and the backend is busy enough that a call more is felt.
 
 use std::{
     collections::HashMap,
@@ -39,6 +39,8 @@ const OTHER_TENANTS: usize = 5;
 enum Ask {
     /// The tool says no.
     Denied(String),
+    /// The tool says no, and when.
+    Reworded(String),
     /// The tool breaks.
     Broken(String),
     /// How far a job is.
@@ -77,22 +79,26 @@ impl CallResult for Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Kind {
     Denied,
+    Reworded,
     Broken,
     ToAndFro,
     Polling,
+    Mending,
     Neighbour,
     OtherTenant,
 }
 
 impl Kind {
-    const STUCK: [Self; 3] = [Self::Denied, Self::Broken, Self::ToAndFro];
+    const STUCK: [Self; 4] = [Self::Denied, Self::Broken, Self::ToAndFro, Self::Reworded];
 
-    /// Of fifty agents ten are stuck and five are polling; of those beyond fifty each is a tenant of its own.
+    /// Of fifty agents ten are stuck, five are polling and three mend their arguments; of those beyond fifty each is a tenant of its
+    /// own.
     fn of(agent: usize) -> Self {
         match agent {
-            0..10 => Self::STUCK[agent % 3],
+            0..10 => Self::STUCK[agent % 4],
             10..15 => Self::Polling,
-            15..AGENTS => Self::Neighbour,
+            15..18 => Self::Mending,
+            18..AGENTS => Self::Neighbour,
             _ => Self::OtherTenant,
         }
     }
@@ -157,6 +163,7 @@ fn answer(ask: &Ask, began: Instant) -> Response<Answer> {
     let said = |text: String, is_error| Response::new(Answer { text, is_error });
     match ask {
         Ask::Denied(what) => said(format!("there is no {what}"), true),
+        Ask::Reworded(what) => said(format!("there is no {what} (asked at {:?})", began.elapsed()), true),
         Ask::Broken(what) => Response::from_error(ErrorObject::new(-32603, format!("no {what}"))),
         Ask::Status(job) => said(format!("{job} runs for {} min", began.elapsed().as_secs() / 60), false),
         Ask::New(number) => said(number.to_string(), false),
@@ -177,10 +184,12 @@ async fn live(service: StackService<Ask, Answer>, target: Arc<Target>, agent: us
     let calls = drive(times.into_iter().map(|at| begins + at), |number| {
         let ask = match kind {
             Kind::Denied => Ask::Denied(format!("city {agent}")),
+            Kind::Reworded => Ask::Reworded(format!("city {agent}")),
             Kind::Broken => Ask::Broken(format!("city {agent}")),
             Kind::ToAndFro if number % 2 == 0 => Ask::Denied(format!("file {agent}")),
             Kind::ToAndFro => Ask::Denied(format!("directory {agent}")),
             Kind::Polling => Ask::Status(format!("job {agent}")),
+            Kind::Mending => Ask::Denied(format!("city {agent}, spelled in way {number}")),
             Kind::Neighbour | Kind::OtherTenant => Ask::New(rng.u64(..)),
         };
         let (service, target, caller) = (service.clone(), target.clone(), caller.clone());
@@ -202,9 +211,11 @@ fn experiment(run: Run, stack: impl Fn() -> Stack + Sync, how_many: u64) {
     let both = came.iter().map(|(with, _)| with).collect::<Vec<_>>();
     for (kind, name) in [
         (Kind::Denied, "stuck: the tool says no"),
+        (Kind::Reworded, "stuck: the tool says no, in other words each time"),
         (Kind::Broken, "stuck: the tool breaks"),
         (Kind::ToAndFro, "stuck: to and fro between two calls"),
         (Kind::Polling, "polling"),
+        (Kind::Mending, "mending their arguments"),
         (Kind::Neighbour, "their neighbours in the tenant"),
         (Kind::OtherTenant, "other tenants"),
     ] {
@@ -218,10 +229,12 @@ fn experiment(run: Run, stack: impl Fn() -> Stack + Sync, how_many: u64) {
         let (mean, worst) = (ratio(per_agent.mean()), ratio(per_agent.worst()));
         let agents = count(agents.len());
         match kind {
-            Kind::Denied | Kind::Broken | Kind::ToAndFro => {
+            Kind::Denied | Kind::Reworded | Kind::Broken | Kind::ToAndFro => {
                 table.row(name, [agents, made, mean, worst.at_most(15.0), share(answered)]);
             }
-            Kind::Polling => table.row(name, [agents, made, mean, worst, share(answered).at_least(1.0), seconds(p99)]),
+            Kind::Polling | Kind::Mending => {
+                table.row(name, [agents, made, mean, worst, share(answered).at_least(1.0), seconds(p99)]);
+            }
             Kind::Neighbour | Kind::OtherTenant => {
                 let alone = Account::of(came.iter().map(|(_, alone)| alone.p99(&[kind]))).mean();
                 let times = ratio(p99 / alone).at_most(1.02);

@@ -167,7 +167,7 @@ fn ours(limit: Option<u32>, breaker: bool, budget: Option<u32>) -> impl Fn(&Back
     move |backend, seed| {
         let mut retry = RetryLayer::new(NonZeroU32::new(ATTEMPTS).expect("some")).backoff(FullJitter::default().seeded(seed));
         if let Some(tokens) = budget {
-            retry = retry.budget(Arc::new(Budget::new(tokens)));
+            retry = retry.budget(Arc::new(Budget::try_new(tokens).expect("enough")));
         }
         let stack = Stack::new()
             .deadline(Limits::at_most(PATIENCE))

@@ -90,7 +90,9 @@ impl Between {
         BoxCloneSyncService::new(service_fn(move |request: Request<()>| {
             let mut onward = Request::new(target.clone(), ());
             if self == Self::WireWithMark {
-                onward.head.meta = Some(Arc::new(Meta::read(&Meta::onward(&request.head))));
+                let mut said = serde_json::Map::new();
+                Meta::onward(&request.head).apply(&mut said);
+                onward.head.meta = Some(Arc::new(Meta::read(&said)));
             }
             let answer = next.clone().oneshot(onward);
             async move {
@@ -168,7 +170,7 @@ fn ours(between: Between, budget: Option<u32>) -> impl Fn(Hop) -> Hop + Sync {
         chain(backend, between, |hop| {
             let layer = RetryLayer::default().backoff(FullJitter::default().seeded(hop));
             match budget {
-                Some(tokens) => layer.budget(Arc::new(Budget::new(tokens))),
+                Some(tokens) => layer.budget(Arc::new(Budget::try_new(tokens).expect("enough"))),
                 None => layer,
             }
         })

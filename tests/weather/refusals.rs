@@ -161,7 +161,7 @@ async fn a_retry_that_is_of_no_use_is_skipped() {
     let retry = RetryLayer::default;
     for (upstream, reason, retry) in [
         ("last-attempt", "limit", retry()),
-        ("no-budget", "no_budget", retry().budget(Budget::new(0).into())),
+        ("no-budget", "no_budget", retry().budget(Budget::try_new(Budget::LEAST).unwrap().into())),
         ("no-time", "deadline", retry().backoff(in_an_hour)),
     ] {
         let bench = Bench::new(upstream, Stack::new().retry(retry), &backend.url()).await;

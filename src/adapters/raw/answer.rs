@@ -78,6 +78,13 @@ struct TtlView<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DelayView<'a> {
+    #[serde(borrow)]
+    retry_after_ms: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
 struct ContentView<'a> {
     #[serde(borrow)]
     content: Vec<BlockView<'a>>,
@@ -208,6 +215,11 @@ impl CallResult for RawAnswer {
         serde_json::from_str(facts(self.holder()?)?.get()).ok()
     }
 
+    fn retry_after(&self) -> Option<Duration> {
+        let DelayView { retry_after_ms } = object(self.view::<ErrorView<'_>>()?.data?.get())?;
+        serde_json::from_str(retry_after_ms?.get()).ok().map(Duration::from_millis)
+    }
+
     fn clear_facts(&mut self) {
         if !self.states_facts {
             return;
@@ -217,7 +229,7 @@ impl CallResult for RawAnswer {
         if let Some(holder) = self.holder()
             && let Some(members) = object::<Members<'_>>(holder.get())
         {
-            edits.replace(holder.get().as_bytes(), members.without(OUTCOME_KEY));
+            edits.replace(holder.get().as_bytes(), members.without(|name| name == OUTCOME_KEY));
         }
         if let Some(cleared) = edits.apply() {
             self.set_text(cleared);
@@ -272,7 +284,9 @@ impl CallResult for RawAnswer {
         if matches!(self.kind, ResultKind::Error(_)) {
             let said = members.get("message").and_then(Value::as_str).unwrap_or_default();
             members.insert("message".to_owned(), json!(format!("{said}. {text}")));
-            members.entry("data").or_insert_with(|| facts.to_data());
+            let mut data = members.remove("data");
+            facts.add_to(&mut data);
+            members.extend(data.map(|data| ("data".to_owned(), data)));
             self.body = Body::Error(made(&body));
         } else {
             if let Some(content) = members.entry("content").or_insert_with(|| json!([])).as_array_mut() {

@@ -1,6 +1,7 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
@@ -11,7 +12,10 @@ use super::{
     text::{Edits, object},
 };
 use crate::{
-    call::{CacheScope, CallResult, Caller, ErrorObject, Meta, Method, Request, Response, ResultKind, Revision},
+    call::{
+        Baggage, CacheScope, CallResult, Caller, ErrorObject, LONGEST_BAGGAGE, LONGEST_CONTEXT, Meta, Method, Repeats, Request,
+        Response, ResultKind, Revision, TraceContext,
+    },
     catalogue::{Catalogue, Scope},
     classify::code,
 };
@@ -60,8 +64,16 @@ struct MetaView<'a> {
     idempotency_key: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/attempt")]
     attempt: Option<&'a RawValue>,
+    #[serde(borrow, rename = "dev.buttress/repeats")]
+    repeats: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
+    #[serde(borrow)]
+    traceparent: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tracestate: Option<&'a RawValue>,
+    #[serde(borrow)]
+    baggage: Option<&'a RawValue>,
 }
 
 impl MetaView<'_> {
@@ -75,8 +87,25 @@ impl MetaView<'_> {
         let key = self.idempotency_key.and_then(|key| serde_json::from_str::<String>(key.get()).ok());
         meta.idempotency_key = key.map(Arc::from);
         meta.attempt = number(self.attempt).map(|attempt| u32::try_from(attempt).unwrap_or(u32::MAX));
+        let word = self.repeats.and_then(|word| serde_json::from_str::<Cow<'_, str>>(word.get()).ok());
+        meta.repeats = Repeats::read(word.as_deref());
         meta.timeout = number(self.timeout).map(Duration::from_millis);
+        meta.trace = text(self.traceparent, LONGEST_CONTEXT)
+            .and_then(|parent| TraceContext::parse(&parent, text(self.tracestate, LONGEST_CONTEXT).as_deref()));
+        meta.baggage = text(self.baggage, LONGEST_BAGGAGE).and_then(|baggage| Baggage::parse(&baggage));
         (!meta.is_empty()).then(|| Arc::new(meta))
+    }
+}
+
+/// What a string says that is no longer than this, so that no more is ever copied.
+fn text(json: Option<&RawValue>, longest: usize) -> Option<Cow<'_, str>> {
+    let json = json?.get();
+    let inside = json.strip_prefix('"')?.strip_suffix('"')?;
+    // A character takes up to six when it is escaped.
+    match inside.len() {
+        length if length > 6 * longest => None,
+        _ if inside.contains('\\') => serde_json::from_str(json).ok(),
+        _ => Some(inside.into()),
     }
 }
 
@@ -121,6 +150,14 @@ impl RawCall {
         Ok(Self { id: message.slice_ref(id.as_bytes()), method, name, revision, meta, message })
     }
 
+    /// The same with what the HTTP headers that it came with say where its `_meta` does not: see [`Meta::or_headers`].
+    #[must_use]
+    pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        let said = self.meta.map(Arc::unwrap_or_clone).unwrap_or_default().or_headers(headers);
+        self.meta = (!said.is_empty()).then(|| Arc::new(said));
+        self
+    }
+
     /// The request as the stack sees it; its parameters are the whole message. Not for a
     /// [subscription](Self::is_subscription).
     ///
@@ -163,13 +200,16 @@ impl RawCall {
             Ok(RawAnswer { body: Body::AsItCame { message, id }, .. }) => return self.readdressed(message, id.as_ref()),
             Ok(RawAnswer { body: Body::Result(result), .. }) => ("result", result),
             Ok(RawAnswer { body: Body::Error(error), .. }) => ("error", error),
-            Err(ErrorObject { code, message, data }) => (
-                "error",
-                match data.or_else(|| Some(response.facts?.to_data())) {
+            Err(ErrorObject { code, message, mut data }) => {
+                if let Some(facts) = response.facts {
+                    facts.add_to(&mut data);
+                }
+                let error = match data {
                     None => made(&json!({ "code": code, "message": message })),
                     Some(data) => made(&json!({ "code": code, "message": message, "data": data })),
-                },
-            ),
+                };
+                ("error", error)
+            }
         };
         let mut message = Vec::with_capacity(128);
         message.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);

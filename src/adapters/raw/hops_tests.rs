@@ -74,6 +74,17 @@ async fn a_server_behind_a_trusted_hop_cannot_have_its_calls_repeated() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_hop_says_stands_beside_what_the_server_behind_it_does() {
+    let said =
+        r#"{"id":1,"error":{"code":-32603,"message":"no","data":{"trace":"abc","dev.buttress/outcome":{"class":"not_sent"}}}}"#;
+    let (answer, reached) = through_both(move || Ok(said)).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let data = &answer["error"]["data"];
+    assert_eq!((data["trace"].as_str(), data[OUTCOME_KEY]["class"].as_str()), (Some("abc"), Some("outcome_unknown")));
+    assert_eq!(reached, 1);
+}
+
 /// An answer that is both has two readers.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_a_result_and_an_error_is_neither() {

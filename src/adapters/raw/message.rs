@@ -2,10 +2,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::value::RawValue;
 
-use super::text::{Edits, object, present};
-use crate::call::{ATTEMPT_KEY, CallParams, Digest, Head, Meta, Method, TIMEOUT_KEY, canonical};
+use super::text::{Edits, Members, object, present};
+use crate::call::{
+    ATTEMPT_KEY, BAGGAGE_KEY, CallParams, Digest, Head, Meta, Method, Onward, REPEATS_KEY, TIMEOUT_KEY, TRACEPARENT_KEY,
+    TRACESTATE_KEY, canonical,
+};
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +34,32 @@ struct ParamsView<'a> {
 struct MetaView<'a> {
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/attempt")]
     attempt: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/repeats")]
+    repeats: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    traceparent: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    tracestate: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    baggage: Option<&'a RawValue>,
     #[serde(borrow, rename = "progressToken")]
     token: Option<&'a RawValue>,
+}
+
+impl<'a> MetaView<'a> {
+    fn get(&self, key: &str) -> Option<&'a RawValue> {
+        match key {
+            ATTEMPT_KEY => self.attempt,
+            REPEATS_KEY => self.repeats,
+            TIMEOUT_KEY => self.timeout,
+            TRACEPARENT_KEY => self.traceparent,
+            TRACESTATE_KEY => self.tracestate,
+            BAGGAGE_KEY => self.baggage,
+            _ => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -79,7 +104,8 @@ impl RawMessage {
     }
 
     /// The message for the next hop: the same, with what [`Meta::onward`] says put into its `_meta`; every other byte is as it
-    /// came. Nothing is put where there is no object to say it in: one that is not as it should be is for the server to judge.
+    /// came, but for the space within a `_meta` that something is taken out of. Nothing is put where there is no object to say it
+    /// in: one that is not as it should be is for the server to judge.
     ///
     /// `id` is what the message goes on under, and its progress token, if it has one; `None` leaves both to the caller. A request
     /// must not bear the id of another that has no answer yet, nor the token of one that is under way, and attempts of one call
@@ -90,13 +116,28 @@ impl RawMessage {
     ///   [`RawCall::answer`](super::RawCall::answer) gives each caller its own id back.
     /// * on a connection of the attempt's own, `None` will do.
     pub fn onward(&self, head: &Head, id: impl Into<Option<u64>>) -> Bytes {
+        let said = Meta::onward(head);
+        let rest = self.without(&said);
+        let message = rest.as_ref().unwrap_or(self);
+        let mut edits = Edits::of(&message.0);
+        message.edit(&said, id.into().map(|id| id.to_string()), &mut edits);
+        edits.apply().unwrap_or_else(|| message.0.clone())
+    }
+
+    /// The message without what is not to go on. `None`: there is nothing of it.
+    fn without(&self, said: &Onward) -> Option<Self> {
+        let gone = |name: &str| said.iter().any(|(key, value)| value.is_none() && key == name);
+        said.iter().find(|(_, value)| value.is_none())?;
+        let meta = known::<ParamsView<'_>>(self.view()?.params)?.meta?;
+        let members: Members<'_> = object(meta.get())?;
+        members.0.iter().find(|(name, _)| gone(name))?;
         let mut edits = Edits::of(&self.0);
-        self.edit(&Meta::onward(head), id.into().map(|id| id.to_string()), &mut edits);
-        edits.apply().unwrap_or_else(|| self.0.clone())
+        edits.replace(meta.get().as_bytes(), members.without(gone));
+        edits.apply().map(Self)
     }
 
     /// Either all that is said finds its place in the `_meta`, or nothing does.
-    fn edit(&self, said: &Map<String, Value>, own: Option<String>, edits: &mut Edits<'_>) -> Option<()> {
+    fn edit(&self, said: &Onward, own: Option<String>, edits: &mut Edits<'_>) -> Option<()> {
         let MessageView { id, params, .. } = self.view()?;
         if let (Some(id), Some(own)) = (id, &own) {
             edits.replace(id.get().as_bytes(), own.clone());
@@ -107,13 +148,8 @@ impl RawMessage {
             edits.replace(token.get().as_bytes(), own);
         }
         let mut fresh = Vec::new();
-        for (key, value) in said {
-            let known = match key.as_str() {
-                ATTEMPT_KEY => there.attempt,
-                TIMEOUT_KEY => there.timeout,
-                _ => None,
-            };
-            match known {
+        for (key, value) in said.iter().filter_map(|(key, value)| Some((key, value?))) {
+            match there.get(key) {
                 Some(known) => edits.replace(known.get().as_bytes(), value.to_string()),
                 None => fresh.push(format!("\"{key}\":{value}")),
             }

@@ -42,6 +42,8 @@
 //! * **`subscriptions/listen`** is no call, and not for the stack: see [`RawCall::is_subscription`].
 //! * **Tools and prompts** are learned from the answers that are given to [`RawCall::learn`]; until then, all that the operator
 //!   has not declared share one entry.
+//! * **HTTP headers** that a message came with say what its `_meta` does not (its trace, an idempotency key) once they are given to
+//!   [`RawCall::with_headers`].
 //! * **Errors**: what is no request is refused by [`RawCall::parse`] with the error to answer with; what is no answer is an error
 //!   of [`RawAnswer::parse`], after which the outcome is in doubt.
 

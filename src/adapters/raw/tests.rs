@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{RawAnswer, RawCall};
 use crate::{
     call::{
-        CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Response, ResultKind,
-        Revision, TargetPolicy,
+        Baggage, CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Repeats,
+        Response, ResultKind, Revision, TargetPolicy, TraceContext, Traced, Verdict,
     },
     catalogue::Catalogue,
     classify::code,
@@ -161,12 +161,12 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
     let onward = |params: &str| {
         let message = format!(r#"{{"id":1, "method":"tools/call"{params}}}"#);
         let call = RawCall::parse(message.into()).unwrap();
-        let mut request = call.request(&Catalogue::new("up"), Caller::default());
+        let mut request = call.request(&Catalogue::new("up").trust_next_hop(), Caller::default());
         request.head.repeats = true;
         request.head.deadline.hard = Some(request.head.arrived + Duration::from_secs(3));
         String::from_utf8(request.params.onward(&request.head, None).to_vec()).unwrap()
     };
-    const SAID: &str = r#""dev.buttress/attempt":1,"dev.buttress/timeoutMs":3000"#;
+    const SAID: &str = r#""dev.buttress/attempt":1,"dev.buttress/repeats":"unexecuted","dev.buttress/timeoutMs":3000"#;
     let expect = |params: &str| format!(r#"{{"id":1, "method":"tools/call"{params}}}"#);
     assert_eq!(onward(r#","params":{"x":1.50}"#), expect(&format!(r#","params":{{"_meta":{{{SAID}}},"x":1.50}}"#)));
     assert_eq!(onward(r#","params":{ }"#), expect(&format!(r#","params":{{"_meta":{{{SAID}}} }}"#)));
@@ -174,16 +174,94 @@ async fn the_next_hop_is_told_which_attempt_it_is_and_every_other_byte_stays() {
         onward(r#","params":{"_meta": {"a" :1},"n":1e2}"#),
         expect(&format!(r#","params":{{"_meta": {{{SAID},"a" :1}},"n":1e2}}"#))
     );
-    let known = r#","params":{"_meta":{"dev.buttress/timeoutMs":9000, "dev.buttress/attempt": 7}}"#;
-    let told = r#","params":{"_meta":{"dev.buttress/timeoutMs":3000, "dev.buttress/attempt": 1}}"#;
+    let known = r#","params":{"_meta":{"dev.buttress/timeoutMs":9000, "dev.buttress/repeats": "", "dev.buttress/attempt": 7}}"#;
+    let told =
+        r#","params":{"_meta":{"dev.buttress/timeoutMs":3000, "dev.buttress/repeats": "unexecuted", "dev.buttress/attempt": 1}}"#;
     assert_eq!(onward(known), expect(told));
     let message: Value = serde_json::from_str(&onward("")).unwrap();
     assert_eq!(message["params"]["_meta"]["dev.buttress/attempt"], 1);
     // A member that is there is not written a second time, whatever it says.
     let odd = r#","params":{"_meta":{"dev.buttress/attempt":null},"requestState":1,"requestState":2}"#;
-    let told =
-        r#","params":{"_meta":{"dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
+    let told = r#","params":{"_meta":{"dev.buttress/repeats":"unexecuted","dev.buttress/timeoutMs":3000,"dev.buttress/attempt":1},"requestState":1,"requestState":2}"#;
     assert_eq!(onward(odd), expect(told));
+}
+
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// What goes on of a ping with this `_meta`, where a layer says this of its trace.
+fn traced(meta: &str, traced: Option<Traced>) -> String {
+    let message = format!(r#"{{"id":1,"method":"ping","params":{{"_meta":{meta}}}}}"#);
+    let mut request = RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default());
+    request.head.traced = traced.map(Arc::new);
+    let onward = String::from_utf8(request.params.onward(&request.head, None).to_vec()).unwrap();
+    onward[r#"{"id":1,"method":"ping","params":{"_meta":"#.len()..onward.len() - 2].to_owned()
+}
+
+#[tokio::test]
+async fn the_next_hop_is_told_of_the_trace_by_who_traces_here_and_else_by_the_caller() {
+    let span = TraceContext::parse(PARENT, None);
+    let ours = || Some(Traced { span: span.clone(), relayed: None, baggage: None });
+    let caller = r#"{"a": 1,"traceparent" :"theirs","tracestate":"x=1","b":1.50,"baggage":"c=d"}"#;
+    assert_eq!(traced(caller, None), caller);
+    assert_eq!(traced(caller, ours()), format!(r#"{{"a":1,"traceparent":"{PARENT}","b":1.50}}"#));
+    let full = Traced {
+        span: span.clone().map(|span| span.with_state("v=1")),
+        relayed: TraceContext::new(7, 7, 0),
+        baggage: Baggage::parse("plan=gold"),
+    };
+    let told = format!(r#"{{"a": 1,"traceparent" :"{PARENT}","tracestate":"v=1","b":1.50,"baggage":"plan=gold"}}"#);
+    assert_eq!(traced(caller, Some(full)), told);
+    assert_eq!(traced(r#"{"a" :1}"#, ours()), format!(r#"{{"traceparent":"{PARENT}","a" :1}}"#));
+    let relayed = Traced { relayed: span.clone(), ..Traced::default() };
+    assert_eq!(traced("{}", Some(relayed)), format!(r#"{{"traceparent":"{PARENT}"}}"#));
+    // Where nothing is to go on, nothing does, whatever it is and however its name is spelled.
+    for odd in [r#""traceparent":null"#, r#""tr\u0061cestate":[1]"#, r#""baggage":{"traceparent":1},"traceparent":"""#] {
+        assert_eq!(traced(&format!("{{{odd}}}"), Some(Traced::default())), "{}");
+        assert_eq!(traced(&format!(r#"{{"a":" ",{odd}}}"#), Some(Traced::default())), r#"{"a":" "}"#);
+        assert_eq!(traced(&format!(r#"{{{odd},"a":{{}}}}"#), ours()), format!(r#"{{"traceparent":"{PARENT}","a":{{}}}}"#));
+    }
+}
+
+#[test]
+fn a_request_says_its_trace_in_its_meta_and_else_in_the_headers_that_it_came_with() {
+    let mut headers = http::HeaderMap::new();
+    headers.insert("traceparent", PARENT.parse().unwrap());
+    headers.insert("baggage", "plan=gold".parse().unwrap());
+    let read = |meta: &str| {
+        let message = format!(r#"{{"id":1,"method":"ping","params":{{"_meta":{meta}}}}}"#);
+        RawCall::parse(message.into()).unwrap().with_headers(&headers).request(&Catalogue::new("up"), Caller::default()).head.meta
+    };
+    let said = |meta: &str| {
+        let meta = read(meta).unwrap();
+        (meta.trace.as_ref().unwrap().traceparent(), meta.baggage.as_ref().unwrap().as_str().to_owned())
+    };
+    let theirs = PARENT.replace("b7ad", "0000");
+    let escaped = theirs.replacen('-', r"\u002d", 1);
+    for parent in [&theirs, &escaped] {
+        let meta = format!(r#"{{"traceparent":"{parent}","baggage":"plan=free"}}"#);
+        assert_eq!(said(&meta), (theirs.clone(), "plan=free".to_owned()));
+    }
+    let bomb = format!(r#"{{"traceparent":"{}","baggage":"a={}"}}"#, "0".repeat(1 << 20), "1".repeat(1 << 20));
+    for garbage in ["{}", "7", r#"{"traceparent":7,"baggage":[]}"#, &bomb] {
+        assert_eq!(said(garbage), (PARENT.to_owned(), "plan=gold".to_owned()));
+    }
+    headers.clear();
+    let message = r#"{"id":1,"method":"ping","params":{}}"#;
+    let call = RawCall::parse(message.into()).unwrap().with_headers(&headers);
+    assert_eq!(call.request(&Catalogue::new("up"), Caller::default()).head.meta, None);
+}
+
+#[test]
+fn an_error_may_name_a_delay() {
+    let of = |data: &str| {
+        let message = format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,"message":"busy","data":{data}}}}}"#);
+        Verdict::of_answer(&Response::new(RawAnswer::parse(message.into()).unwrap()))
+    };
+    let delayed = Verdict::Ambiguous { retry_after: Some(Duration::from_secs(3)), overload: false };
+    assert_eq!(of(r#"{"a":1,"retryAfterMs":3000}"#), delayed);
+    for odd in [r#"{"retryAfterMs":"3000"}"#, r#"{"retryAfterMs":1,"retryAfterMs":2}"#, "[3000]", "7"] {
+        assert_eq!(of(odd), Verdict::AMBIGUOUS, "{odd}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,10 +280,16 @@ fn a_request_may_say_who_repeats_it_and_how_long_it_waits() {
     let read = |meta: &str| {
         let message = format!(r#"{{"id":1,"method":"tools/list","params":{{"_meta":{meta}}}}}"#);
         let meta = RawCall::parse(message.into()).unwrap().request(&Catalogue::new("up"), Caller::default()).head.meta;
-        meta.map(|meta| (meta.attempt, meta.timeout))
+        meta.map(|meta| (meta.repeated(), meta.attempt, meta.timeout))
     };
     let timeout = Some(Duration::from_millis(1500));
-    assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/timeoutMs":1500}"#), Some((Some(2), timeout)));
+    let all = Some(Repeats::All);
+    assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/timeoutMs":1500}"#), Some((all, Some(2), timeout)));
+    assert_eq!(read(r#"{"dev.buttress/attempt":2,"dev.buttress/repeats":7}"#), Some((all, Some(2), None)));
+    for word in ["unexecuted", r"unex\u0065cuted"] {
+        let meta = format!(r#"{{"dev.buttress/attempt":2,"dev.buttress/repeats":"{word}"}}"#);
+        assert_eq!(read(&meta), Some((Some(Repeats::Unexecuted), Some(2), None)));
+    }
     assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1}"#), None);
     assert_eq!(read("7"), None);
 }

@@ -44,9 +44,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 impl Members<'_> {
-    /// The object without the members of this name; the values of the others as they stood.
-    pub(super) fn without(&self, name: &str) -> String {
-        let kept = self.0.iter().filter(|(known, _)| known != name);
+    /// The object without the members whose name is one of these; the values of the others as they stood.
+    pub(super) fn without(&self, gone: impl Fn(&str) -> bool) -> String {
+        let kept = self.0.iter().filter(|(name, _)| !gone(name));
         let members: Vec<_> = kept.map(|(name, value)| format!("{}:{value}", serde_json::Value::from(&**name))).collect();
         format!("{{{}}}", members.join(","))
     }

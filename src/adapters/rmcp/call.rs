@@ -17,7 +17,7 @@ use tower::Service;
 
 use super::model::error_object;
 use crate::{
-    call::{CallParams, Digest, Notify, Progress, Request, Response},
+    call::{CallParams, Digest, Notify, Onward, Progress, Request, Response},
     error::BoxError,
 };
 
@@ -101,6 +101,10 @@ impl<H: ServerHandler> Service<Request<Call<H>>> for Handler {
             let abandoned = context.ct.clone().drop_guard();
             if let Some(peer) = head.peer {
                 context.extensions.insert(peer);
+            }
+            // A handler that calls another server takes the trace from here.
+            if let Some(traced) = &head.traced {
+                Onward::of_trace(traced).apply(&mut context.meta.0);
             }
             let result = ::rmcp::Service::<RoleServer>::handle_request(&*handler, request, context).await;
             abandoned.disarm();

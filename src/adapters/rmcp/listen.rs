@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     call::Target,
-    metrics::{REJECTIONS, SUBSCRIPTIONS, labels_of, upstream},
+    metrics::{REJECTIONS, SUBSCRIPTIONS, Subject, upstream},
 };
 
 /// The open subscriptions of one server.
@@ -35,8 +35,7 @@ impl Subscriptions {
     /// Takes a place for one subscription, if there is room for it.
     pub(super) fn open(&self, id: &RequestId) -> Result<Open, ErrorData> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let labels = labels_of(&self.target).into_iter().chain(["subscriptions".into(), "queue_full".into()]);
-            REJECTIONS.counter(labels).increment(1);
+            Subject::of(&self.target).counter(REJECTIONS, &["subscriptions", "queue_full"]).increment(1);
             tracing::debug!(%id, cap = self.cap, "a subscription is refused");
             let text = format!("Busy: {} has all the subscriptions it can take. Try again later.", self.target);
             return Err(ErrorData::new(ErrorCode(503), text, None));

@@ -29,12 +29,13 @@
 //! * **`initialize`, `server/discover`, `ping`** pass through the stack but are never refused by it;
 //!   only their time is bounded.
 //! * **`subscriptions/listen`** is a service of its own: no deadline, no slot; it has a cap of its own
-//!   ([`ServerLayer::subscriptions`]).
+//!   ([`ServerLayer::subscriptions`]), and a metric ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)).
 //! * **HTTP**: [`RefusalStatusLayer`] around `StreamableHttpService` gives refusals their status.
 
 mod call;
 #[cfg(feature = "rmcp-client")]
 pub mod client;
+mod edge;
 mod http;
 mod listen;
 mod model;

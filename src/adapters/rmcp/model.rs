@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+#[cfg(feature = "rmcp-client")]
+use ::rmcp::model::RequestParamsMeta;
 use ::rmcp::{
     ErrorData,
     model::{
@@ -9,6 +11,8 @@ use ::rmcp::{
         ServerResult, Tool,
     },
 };
+#[cfg(feature = "rmcp-client")]
+use serde_json::Map;
 use serde_json::Value;
 
 use crate::{
@@ -149,10 +153,13 @@ pub(super) fn error_object(error: ErrorData) -> ErrorObject {
     ErrorObject { code: error.code.0.into(), message: error.message, data: error.data }
 }
 
-pub(super) fn error_data(error: ErrorObject, facts: Option<Box<Facts>>) -> ErrorData {
+pub(super) fn error_data(mut error: ErrorObject, facts: Option<Box<Facts>>) -> ErrorData {
+    if let Some(facts) = facts {
+        facts.add_to(&mut error.data);
+    }
     // Codes come from rmcp itself or are HTTP statuses: all fit.
     let code = i32::try_from(error.code).map_or(ErrorCode::INTERNAL_ERROR, ErrorCode);
-    ErrorData::new(code, error.message, error.data.or_else(|| Some(facts?.to_data())))
+    ErrorData::new(code, error.message, error.data)
 }
 
 pub(super) fn annotations(tool: &Tool) -> Annotations {
@@ -177,6 +184,46 @@ pub(super) fn addressed(request: &ClientRequest) -> (Method, Option<&str>) {
         _ => None,
     };
     (method, name)
+}
+
+#[cfg(feature = "rmcp-client")]
+/// The `_meta` within a request's parameters: where a program has put it, as rmcp itself keeps what it reads outside of them.
+macro_rules! meta_within {
+    ($request:expr, $meta:ident, $as_mut:ident, $get:ident, $object:ident) => {
+        match $request {
+            ClientRequest::CustomRequest(custom) => return custom.params.$as_mut()?.$get("_meta")?.$object(),
+            ClientRequest::InitializeRequest(request) => request.params.$meta(),
+            ClientRequest::CompleteRequest(request) => request.params.$meta(),
+            ClientRequest::SetLevelRequest(request) => request.params.$meta(),
+            ClientRequest::GetPromptRequest(request) => request.params.$meta(),
+            ClientRequest::ListPromptsRequest(request) => request.params.$as_mut()?.$meta(),
+            ClientRequest::ListResourcesRequest(request) => request.params.$as_mut()?.$meta(),
+            ClientRequest::ListResourceTemplatesRequest(request) => request.params.$as_mut()?.$meta(),
+            ClientRequest::ReadResourceRequest(request) => request.params.$meta(),
+            ClientRequest::SubscriptionsListenRequest(request) => request.params.$meta(),
+            ClientRequest::SubscribeRequest(request) => request.params.$meta(),
+            ClientRequest::UnsubscribeRequest(request) => request.params.$meta(),
+            ClientRequest::CallToolRequest(request) => request.params.$meta(),
+            ClientRequest::ListToolsRequest(request) => request.params.$as_mut()?.$meta(),
+            ClientRequest::GetTaskRequest(request) => request.params.$meta(),
+            ClientRequest::UpdateTaskRequest(request) => request.params.$meta(),
+            ClientRequest::CancelTaskRequest(request) => request.params.$meta(),
+            ClientRequest::ListSkillsRequest(request) => request.params.$as_mut()?.$meta(),
+            ClientRequest::GetSkillRequest(request) => request.params.$meta(),
+            ClientRequest::ReadResourceDirectoryRequest(request) => request.params.$meta(),
+            _ => return None,
+        }
+    };
+}
+
+#[cfg(feature = "rmcp-client")]
+pub(super) fn meta_within(request: &ClientRequest) -> Option<&Map<String, Value>> {
+    meta_within!(request, meta, as_ref, get, as_object).map(|meta| &meta.0.0)
+}
+
+#[cfg(feature = "rmcp-client")]
+pub(super) fn meta_within_mut(request: &mut ClientRequest) -> Option<&mut Map<String, Value>> {
+    meta_within!(request, meta_mut, as_mut, get_mut, as_object_mut).as_mut().map(|meta| &mut meta.0.0)
 }
 
 /// Learns the names in an answer that lists some.
@@ -269,6 +316,14 @@ mod tests {
         };
         assert!(digest("no", 1).is_some() && digest("no", 1) == digest("no", 2));
         assert_ne!(digest("no", 1), digest("never", 1));
+    }
+
+    #[test]
+    fn facts_stand_beside_the_data_of_an_error() {
+        let mut error = ErrorObject::new(-32603, "busy");
+        error.data = Some(json!({ "trace": "abc" }));
+        let data = error_data(error, Some(Box::new(Facts::new("throttled", true)))).data.unwrap();
+        assert_eq!((data["trace"].as_str(), data[OUTCOME_KEY]["class"].as_str()), (Some("abc"), Some("throttled")));
     }
 
     fn result(value: serde_json::Value) -> ServerResult {

@@ -29,6 +29,7 @@ use tower::Layer;
 
 use super::{
     call::{Call, Handler, Notifier},
+    edge::{edge_panicked, out_of_order},
     http,
     listen::Subscriptions,
     model::{addressed, annotations, error_data, learn},
@@ -154,7 +155,7 @@ impl<H: ServerHandler> Server<H> {
     async fn run(&self, request: ClientRequest, context: RequestContext<RoleServer>) -> Result<ServerResult, ErrorData> {
         let answer = AssertUnwindSafe(self.answer(request, context)).catch_unwind();
         answer.await.unwrap_or_else(|_| {
-            tracing::error!("the edge of the stack panicked");
+            edge_panicked();
             Err(ErrorData::internal_error("the server failed on this call", None))
         })
     }
@@ -171,7 +172,7 @@ impl<H: ServerHandler> Server<H> {
             () = cancelled.cancelled() => return Err(ErrorData::internal_error("the call was cancelled", None)),
         };
         let response = answer.map_err(|error| {
-            tracing::error!(error = &*error, "the stack is out of order");
+            out_of_order(&*error);
             ErrorData::internal_error("the server cannot take calls", None)
         })?;
         if let (Some(slot), Some(standing)) = (&slot, response.standing) {
@@ -250,15 +251,13 @@ fn revision(context: &RequestContext<RoleServer>) -> Option<Revision> {
     Revision::from_wire(parts.headers.get("mcp-protocol-version")?.to_str().ok()?)
 }
 
-/// What a request says about itself. A header names the logical call where `_meta` does not (IETF draft
-/// "The Idempotency-Key HTTP Header Field").
+/// What a request says about itself, in its `_meta` or else in its HTTP headers.
 fn meta(context: &RequestContext<RoleServer>) -> Option<Arc<Meta>> {
-    let mut meta = Meta::read(&context.meta.0);
-    if meta.idempotency_key.is_none() {
-        let parts = context.extensions.get::<Parts>();
-        let header = parts.and_then(|parts| parts.headers.get("idempotency-key")?.to_str().ok());
-        meta.idempotency_key = header.map(Arc::from);
-    }
+    let said = Meta::read(&context.meta.0);
+    let meta = match context.extensions.get::<Parts>() {
+        Some(parts) => said.or_headers(&parts.headers),
+        None => said,
+    };
     (!meta.is_empty()).then(|| Arc::new(meta))
 }
 

@@ -133,7 +133,7 @@ function showRow(row, target, seconds) {
   const waiting = (slots ? slots.waiting : 0) + target.quota_waiting;
   put(row.queued, slots || waiting ? String(waiting) : "–");
   row.queued.classList.toggle("hot", waiting > 0);
-  put(row.attempts, recent.calls ? figure(recent.attempts / recent.calls) : "–");
+  put(row.attempts, recent.calls && recent.attempts !== null ? figure(recent.attempts / recent.calls) : "–");
   badge(row.badge, target.breaker);
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Barred, Desk, Entry, Slots};
+use super::{Desk, Entry, Slots};
 use crate::{
     call::{Admission, Head, Verdict},
     concurrency::{adaptive::Crowd, limit::Sample},
@@ -17,11 +17,14 @@ impl Slots {
         let mut desk = self.desk();
         let (waiting, places) = (desk.queue.len(), desk.queue.places());
         let adaptive = desk.adaptive.as_mut()?;
-        let passes = waiting == 0 && self.turnstile.admits();
-        let in_flight = self.turnstile.view().in_flight;
+        let view = self.turnstile.view();
+        if view.closed {
+            return Some(Entry::Refused(Reason::Draining));
+        }
+        let (passes, in_flight) = (waiting == 0 && self.turnstile.has_room(), view.in_flight);
         adaptive.arrived(crowd(in_flight, waiting + usize::from(!passes)), head.attempt_at);
         if passes || self.observes() {
-            if let Some(reason) = self.would_refuse(head, Barred::Busy, places).filter(|_| !passes) {
+            if let Some(reason) = self.would_refuse(head, places).filter(|_| !passes) {
                 self.observed.count(&head.target, reason);
             }
             let in_flight = self.turnstile.enter_anyway();
@@ -58,8 +61,10 @@ impl Slots {
             return;
         }
         let calls = self.change_limit(&mut desk, limit);
+        let from = desk.told.is_now(limit, ended);
         drop(desk);
-        calls.make();
+        calls.make(self);
+        self.steps(from, limit);
     }
 }
 

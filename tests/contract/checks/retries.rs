@@ -23,7 +23,7 @@ fn paid_from(budget: &Arc<Budget>) -> RetryLayer {
 /// A retry that one service has paid for is missing in another.
 pub async fn shares_its_budget() -> Checked {
     // A tenant has half of it.
-    let layer = paid_from(&Arc::new(Budget::new(2 * COST)));
+    let layer = paid_from(&Arc::new(Budget::try_new(2 * COST)?));
     let stage = Stage::new();
     let [mut first, mut second] = [0, 1].map(|_| layer.layer(stage.probe()));
     stage.script([Act::Fail, Act::Fail]);

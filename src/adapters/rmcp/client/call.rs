@@ -23,6 +23,7 @@ use super::{
     transport_error::{Meaning, ReadError, leaf, read},
 };
 use crate::{
+    adapters::rmcp::model::meta_within_mut,
     call::{CallParams, Digest, Head, Meta, Request, Response, Revision, Session, Verdict},
     error::BoxError,
 };
@@ -119,8 +120,13 @@ impl Call {
     /// The request for one attempt: the caller's, with what the next hop is to be told of the attempt.
     pub(super) fn onward(&self, head: &Head) -> ClientRequest {
         let mut request = self.0.request.clone();
+        let said = Meta::onward(head);
+        // What is not to go on may stand in either place.
+        if let Some(within) = meta_within_mut(&mut request) {
+            said.iter().for_each(|(key, _)| drop(within.remove(key)));
+        }
         let RequestMetaObject(meta) = request.get_meta_mut();
-        meta.0.extend(Meta::onward(head));
+        said.apply(&mut meta.0);
         request
     }
 

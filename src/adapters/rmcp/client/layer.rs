@@ -7,7 +7,6 @@ use ::rmcp::{
     model::{ClientRequest, GetMeta, RequestId, RequestMetaObject, ServerResult},
     transport::{IntoTransport, Transport},
 };
-use serde_json::Map;
 use tokio::sync::oneshot;
 use tower::Layer;
 
@@ -22,12 +21,13 @@ use super::{
 };
 use crate::{
     adapters::rmcp::{
+        edge::{edge_panicked, out_of_order},
         listen::{Open, Subscriptions},
-        model::{addressed, error_data, learn},
+        model::{addressed, error_data, learn, meta_within},
     },
     call::{CacheScope, CallResult, Caller, Meta, Method, Peer, Request, Verdict},
     catalogue::{Catalogue, Scope},
-    error::BoxError,
+    error::{BoxError, Reason, Rejected},
     stack::{Stack, StackService},
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     ways: Arc<Ways>,
     subscriptions: Arc<Subscriptions>,
     service: StackService<Call, ServerResult>,
+    /// Where a connection has no room for a call.
+    crowded: StackService<Call, ServerResult>,
     recorded: StackService<oneshot::Receiver<Outcome>, ServerResult>,
 }
 
@@ -62,7 +64,7 @@ pub(super) struct Answered {
 impl Answered {
     /// What is said of a call that panicked outside of the stack's own guard.
     pub(super) fn panicked() -> Self {
-        tracing::error!("the edge of the stack panicked");
+        edge_panicked();
         Self { result: Err(ErrorData::internal_error("the client failed on this call", None)), denied: None }
     }
 }
@@ -86,6 +88,7 @@ impl ClientLayer {
                 ways,
                 subscriptions: Arc::new(Subscriptions::new(listen, SUBSCRIPTIONS)),
                 service: stack.service(Outlet),
+                crowded: stack.refusing(Rejected::new("connection", Reason::QueueFull)),
                 recorded: stack.recorded(Elsewhere),
             }),
         }
@@ -185,6 +188,21 @@ impl Shared {
 
     /// Sends one call through the stack, on behalf of `caller` or of who is named in the layer.
     pub(super) async fn answer(self: Arc<Self>, call: Call, caller: Option<Caller>, peer: Peer) -> Answered {
+        self.answer_through(&self.service, call, caller, peer).await
+    }
+
+    /// The same for a call that its connection has no room for: it is refused at once.
+    pub(super) async fn turn_away(self: Arc<Self>, call: Call, peer: Peer) -> Answered {
+        self.answer_through(&self.crowded, call, None, peer).await
+    }
+
+    async fn answer_through(
+        &self,
+        service: &StackService<Call, ServerResult>,
+        call: Call,
+        caller: Option<Caller>,
+        peer: Peer,
+    ) -> Answered {
         let caller = caller.unwrap_or_else(|| self.caller.clone());
         let audience = caller.audience();
         let (method, name) = addressed(call.request());
@@ -194,10 +212,10 @@ impl Shared {
         (request.head.revision, request.head.session) = (call.revision(), Some(call.session()));
         request.head.meta = said(call.request());
         request.head.peer = Some(peer);
-        let response = match self.service.answer(request).await {
+        let response = match service.answer(request).await {
             Ok(response) => response,
             Err(error) => {
-                tracing::error!(error = &*error, "the stack is out of order");
+                out_of_order(&*error);
                 let error = ErrorData::internal_error("the client cannot make calls", None);
                 return Answered { result: Err(error), denied: None };
             }
@@ -217,15 +235,14 @@ impl Shared {
 
 /// What a request says about itself: in its parameters, or in its extensions, where rmcp looks first.
 fn said(request: &ClientRequest) -> Option<Arc<Meta>> {
-    let within = match request {
-        ClientRequest::CallToolRequest(call) => call.params.meta.as_ref(),
-        ClientRequest::GetPromptRequest(get) => get.params.meta.as_ref(),
-        ClientRequest::ReadResourceRequest(read) => read.params.meta.as_ref(),
-        _ => None,
+    let RequestMetaObject(outside) = request.get_meta();
+    let meta = match meta_within(request) {
+        None => Meta::read(&outside.0),
+        Some(within) => {
+            let mut said = within.clone();
+            said.extend(outside.0.clone());
+            Meta::read(&said)
+        }
     };
-    let members = |meta: &RequestMetaObject| meta.0.0.clone();
-    let mut said = within.map_or_else(Map::new, members);
-    said.extend(members(request.get_meta()));
-    let meta = Meta::read(&said);
     (!meta.is_empty()).then(|| Arc::new(meta))
 }

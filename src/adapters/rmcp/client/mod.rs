@@ -71,6 +71,9 @@
 //! * **Metrics**: as anywhere else, `mcp_server_operation_duration_seconds` is the call, as your code sees it, and
 //!   `mcp_client_operation_duration_seconds` each request that went out for it (see [`metrics`](crate::metrics)).
 //!
+//! Around the transport a connection carries 1,024 calls at once, those that wait for a slot included; further ones are refused by
+//! `connection`, with [`QueueFull`](crate::error::Reason::QueueFull).
+//!
 //! rmcp's HTTP client carries 16 requests at once unless told otherwise (`max_concurrent_requests`); those beyond wait in a queue
 //! that no layer sees, while their clocks run. Give it as many as the concurrency limits admit.
 
@@ -92,3 +95,6 @@ pub use layer::ClientLayer;
 pub use transport::LayeredTransport;
 pub use transport_error::{HttpErrors, Meaning, ReadError};
 pub use watched::{Watched, watched};
+
+#[cfg(test)]
+mod call_tests;

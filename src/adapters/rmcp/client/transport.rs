@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, fmt, future::Future, panic::AssertU
 
 use ::rmcp::{
     RoleClient,
-    model::{ClientNotification, ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage, RequestId},
+    model::{ClientNotification, ClientRequest, ErrorData, GetMeta, JsonRpcMessage, RequestId},
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::call::{Method, Peer};
 
-/// How many calls a connection carries at once, and how many messages it has in hand. rmcp's own queue holds as many.
+/// How many calls a connection carries at once (further ones are refused), and how many messages it has in hand. rmcp's own queue holds as many.
 const CAP: usize = 1024;
 
 /// A client's transport with the stack inside: see [`ClientLayer::transport`](super::ClientLayer::transport).
@@ -67,18 +67,19 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
     /// with its challenge.
     fn take_up(&mut self, id: RequestId, request: ClientRequest) -> oneshot::Receiver<T::Error> {
         let (denied, refused) = oneshot::channel();
-        if self.calls.len() >= CAP {
-            let busy =
-                ErrorData::new(ErrorCode(503), "Busy: the connection has all the calls it can take. Nothing was done.", None);
-            self.line.deliver(JsonRpcMessage::error(busy, Some(id)));
-            return refused;
-        }
         let token = request.get_meta().get_progress_token();
         let peer = token.map_or_else(Peer::unheard, |token| Peer::new(Notifier { line: self.line.clone(), token }));
         let call = self.shared.call(request, Link::Line(self.line.clone(), id.clone()));
         // The adapter's edge: all calls are polled where the connection is, and a panic outside of the stack's own guard (who reads
         // errors, say) would take the connection along.
-        let answered = AssertUnwindSafe(self.shared.clone().answer(call, None, peer)).catch_unwind();
+        let shared = self.shared.clone();
+        // Who is turned away has its answer when it is first polled, so it takes up no room.
+        let answered = if self.calls.len() < CAP {
+            Either::Left(shared.answer(call, None, peer))
+        } else {
+            Either::Right(shared.turn_away(call, peer))
+        };
+        let answered = AssertUnwindSafe(answered).catch_unwind();
         let (running, handle) = abortable({
             let id = id.clone();
             let answered = answered.map(|answered| answered.unwrap_or_else(|_panic| Answered::panicked()));

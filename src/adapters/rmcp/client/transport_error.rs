@@ -1,11 +1,6 @@
 //! What a transport's own error says of the request that it was to carry.
 
-use std::{
-    error::Error,
-    fmt, io,
-    marker::PhantomData,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt, io, marker::PhantomData, time::SystemTime};
 
 use ::rmcp::transport::streamable_http_client::{
     AuthRequiredError, HttpStatusError, InsufficientScopeError, StreamableHttpClient, StreamableHttpClientTransport,
@@ -114,8 +109,7 @@ const fn bare_status(code: u16) -> Meaning {
 
 #[expect(clippy::disallowed_methods, reason = "how far off a date is, only the wall clock knows")]
 fn status(error: &HttpStatusError) -> Meaning {
-    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let retry_after = error.retry_after.as_deref().and_then(|value| retry_after::parse(value, now()));
+    let retry_after = error.retry_after.as_deref().and_then(|value| retry_after::parse(value, SystemTime::now));
     Meaning::Status(HttpStatus { code: error.status, retry_after, in_session: false })
 }
 

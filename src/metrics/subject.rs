@@ -1,0 +1,238 @@
+//! Whose series they are, and what becomes of them where there are too many.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use metrics::{Counter, Gauge, Histogram, Key, SharedString};
+
+use super::{
+    Kind, Metric,
+    labels::{labels_of, overflowing, shared_labels_of, upstream_label},
+};
+use crate::call::{Target, Upstream};
+
+/// How many lines a histogram has: fourteen bounds, infinity, the sum and the count.
+const HISTOGRAM: usize = 17;
+
+/// A target, as the labels of its series name it.
+///
+/// Each series costs its upstream what it takes in a scrape. What the upstream cannot pay for is recorded in the series that all its
+/// nameless targets share: those are few, and cost nothing.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    /// Who pays. `None`: nobody has to.
+    upstream: Option<Arc<Upstream>>,
+    own: [SharedString; 4],
+    shared: [SharedString; 4],
+    /// Whether no other target has these labels.
+    alone: bool,
+    /// Whether there is room for what may never be needed, and not only for what has happened.
+    detailed: bool,
+}
+
+impl Subject {
+    pub(crate) fn of(target: &Target) -> Arc<Self> {
+        Arc::new(Self {
+            own: labels_of(target),
+            shared: shared_labels_of(target),
+            alone: overflowing(target).is_none(),
+            detailed: target.name().is_none() || target.server().ledger().is_roomy(),
+            upstream: Some(target.server().clone()),
+        })
+    }
+
+    /// The upstream that the operator calls this, as a whole.
+    pub(crate) fn whole(upstream: &str) -> Arc<Self> {
+        let none = || SharedString::const_str("");
+        let own = [upstream_label(upstream), none(), none(), none()];
+        Arc::new(Self { upstream: None, shared: own.clone(), own, alone: true, detailed: true })
+    }
+
+    /// The upstream's label; the method's, the tool's and the prompt's name.
+    pub(crate) const fn labels(&self) -> &[SharedString; 4] {
+        &self.own
+    }
+
+    pub(super) const fn is_detailed(&self) -> bool {
+        self.detailed
+    }
+
+    pub(crate) fn counter(&self, metric: Metric, last: &[&'static str]) -> Counter {
+        metric.register_counter(&self.key(metric, last).0)
+    }
+
+    /// Also whether it is the target's own.
+    pub(crate) fn histogram(&self, metric: Metric, last: &[&'static str]) -> (Histogram, bool) {
+        let (key, own) = self.key(metric, last);
+        (metric.register_histogram(&key), own)
+    }
+
+    /// The series that it shares with the upstream's nameless targets.
+    pub(super) fn shared_histogram(&self, metric: Metric, last: &[&'static str]) -> Histogram {
+        metric.register_histogram(&metric.key(Self::values(&self.shared, last)))
+    }
+
+    /// The key of a series that ends in these labels, and whether no other target has it.
+    fn key(&self, metric: Metric, last: &[&'static str]) -> (Key, bool) {
+        let key = metric.key(Self::values(&self.own, last));
+        match &self.upstream {
+            Some(upstream) if self.own != self.shared && !upstream.ledger().affords(&key, cost(metric, &key)) => {
+                (metric.key(Self::values(&self.shared, last)), false)
+            }
+            _ => (key, self.alone),
+        }
+    }
+
+    fn values(labels: &[SharedString; 4], last: &[&'static str]) -> impl Iterator<Item = SharedString> {
+        labels.iter().cloned().chain(last.iter().map(|label| SharedString::const_str(label)))
+    }
+}
+
+/// How many bytes of a scrape a series takes, a little more than less: names and values with what stands around them.
+fn cost(metric: Metric, key: &Key) -> usize {
+    let labels: usize = key.labels().map(|label| label.key().len() + label.value().len() + r#"="","#.len()).sum();
+    let line = metric.name.len() + labels + "{} 1234567890\n".len();
+    match metric.kind {
+        Kind::Counter | Kind::Gauge => line,
+        Kind::Histogram => HISTOGRAM * (line + r#"_bucketle="0.05","#.len()),
+    }
+}
+
+/// The counters of one target in one metric, by its last labels. They are there from the start where there is room for that: to a query, a
+/// counter that appears with its first event has never grown. Elsewhere each is made when it first counts.
+#[derive(Debug)]
+pub(crate) struct Counters<const LABELS: usize, const N: usize> {
+    metric: Metric,
+    subject: Arc<Subject>,
+    labels: [[&'static str; LABELS]; N],
+    made: [OnceLock<Counter>; N],
+}
+
+impl<const LABELS: usize, const N: usize> Counters<LABELS, N> {
+    pub(crate) fn new(metric: Metric, subject: &Arc<Subject>, labels: [[&'static str; LABELS]; N]) -> Self {
+        let counters = Self { metric, subject: subject.clone(), labels, made: std::array::from_fn(|_| OnceLock::new()) };
+        if subject.is_detailed() {
+            (0..N).for_each(|place| {
+                counters.at(place);
+            });
+        }
+        counters
+    }
+
+    /// Counts an event under the labels that came in this place.
+    pub(crate) fn count(&self, place: usize) {
+        self.at(place).increment(1);
+    }
+
+    fn at(&self, place: usize) -> &Counter {
+        self.made[place].get_or_init(|| self.subject.counter(self.metric, &self.labels[place]))
+    }
+}
+
+/// A gauge of one target. Where several share the series, it shows the sum of theirs. It is made when it is first other than zero, or from
+/// the start where there is room for that.
+#[derive(Debug)]
+pub(crate) struct Level<const LABELS: usize = 0> {
+    metric: Metric,
+    subject: Arc<Subject>,
+    labels: [&'static str; LABELS],
+    made: OnceLock<(Gauge, bool)>,
+    /// What this one was set to, as bits.
+    set: AtomicU64,
+}
+
+impl<const LABELS: usize> Level<LABELS> {
+    pub(crate) fn new(metric: Metric, subject: &Arc<Subject>, labels: [&'static str; LABELS]) -> Self {
+        let level =
+            Self { metric, subject: subject.clone(), labels, made: OnceLock::new(), set: AtomicU64::new(0.0_f64.to_bits()) };
+        if subject.is_detailed() {
+            level.made();
+        }
+        level
+    }
+
+    pub(crate) fn set(&self, value: f64) {
+        if value == 0.0 && self.made.get().is_none() {
+            return;
+        }
+        match self.made() {
+            (gauge, true) => gauge.set(value),
+            // What each has changed adds up, in whatever order they come.
+            (gauge, false) => gauge.increment(value - f64::from_bits(self.set.swap(value.to_bits(), Ordering::Relaxed))),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn increment(&self) {
+        self.made().0.increment(1.0);
+    }
+
+    #[inline]
+    pub(crate) fn decrement(&self) {
+        self.made().0.decrement(1.0);
+    }
+
+    #[inline]
+    fn made(&self) -> &(Gauge, bool) {
+        self.made.get_or_init(|| {
+            let (key, own) = self.subject.key(self.metric, &self.labels);
+            (self.metric.register_gauge(&key), own)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    use super::*;
+    use crate::{call::Method, catalogue::Catalogue, metrics::CONCURRENCY_LIMIT};
+
+    /// What this series says.
+    fn gauge(recorder: &DebuggingRecorder, tool: &str) -> f64 {
+        let series = recorder.snapshotter().snapshot().into_vec();
+        let of = series.iter().find(|(key, ..)| key.key().labels().any(|label| label.value() == tool));
+        match of.unwrap() {
+            (.., DebugValue::Gauge(value)) => value.into_inner(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn levels(catalogue: Catalogue) -> [Level; 2] {
+        let catalogue = catalogue.tool("one", Default::default()).tool("two", Default::default());
+        ["one", "two"].map(|tool| {
+            let target = catalogue.resolve(&Method::ToolsCall, Some(tool), None);
+            Level::new(CONCURRENCY_LIMIT, &Subject::of(&target), [])
+        })
+    }
+
+    #[test]
+    fn who_shares_a_gauge_adds_to_it_whatever_the_order() {
+        let recorder = DebuggingRecorder::new();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let levels = levels(Catalogue::new("up").scrape_budget(0));
+        levels.iter().for_each(|level| level.set(1.0));
+        std::thread::scope(|scope| {
+            for level in levels.iter().cycle().take(4) {
+                scope.spawn(|| (0..10_000).for_each(|n| level.set(f64::from(n % 97))));
+            }
+        });
+        levels[0].set(3.0);
+        levels[1].set(40.0);
+        assert_eq!(gauge(&recorder, "_OTHER"), 43.0);
+    }
+
+    #[test]
+    fn who_has_one_alone_sets_it() {
+        let recorder = DebuggingRecorder::new();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let [one, two] = levels(Catalogue::new("up"));
+        // As layers of two stacks do in front of one catalogue.
+        one.set(3.0);
+        one.set(3.0);
+        two.set(40.0);
+        assert_eq!(gauge(&recorder, "one"), 3.0);
+    }
+}

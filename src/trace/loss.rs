@@ -1,0 +1,126 @@
+//! What is lost on the way to a collector, counted.
+
+use std::{
+    env, fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use opentelemetry::Context;
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{BatchSpanProcessor, Span, SpanData, SpanExporter, SpanProcessor},
+};
+use tokio::time::Instant;
+
+use super::TARGET;
+use crate::logs::Spell;
+
+/// How many spans may wait for the collector, unless the environment says otherwise.
+const ROOM: usize = 2048;
+
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    /// Spans that have ended and are neither sent nor lost.
+    waiting: AtomicUsize,
+    lost: AtomicU64,
+    losing: Spell,
+}
+
+impl Loss {
+    pub(super) fn total(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn lose(&self, spans: usize, why: &dyn fmt::Display) {
+        self.lost.fetch_add(spans as u64, Ordering::Relaxed);
+        if !self.losing.is_on() && self.losing.begins(Instant::now()) {
+            tracing::warn!(target: TARGET, error = %why, "spans are lost on their way to the collector");
+        }
+    }
+
+    fn arrived(&self) {
+        if self.losing.is_on() && self.losing.ends(Instant::now()) {
+            tracing::info!(target: TARGET, lost = self.total(), "spans reach the collector again");
+        }
+    }
+}
+
+/// The SDK's queue and its thread. What it has no room for is turned away here, since it does not say what it drops.
+#[derive(Debug)]
+pub(super) struct Counted {
+    queue: BatchSpanProcessor,
+    room: usize,
+    loss: Arc<Loss>,
+}
+
+impl Counted {
+    pub(super) fn new(exporter: impl SpanExporter + 'static, loss: Arc<Loss>) -> Self {
+        let said = env::var("OTEL_BSP_MAX_QUEUE_SIZE").ok().and_then(|room| room.parse().ok());
+        let queue = BatchSpanProcessor::builder(Sent { exporter, loss: loss.clone() }).build();
+        Self { queue, room: said.unwrap_or(ROOM), loss }
+    }
+}
+
+impl SpanProcessor for Counted {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.queue.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if self.loss.waiting.fetch_add(1, Ordering::Relaxed) < self.room {
+            self.queue.on_end(span);
+        } else {
+            self.loss.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.loss.lose(1, &"the queue is full");
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.queue.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.queue.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.queue.set_resource(resource);
+    }
+}
+
+/// What leaves the queue.
+#[derive(Debug)]
+struct Sent<E> {
+    exporter: E,
+    loss: Arc<Loss>,
+}
+
+impl<E: SpanExporter> SpanExporter for Sent<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let sent = self.exporter.export(batch).await;
+        self.loss.waiting.fetch_sub(spans, Ordering::Relaxed);
+        match &sent {
+            Ok(()) => self.loss.arrived(),
+            Err(error) => self.loss.lose(spans, error),
+        }
+        sent
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}

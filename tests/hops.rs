@@ -1,0 +1,166 @@
+//! What a stack owes those before it and behind it: one that repeats in front of one that repeats, targets that are slow, upstreams
+//! that are sick.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use buttress::{
+    BoxError, Stack, StackService,
+    breaker::BreakerLayer,
+    call::{Annotations, CallResult, Facts, Meta, Method, Request, Response, ResultKind, Target},
+    catalogue::{Catalogue, Scope},
+    coalesce::CoalesceLayer,
+    concurrency::ConcurrencyLayer,
+    deadline::Limits,
+    error::Transport,
+    retry::RetryLayer,
+};
+use tokio::time::{Instant, sleep};
+use tower::service_fn;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a tool says, or what is said in its place.
+#[derive(Debug, Clone, PartialEq)]
+enum Said {
+    Fine,
+    Refused(serde_json::Value),
+}
+
+impl CallResult for Said {
+    fn kind(&self) -> ResultKind {
+        if *self == Self::Fine { ResultKind::Complete } else { ResultKind::ToolError }
+    }
+
+    fn said_facts(&self) -> Option<serde_json::Value> {
+        if let Self::Refused(facts) = self { Some(facts.clone()) } else { None }
+    }
+
+    fn tool_error(_text: String, facts: &Facts) -> Result<Self, String> {
+        serde_json::to_value(facts).map(Self::Refused).map_err(|error| error.to_string())
+    }
+}
+
+fn reads(catalogue: &Catalogue) -> Arc<Target> {
+    catalogue.learn(&Method::ToolsCall, Scope::Public, [("forecast", Annotations::default().read_only(true))]);
+    catalogue.resolve(&Method::ToolsCall, Some("forecast"), None)
+}
+
+/// How many attempts reach a backend that fails so often, behind our server, behind our client: and whether it ends well.
+async fn behind_two(client: Catalogue, fails: u32, failure: fn() -> Transport) -> (bool, u32) {
+    let attempts = Arc::new(AtomicU32::new(0));
+    let server: StackService<(), Said> = {
+        let attempts = attempts.clone();
+        Stack::new().service(service_fn(move |_: Request<()>| {
+            let fails = attempts.fetch_add(1, Ordering::Relaxed) < fails;
+            std::future::ready(if fails { Err(BoxError::from(failure())) } else { Ok(Response::new(Said::Fine)) })
+        }))
+    };
+    let served = reads(&Catalogue::new("server").trust_annotations());
+    let client_target = reads(&client);
+    let client = Stack::new().service(service_fn(move |call: Request<()>| {
+        let mut onward = Request::new(served.clone(), ());
+        onward.head.meta = Some(Arc::new(Meta::read(&Meta::onward(&call.head))));
+        let answer = server.answer(onward);
+        async move { Ok::<_, BoxError>(Response::from_result(answer.await?.result)) }
+    }));
+    let answer = client.answer(Request::new(client_target, ())).await.unwrap();
+    (answer.result == Ok(Said::Fine), attempts.load(Ordering::Relaxed))
+}
+
+/// A failure is repeated by one of the two, whatever the client believes: not by both, and not by neither.
+#[tokio::test(start_paused = true)]
+async fn what_fails_behind_two_stacks_is_repeated_by_one() {
+    let clients: [fn() -> Catalogue; 3] = [
+        || Catalogue::new("client"),
+        || Catalogue::new("client").trust_next_hop(),
+        || Catalogue::new("client").trust_next_hop().trust_annotations(),
+    ];
+    for (number, client) in clients.into_iter().enumerate() {
+        for failure in [|| Transport::unknown("reset"), || Transport::not_sent("refused")] {
+            assert_eq!(behind_two(client(), 1, failure).await, (true, 2), "client {number}, {}", failure());
+            assert_eq!(behind_two(client(), 9, failure).await, (false, 3), "client {number}, {}", failure());
+        }
+    }
+}
+
+/// A report of 25 s, with attempts that are given up after 20.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_takes_longer_than_an_attempt_may_is_answered() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let service = {
+        let calls = calls.clone();
+        Stack::new().service(service_fn(move |_: Request<()>| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            async {
+                sleep(25 * SECOND).await;
+                Ok::<_, BoxError>(Response::new("report".to_owned()))
+            }
+        }))
+    };
+    let target = reads(&Catalogue::new("up").trust_annotations());
+    for (attempts, took) in [(2, 45), (3, 25), (4, 25), (5, 25)] {
+        let began = Instant::now();
+        let answer = service.answer(Request::new(target.clone(), ())).await.unwrap();
+        assert_eq!((answer.result, calls.load(Ordering::Relaxed)), (Ok("report".to_owned()), attempts));
+        assert_eq!(began.elapsed().as_secs(), took);
+    }
+}
+
+/// One stack in front of two upstreams.
+#[tokio::test(start_paused = true)]
+async fn a_sick_upstream_does_not_use_up_the_budget_of_another() {
+    let service = Stack::new()
+        .breaker(BreakerLayer::off())
+        .service(service_fn(async |_: Request<()>| Err::<Response<String>, _>(BoxError::from(Transport::not_sent("refused")))));
+    let [sick, other] = ["sick", "other"].map(|name| Catalogue::new(name).resolve(&Method::ToolsCall, Some("t"), None));
+    for _ in 0..40 {
+        service.answer(Request::new(sick.clone(), ())).await.unwrap();
+    }
+    let attempts = async |target| service.answer(Request::new(target, ())).await.unwrap().attempts;
+    assert_eq!((attempts(sick).await, attempts(other).await), (1, 3));
+}
+
+/// Calls of two seconds, one at a time, five of them each second, with five seconds each.
+#[tokio::test(start_paused = true)]
+async fn a_shared_call_that_would_come_too_late_does_not_wait() {
+    let wasted = async |coalesce: bool| {
+        let late = Arc::new(Mutex::new(Duration::ZERO));
+        let limit = ConcurrencyLayer::new(NonZeroU32::MIN).queue(64);
+        let mut stack = Stack::new().concurrency(limit).deadline(Limits::at_most(5 * SECOND)).retry(RetryLayer::off());
+        if coalesce {
+            stack = stack.coalesce(CoalesceLayer::new().single_caller());
+        }
+        let service = stack.breaker(BreakerLayer::off()).service(service_fn(async |_: Request<String>| {
+            sleep(2 * SECOND).await;
+            Ok::<_, BoxError>(Response::new("done".to_owned()))
+        }));
+        let target = reads(&Catalogue::new("up").trust_annotations());
+        let calls = (0..60_u32).map(|n| {
+            let (service, target, late) = (service.clone(), target.clone(), late.clone());
+            tokio::spawn(async move {
+                sleep(n * SECOND / 5).await;
+                let began = Instant::now();
+                let answer = service.answer(Request::new(target, n.to_string())).await.unwrap();
+                if answer.result != Ok("done".to_owned()) {
+                    *late.lock().unwrap() += began.elapsed();
+                }
+            })
+        });
+        for call in calls.collect::<Vec<_>>() {
+            call.await.unwrap();
+        }
+        let late = *late.lock().unwrap();
+        late
+    };
+    let (shared, plain) = (wasted(true).await, wasted(false).await);
+    assert!(shared < plain + 10 * SECOND, "waited for nothing: {shared:?}, and {plain:?} where nothing is shared");
+}
