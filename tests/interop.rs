@@ -17,7 +17,6 @@ mod scrape;
 #[path = "interop/script.rs"]
 mod script;
 #[cfg(feature = "admin")]
-#[expect(clippy::unwrap_used, reason = "shared with a test that does")]
 #[path = "bad_input/server.rs"]
 mod server;
 #[path = "interop/weather.rs"]

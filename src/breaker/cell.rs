@@ -59,7 +59,9 @@ impl Cell {
     pub(super) fn admit(self: &Arc<Self>, safe: impl FnOnce() -> bool, now: Instant) -> Result<Guard, Rejected> {
         let passage = self.upstream.admit(self.name, safe, now)?;
         let (admit, transition) = self.lock().0.admit(now);
-        self.tell(transition, now);
+        if let Some(transition) = transition {
+            self.tell(transition, now);
+        }
         let (ticket, probe) = match admit {
             Admit::Pass(ticket) => (ticket, false),
             Admit::Probe(ticket) => (ticket, true),
@@ -124,14 +126,15 @@ impl Cell {
         let current = machine.is_current(&ticket);
         let transition = machine.settle(ticket, sample, now, rng);
         drop(locked);
-        self.tell(transition, now);
+        if let Some(transition) = transition {
+            self.tell(transition, now);
+        }
         // What began before the last success says nothing about now.
         let contact = if contact == Contact::Failed && !current { Contact::Unknown } else { contact };
         self.upstream.settle(passage, self.name, (sample, contact), now);
     }
 
-    fn tell(&self, transition: Option<Transition>, now: Instant) {
-        let Some(transition) = transition else { return };
+    fn tell(&self, transition: Transition, now: Instant) {
         self.log(transition, Cause::of(transition), now);
         if transition.to != State::HalfOpen {
             self.upstream.heed(self.name, transition, now);
@@ -169,6 +172,7 @@ impl Guard {
     }
 
     /// Takes in how the call ended; `answered` if by an answer and not by an error.
+    #[inline]
     pub(super) fn settle(&mut self, verdict: Verdict, answered: bool, now: Instant) {
         self.end((Sample::of(verdict), Contact::of(verdict, answered)), now);
     }

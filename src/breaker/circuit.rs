@@ -140,6 +140,7 @@ impl Circuit {
     /// Takes in how an admitted call ended. `Continue`: it counts by the owner's rules. `Break`: it does not, because the phase
     /// that it was admitted in is over, or because it was the probe and has decided. Only a cool-down that begins here uses
     /// `rng`.
+    #[inline]
     pub(super) fn settle(
         &mut self,
         ticket: &Ticket,
@@ -213,6 +214,7 @@ impl Circuit {
     }
 
     /// Ends a ramp that is complete. This is no new generation: what the ramp let in still counts.
+    #[inline]
     fn end_ramp(&mut self, now: Instant) {
         if let Phase::Ramping(ramp) = &self.phase
             && ramp.remaining(now).is_zero()

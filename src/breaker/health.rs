@@ -55,6 +55,7 @@ impl Health {
     }
 
     /// Counts how a call ended that began in this `run`; true if it was one too many.
+    #[inline]
     pub(super) fn count(&mut self, sample: Sample, run: u64, settings: &Settings, now: Instant) -> bool {
         match sample {
             Sample::Success => {

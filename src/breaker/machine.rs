@@ -59,6 +59,7 @@ impl Machine {
     }
 
     /// Decides whether a call may go through.
+    #[inline]
     pub(crate) fn admit(&mut self, now: Instant) -> (Admit, Option<Transition>) {
         self.asked = Some(now);
         let (mut admit, transition) = self.circuit.admit(false, now);
@@ -75,6 +76,7 @@ impl Machine {
 
     /// Takes in how an admitted call ended. If the phase it was admitted in is over, that counts for
     /// nothing. Only a cool-down that begins here uses `rng`.
+    #[inline]
     pub(crate) fn settle(&mut self, ticket: Ticket, sample: Sample, now: Instant, rng: &mut fastrand::Rng) -> Option<Transition> {
         if let ControlFlow::Break(transition) = self.circuit.settle(&ticket, sample, now, rng) {
             if transition.is_some() {

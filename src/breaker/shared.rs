@@ -50,6 +50,7 @@ impl Shared {
     }
 
     /// The breaker of a target, made on first use.
+    #[inline]
     pub(super) fn cell<'a>(&self, target: &'a Target, now: Instant) -> &'a Arc<Cell> {
         target.cell(&self.targets, || {
             // Held until the new breaker is known, so that no change of policy passes it by.

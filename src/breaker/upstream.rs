@@ -88,6 +88,7 @@ impl Upstream {
     }
 
     /// Lets a call of `name` through, or refuses it. `safe` is asked only where it matters.
+    #[inline]
     pub(super) fn admit(&self, name: Name, safe: impl FnOnce() -> bool, now: Instant) -> Result<Passage, Rejected> {
         if let Some(generation) = self.machine.quiet() {
             return Ok(Passage { ticket: Ticket { generation, run: 0 }, probe: false });
@@ -101,6 +102,7 @@ impl Upstream {
         }
     }
 
+    #[inline]
     pub(super) fn settle(&self, passage: &Passage, name: Name, end: (Sample, Contact), now: Instant) {
         if end.1 != Contact::Failed && self.machine.quiet().is_some() {
             return;

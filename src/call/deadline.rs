@@ -23,6 +23,7 @@ pub struct Deadline {
 
 impl Deadline {
     /// When the call ends, and which clock says so, given the time of its last progress.
+    #[inline]
     pub fn end(&self, last_progress: Option<Instant>) -> Option<(Instant, Clock)> {
         let soft = self.soft.map(|soft| (soft, Clock::Soft));
         let idle = last_progress.zip(self.idle).and_then(|(last, idle)| Some((last.checked_add(idle)?, Clock::Idle)));
@@ -40,6 +41,7 @@ impl Deadline {
 
     /// The stricter of both in each part: a caller's own deadline can only shorten.
     #[must_use]
+    #[inline]
     pub fn tightened(self, other: Self) -> Self {
         fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
             match (a, b) {

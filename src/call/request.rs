@@ -139,6 +139,7 @@ impl Head {
 
     /// Whether the call may be repeated when its outcome is unknown: the target is safe, or the call carries an idempotency
     /// key that the backend honours, and nothing of the outcome has been seen yet.
+    #[inline]
     pub fn is_safe(&self) -> bool {
         let keyed = || {
             self.target.policy().honours_idempotency_key && self.meta.as_ref().is_some_and(|meta| meta.idempotency_key.is_some())

@@ -341,6 +341,7 @@ impl Target {
     }
 
     /// Whether the limiting layers let every call pass: see [`Method::is_lifecycle`].
+    #[inline]
     pub const fn is_exempt(&self) -> bool {
         self.method.is_lifecycle()
     }

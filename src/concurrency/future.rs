@@ -22,16 +22,18 @@ pin_project! {
     where
         S: Service<Request<P>>,
     {
+        // Fields drop in this order: the work ends before its slot is free. Not in the state: a variant of several fields is moved
+        // twice on its way up.
         #[pin]
         state: State<S::Future, S, P>,
+        permit: Option<Permit>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
     enum State<F, S, P> {
-        // Fields drop in this order: the work ends before its slot is free.
-        Running { #[pin] future: F, permit: Option<Permit> },
+        Running { #[pin] future: F },
         // Boxed: whoever has to wait for a slot can spare an allocation.
         Waiting { waiting: Box<Waiting<S, P>> },
         Refused { reason: Option<Reason> },
@@ -53,20 +55,17 @@ where
     S: Service<Request<P>>,
 {
     pub(super) const fn running(future: S::Future, permit: Option<Permit>) -> Self {
-        Self { state: State::Running { future, permit } }
+        Self { state: State::Running { future }, permit }
     }
 
     pub(super) const fn refused(reason: Reason) -> Self {
-        Self { state: State::Refused { reason: Some(reason) } }
+        Self { state: State::Refused { reason: Some(reason) }, permit: None }
     }
 
     pub(super) fn waiting(place: Place, request: Request<P>, service: S) -> Self {
         let end = request.head.end().map(|(end, _)| Box::pin(sleep_until(end)));
-        Self {
-            state: State::Waiting {
-                waiting: Box::new(Waiting { permit: None, place, deadline: end, request: Some(request), service }),
-            },
-        }
+        let waiting = Waiting { permit: None, place, deadline: end, request: Some(request), service };
+        Self { state: State::Waiting { waiting: Box::new(waiting) }, permit: None }
     }
 }
 
@@ -116,12 +115,12 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let mut this = self.project();
         loop {
-            match state.as_mut().project() {
-                StateProj::Running { future, permit } => {
+            match this.state.as_mut().project() {
+                StateProj::Running { future } => {
                     let outcome = ready!(future.poll(cx)).map_err(Into::into);
-                    if let Some(permit) = permit {
+                    if let Some(permit) = this.permit {
                         permit.end(&outcome);
                     }
                     return Poll::Ready(outcome);
@@ -137,7 +136,7 @@ where
                     let (mut permit, mut request) = match (permit, waiting.request.take()) {
                         (Ok(permit), Some(request)) => (permit, request),
                         (Err(error), _) => {
-                            state.set(State::Refused { reason: None });
+                            this.state.set(State::Refused { reason: None });
                             return Poll::Ready(Err(error));
                         }
                         (Ok(_), None) => return Poll::Pending,
@@ -147,7 +146,8 @@ where
                     request.head.attempt_at = now;
                     request.head.slots = Some(permit.pool());
                     let future = waiting.service.call(request);
-                    state.set(State::Running { future, permit: Some(permit) });
+                    *this.permit = Some(permit);
+                    this.state.set(State::Running { future });
                 }
             }
         }

@@ -69,6 +69,7 @@ impl Permit {
         self.tell(Verdict::of(outcome), completed);
     }
 
+    #[inline]
     fn tell(&self, verdict: Verdict, completed: Option<Instant>) {
         self.slots.learn(verdict, self.began, completed, self.waited, self.in_flight);
     }

@@ -41,6 +41,7 @@ impl Shared {
     }
 
     /// The slots of a target. `None`: it has no limit.
+    #[inline]
     pub(super) fn slots<'a>(&self, target: &'a Target) -> Option<&'a Arc<Slots>> {
         if matches!(self.limit, Limit::Off) || target.is_exempt() {
             return None;

@@ -75,6 +75,7 @@ impl RpcCode {
 impl ErrorType {
     const COUNT: usize = 12 + CODES.len() + 1;
 
+    #[inline]
     pub(crate) fn of<R>(outcome: &Result<Response<R>, BoxError>) -> Self {
         let verdict = Verdict::of(outcome);
         let code = match outcome {
@@ -171,6 +172,7 @@ impl Durations {
     }
 
     /// Says whether it went into a series of the target's own.
+    #[inline]
     pub(crate) fn record(&self, outcome: ErrorType, duration: Duration) -> bool {
         let (histogram, own) = self.series(outcome);
         histogram.record(duration.as_secs_f64());

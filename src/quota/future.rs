@@ -11,7 +11,7 @@ use tower::Service;
 
 use super::shared::{Counted, Turn};
 use crate::{
-    call::{Request, Response, Verdict},
+    call::{Request, Response},
     classify::unsent,
     error::{BoxError, Reason, Rejected},
 };
@@ -24,13 +24,15 @@ pin_project! {
     {
         #[pin]
         state: State<S::Future, S, P>,
+        // Not in the state: a variant of several fields is moved twice on its way up.
+        counted: Option<Counted>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
     enum State<F, S, P> {
-        Running { #[pin] future: F, counted: Option<Counted> },
+        Running { #[pin] future: F },
         // Boxed: whoever has to wait can spare an allocation.
         Waiting { waiting: Box<Waiting<S, P>> },
         Refused { rejected: Option<Rejected> },
@@ -52,17 +54,17 @@ where
     S: Service<Request<P>>,
 {
     pub(super) const fn running(future: S::Future, counted: Option<Counted>) -> Self {
-        Self { state: State::Running { future, counted } }
+        Self { state: State::Running { future }, counted }
     }
 
     pub(super) const fn refused(rejected: Rejected) -> Self {
-        Self { state: State::Refused { rejected: Some(rejected) } }
+        Self { state: State::Refused { rejected: Some(rejected) }, counted: None }
     }
 
     pub(super) fn waiting(turn: Turn, request: Request<P>, service: S) -> Self {
         let sleep = Some(Box::pin(sleep_until(turn.at)));
         let waiting = Waiting { call: Some((turn, request)), sleep, come: false, service };
-        Self { state: State::Waiting { waiting: Box::new(waiting) } }
+        Self { state: State::Waiting { waiting: Box::new(waiting) }, counted: None }
     }
 }
 
@@ -107,18 +109,15 @@ where
 {
     type Output = Result<Response<R>, BoxError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let mut this = self.project();
         loop {
-            match state.as_mut().project() {
-                StateProj::Running { future, counted } => {
+            match this.state.as_mut().project() {
+                StateProj::Running { future } => {
                     let mut outcome = ready!(future.poll(cx)).map_err(Into::into);
-                    if let Some(counted) = counted {
-                        if Verdict::of(&outcome) == Verdict::LocalReject {
-                            counted.refund();
-                        } else if let Ok(response) = &mut outcome {
-                            response.standing = counted.standing;
-                        }
+                    if let Some(counted) = this.counted {
+                        counted.settle(&mut outcome);
                     }
                     return Poll::Ready(outcome);
                 }
@@ -129,9 +128,12 @@ where
                     };
                 }
                 StateProj::Waiting { waiting } => match ready!(waiting.poll_turn(cx)) {
-                    Ok((future, counted)) => state.set(State::Running { future, counted }),
+                    Ok((future, counted)) => {
+                        *this.counted = counted;
+                        this.state.set(State::Running { future });
+                    }
                     Err(error) => {
-                        state.set(State::Refused { rejected: None });
+                        this.state.set(State::Refused { rejected: None });
                         return Poll::Ready(Err(error));
                     }
                 },

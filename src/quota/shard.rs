@@ -23,6 +23,12 @@ impl Shard {
         self.cells.get(&key).copied()
     }
 
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut u64> {
+        self.cells.get_mut(&key)
+    }
+
     /// Stores the TAT of a cell, which grows the map only if the cell is new.
     #[inline]
     pub(super) fn set(&mut self, key: Key, tat: u64) {

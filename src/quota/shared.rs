@@ -19,8 +19,8 @@ use super::{
     ticket::{MAX_LIMITS, Ticket},
 };
 use crate::{
-    call::{Admission, Head, Slot, Standing, Target},
-    error::{Reason, Rejected},
+    call::{Admission, Head, Response, Slot, Standing, Target, Verdict},
+    error::{BoxError, Reason, Rejected},
     gate::{Mode, Observed},
     metrics::{Level, QUOTA_WAITING, Subject},
 };
@@ -66,9 +66,14 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// The call was not sent: it is not counted any more, where nobody has come since.
-    pub(super) fn refund(&self) {
-        self.shared.store.refund(&self.ticket);
+    /// Takes in how the call ended: one that was not sent is not counted any more, where nobody has come since.
+    #[inline]
+    pub(super) fn settle<R>(&self, outcome: &mut Result<Response<R>, BoxError>) {
+        if Verdict::of(outcome) == Verdict::LocalReject {
+            self.shared.store.refund(&self.ticket);
+        } else if let Ok(response) = outcome {
+            response.standing = self.standing;
+        }
     }
 }
 

@@ -127,58 +127,89 @@ impl Store {
         let mut held = [const { None }; MAX_LIMITS];
         let held = self.hold(now, checks, &mut held);
         ticket.clear();
-        let turn = self.plan(now, checks, patience, held, ticket).inspect_err(|_| ticket.clear())?;
-        // In the order of the checks: the second for a cell builds on the first.
-        for counted in ticket.cells() {
-            if let Some(held) = self.locked(held, counted.key) {
-                held.map.set(counted.key, counted.after);
+        let waits = self.count(now, checks, patience, held, ticket);
+        if !matches!(waits, Ok(None)) {
+            // The last one first: a cell that was counted twice goes back in two steps.
+            for counted in ticket.cells().iter().rev() {
+                if let Some(held) = self.locked(held, counted.key) {
+                    held.map.restore(counted.key, counted.after, counted.before);
+                }
             }
+            ticket.clear();
         }
-        Ok(turn)
+        let Some((turn, key, after)) = waits? else { return Ok(None) };
+        if let Some(held) = self.locked(held, key) {
+            ticket.push(Counted { key, before: held.map.get(key).unwrap_or(0), after });
+            held.map.set(key, after);
+        }
+        Ok(Some(turn))
     }
 
-    /// Puts into `ticket` what is to be counted, if no check refuses.
-    fn plan(
+    /// Counts a call in the cell of each check and notes it in `ticket`, up to the first check that refuses. If it has to wait
+    /// for one of them, gives its turn there, and what the cell is then to hold.
+    ///
+    /// Cells that are there are written as it goes, so a second check of one builds on the first. Others are made once no check
+    /// has refused: keys that are refused must not make a map grow.
+    fn count(
         &self,
         now: u64,
         checks: &[Option<Check<'_>>],
         patience: Option<u64>,
         held: &mut [Option<Held<'_>>],
         ticket: &mut Ticket,
-    ) -> Result<Option<Turn>, Refused> {
-        let mut waits: Option<(Turn, Counted)> = None;
+    ) -> Result<Option<(Turn, Key, u64)>, Refused> {
+        let (mut waits, mut lacking) = (None::<(Turn, Key, u64)>, false);
         for (index, check) in checks.iter().enumerate() {
             let Some(check) = check else { continue };
-            let Some(held) = self.locked(held, Key::new(check.key)) else { continue };
+            let own = Key::new(check.key);
+            let Some(held) = self.locked(held, own) else { continue };
             held.carry_over(check);
-            let (key, before) = self.cell(held, ticket, check);
-            match check.gcra.decide(before, held.now, check.cost) {
-                Decision::Admit { tat } => ticket.push(Counted { key, before, after: tat }),
+            let decide = |tat| check.gcra.decide(tat, held.now, check.cost);
+            let (key, decision) = match held.map.get_mut(own) {
+                Some(cell) => {
+                    let decision = decide(*cell);
+                    if let Decision::Admit { tat } = decision {
+                        ticket.push(Counted { key: own, before: *cell, after: tat });
+                        *cell = tat;
+                    }
+                    (own, decision)
+                }
+                None => {
+                    let (key, before, tat) = self.cell_to_be(held, ticket, check);
+                    let decision = decide(tat);
+                    if let Decision::Admit { tat } = decision {
+                        ticket.push(Counted { key, before, after: tat });
+                        lacking = true;
+                    }
+                    (key, decision)
+                }
+            };
+            match decision {
+                Decision::Admit { .. } => {}
                 Decision::Wait { tat, retry_after } => {
                     let at = held.now.saturating_add(nanos(retry_after));
                     let hopeless = match (&waits, patience) {
                         (_, None) => true,
                         // It would still refuse when the turn comes.
-                        (Some((turn, _)), _) => at > turn.at,
+                        (Some((turn, ..)), _) => at > turn.at,
                         (None, Some(patience)) => at > now.saturating_add(patience),
                     };
                     if hopeless {
                         return Err(Refused { index, retry_after: Some(retry_after) });
                     }
-                    if waits.is_none() {
-                        // Not what is planned: that is not counted, and a key without a cell goes back to having none.
-                        let before = held.map.get(key).unwrap_or(0);
-                        waits = Some((Turn { index, at }, Counted { key, before, after: tat }));
-                    }
+                    waits.get_or_insert((Turn { index, at }, key, tat));
                 }
                 Decision::Never => return Err(Refused { index, retry_after: None }),
             }
         }
-        Ok(waits.map(|(turn, counted)| {
-            ticket.clear();
-            ticket.push(counted);
-            turn
-        }))
+        if lacking && waits.is_none() {
+            for counted in ticket.cells() {
+                if let Some(held) = self.locked(held, counted.key) {
+                    held.map.set(counted.key, counted.after);
+                }
+            }
+        }
+        Ok(waits)
     }
 
     /// Takes an admission back wherever nobody was admitted since; elsewhere the call stays counted.
@@ -233,17 +264,25 @@ impl Store {
         checks: &[Option<Check<'_>>],
         held: &'h mut [Option<Held<'a>>; MAX_LIMITS],
     ) -> &'h mut [Option<Held<'a>>] {
-        let (mut lowest, mut len) = (0, 0);
-        // One more shard for each check, at most.
-        for (place, _) in held.iter_mut().zip(checks) {
-            let shards = checks.iter().flatten().map(|check| Key::new(check.key).shard(self.shards.len()));
-            let Some(shard) = shards.filter(|&shard| u32::from(shard) >= lowest).min() else { break };
-            lowest = u32::from(shard) + 1;
-            let mut map = lock(&self.shards[usize::from(shard)]);
-            *place = Some(Held { shard, now: map.tidy(now, self.cells_per_shard), map });
+        let (mut shards, mut len) = ([0; MAX_LIMITS], 0);
+        for (place, check) in shards.iter_mut().zip(checks.iter().flatten()) {
+            *place = Key::new(check.key).shard(self.shards.len());
             len += 1;
         }
-        &mut held[..len]
+        let shards = &mut shards[..len];
+        shards.sort_unstable();
+        let (mut places, mut last) = (held.iter_mut(), None);
+        for &mut shard in shards {
+            if last == Some(shard) {
+                continue;
+            }
+            last = Some(shard);
+            let mut map = lock(&self.shards[usize::from(shard)]);
+            if let Some(place) = places.next() {
+                *place = Some(Held { shard, now: map.tidy(now, self.cells_per_shard), map });
+            }
+        }
+        held
     }
 
     /// The one of the locked shards that `key` belongs to.
@@ -252,26 +291,24 @@ impl Store {
         held.iter_mut().flatten().find(|held| held.shard == shard)
     }
 
-    /// The cell that decides `check`, with its TAT as this call would leave it so far: its own, or one that it has to share.
-    fn cell(&self, held: &Held<'_>, planned: &Ticket, check: &Check<'_>) -> (Key, u64) {
-        let tat = |key| match planned.cells().iter().rfind(|planned| planned.key == key) {
-            Some(planned) => Some(planned.after),
-            None => held.map.get(key),
-        };
+    /// The cell that is to decide a check whose key has none: one of its own, or the one that it has to share; with what it holds
+    /// so far, and the TAT to decide on.
+    #[cold]
+    fn cell_to_be(&self, held: &Held<'_>, noted: &Ticket, check: &Check<'_>) -> (Key, u64, u64) {
+        let noted_tat = |key| noted.cells().iter().rfind(|noted| noted.key == key).map(|noted| noted.after);
         let own = Key::new(check.key);
-        if let Some(tat) = tat(own) {
-            return (own, tat);
+        if let Some(tat) = noted_tat(own) {
+            return (own, tat, tat);
         }
         // A key without a cell may have spent from the shared one: it must not start afresh.
         let shared = Key::shared(check.gcra, held.shard);
-        let tat = tat(shared).unwrap_or(0);
-        // What is planned may be an old cell; to count it as new errs by a few, on the safe side.
-        let here = planned.cells().iter().filter(|planned| planned.key.shard(self.shards.len()) == held.shard).count();
-        if held.map.len() + here < self.cells_per_shard {
-            return (own, tat);
+        let tat = noted_tat(shared).or_else(|| held.map.get(shared)).unwrap_or(0);
+        let is_new = |noted: &&Counted| noted.before == 0 && noted.key.shard(self.shards.len()) == held.shard;
+        if held.map.len() + noted.cells().iter().filter(is_new).count() < self.cells_per_shard {
+            return (own, 0, tat);
         }
         self.overflows.fetch_add(1, Relaxed);
-        (shared, tat)
+        (shared, tat, tat)
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, Shard> {

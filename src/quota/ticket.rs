@@ -19,7 +19,7 @@ pub(crate) struct Ticket {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
     pub(super) key: Key,
-    /// The TAT that the decision was made on; zero where there was none.
+    /// What the cell held; zero where there was none.
     pub(super) before: u64,
     pub(super) after: u64,
 }

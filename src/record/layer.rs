@@ -114,6 +114,7 @@ impl Handles {
     }
 
     /// Records a call that has ended like this after so long.
+    #[inline]
     pub(super) fn ended(&self, outcome: ErrorType, duration: Duration) {
         let own = self.durations.record(outcome, duration);
         self.in_flight.decrement(1.0);

@@ -39,7 +39,8 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let outcome = ready!(this.inner.poll(cx)).map_err(Into::into);
-        Poll::Ready(Ok(this.scene.answer(outcome)))
+        let mut outcome = ready!(this.inner.poll(cx)).map_err(Into::into);
+        this.scene.answer(&mut outcome);
+        Poll::Ready(outcome)
     }
 }

@@ -73,11 +73,12 @@ fn text(words: Arguments<'_>) -> String {
 }
 
 impl Scene {
+    /// Makes an answer of whatever became of the call.
     #[inline]
-    pub(super) fn answer<R: CallResult>(&self, outcome: Result<Response<R>, BoxError>) -> Response<R> {
-        let verdict = Verdict::of(&outcome);
+    pub(super) fn answer<R: CallResult>(&self, outcome: &mut Result<Response<R>, BoxError>) {
+        let verdict = Verdict::of(outcome);
         match outcome {
-            Ok(mut response) => {
+            Ok(response) => {
                 // Whoever trusts this stack takes what stands there for its word.
                 if !self.target.trusts_next_hop() {
                     match &mut response.result {
@@ -85,10 +86,9 @@ impl Scene {
                         Err(error) => error.clear_facts(),
                     }
                 }
-                self.annotate(&mut response, verdict);
-                response
+                self.annotate(response, verdict);
             }
-            Err(error) => self.told(&error, verdict),
+            Err(error) => *outcome = Ok(self.told(error, verdict)),
         }
     }
 

@@ -58,9 +58,7 @@ async fn call(incoming: Incoming, said: Option<TraceContext>) -> (SpanData, Opti
         attempts.clone().oneshot(call)
     }));
     let mut request = Request::new(tool("t"), ());
-    let mut meta = Meta::default();
-    meta.trace = said;
-    request.head.meta = Some(Arc::new(meta));
+    request.head.meta = Some(Arc::new(Meta { trace: said, ..Meta::default() }));
     {
         let _within = tracing::info_span!("around").entered();
         assert!(edge.oneshot(request).await.is_ok());

@@ -98,7 +98,8 @@ pub use policy::Incoming;
 pub use service::Trace;
 pub use span::TARGET;
 
-#[cfg(all(test, feature = "otlp"))]
+#[cfg(feature = "otlp")]
+#[cfg(test)]
 mod context_tests;
 #[cfg(test)]
 mod tests;

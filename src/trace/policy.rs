@@ -54,9 +54,8 @@ mod tests {
 
     #[test]
     fn only_what_is_trusted_goes_on() {
-        let mut meta = Meta::default();
-        meta.trace = TraceContext::new(1, 2, 1);
-        meta.baggage = Baggage::parse("tenant=acme,user=eve");
+        let baggage = Baggage::parse("tenant=acme,user=eve");
+        let meta = Meta { trace: TraceContext::new(1, 2, 1), baggage, ..Meta::default() };
         let said = |incoming, names: &[&str]| {
             let baggage = (!names.is_empty()).then(|| names.iter().map(|name| (*name).into()).collect());
             let traced = Policy { incoming, baggage }.traced(Some(&meta), None);

@@ -256,14 +256,13 @@ async fn what_others_wrote_is_cut() {
 #[tokio::test]
 async fn where_nobody_listens_nothing_is_shown_and_nothing_is_relayed() {
     let mut request = Request::new(tool("t"), ());
-    let mut meta = crate::call::Meta::default();
-    meta.trace = TraceContext::new(1, 2, 1);
-    request.head.meta = Some(Arc::new(meta));
+    let trace = TraceContext::new(1, 2, 1);
+    request.head.meta = Some(Arc::new(crate::call::Meta { trace, ..crate::call::Meta::default() }));
     let seen = Arc::new(Mutex::new(None));
     let see = {
         let seen = seen.clone();
         service_fn(move |call: Request<()>| {
-            *seen.lock().unwrap() = call.head.traced.clone();
+            *seen.lock().unwrap() = call.head.traced;
             async { Ok::<_, BoxError>(Response::new(())) }
         })
     };

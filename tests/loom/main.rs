@@ -13,6 +13,8 @@ mod cache;
 mod call;
 mod coalesce;
 mod concurrency;
+#[path = "../../src/logs.rs"]
+mod logs;
 mod retry;
 mod sync;
 
