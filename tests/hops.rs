@@ -68,7 +68,9 @@ async fn behind_two(client: Catalogue, fails: u32, failure: fn() -> Transport) -
     let client_target = reads(&client);
     let client = Stack::new().service(service_fn(move |call: Request<()>| {
         let mut onward = Request::new(served.clone(), ());
-        onward.head.meta = Some(Arc::new(Meta::read(&Meta::onward(&call.head))));
+        let mut said = serde_json::Map::new();
+        Meta::onward(&call.head).apply(&mut said);
+        onward.head.meta = Some(Arc::new(Meta::read(&said)));
         let answer = server.answer(onward);
         async move { Ok::<_, BoxError>(Response::from_result(answer.await?.result)) }
     }));

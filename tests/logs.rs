@@ -93,7 +93,7 @@ async fn a_storm_of_calls_is_no_storm_of_lines() {
         Ok(Response::new("done"))
     });
     let slots = ConcurrencyLayer::new(NonZeroU32::new(2).unwrap()).queue(4);
-    let retry = RetryLayer::default().budget(Arc::new(Budget::new(60)));
+    let retry = RetryLayer::default().budget(Arc::new(Budget::try_new(60).unwrap()));
     let stack = Stack::new().concurrency(slots).retry(retry).service(handler);
     let catalogue = ["slow", "sick", "away"]
         .into_iter()

@@ -71,7 +71,7 @@ async fn upstream(told: Told) -> (Client, RunningService<RoleClient, ()>) {
     let connection = ().serve(watched(near)).await.unwrap();
     let stack = Stack::new().trace(TraceLayer::new().incoming(Incoming::Trust));
     let catalogue = Arc::new(Catalogue::new("behind").tool(TOOL, TargetPolicy::default()));
-    (ClientLayer::with_catalogue(catalogue, &stack).layer(connection.peer().clone()), connection)
+    (ClientLayer::with_catalogue(catalogue, &stack).unwrap().layer(connection.peer().clone()), connection)
 }
 
 async fn good_after() -> probe::Answer {
