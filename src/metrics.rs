@@ -58,7 +58,9 @@ mod subject;
 
 pub(crate) use expected::expect;
 pub use labels::Values;
-pub(crate) use labels::{shared_label, upstream, upstream_label};
+#[cfg(feature = "admin")]
+pub(crate) use labels::upstream_label;
+pub(crate) use labels::{shared_label, upstream};
 pub(crate) use outcomes::{Durations, ErrorType, Side};
 pub(crate) use subject::{Counters, Level, Subject};
 
@@ -197,6 +199,7 @@ impl Metric {
         self.register_gauge(&self.key(values))
     }
 
+    #[cfg(feature = "admin")]
     pub(crate) fn histogram(&self, values: impl IntoIterator<Item = SharedString>) -> Histogram {
         self.register_histogram(&self.key(values))
     }
