@@ -33,7 +33,7 @@ use buttress::{
 use governor::{Quota, RateLimiter};
 use tower::{Layer, Service};
 
-use crate::handlers::{Act, Handler, LONG, PLENTY, Said, call, finish, keyed, read, stack, target};
+use crate::handlers::{Act, Handler, LONG, PLENTY, call, finish, keyed, read, stack, target};
 
 const MEGABYTE: NonZeroU64 = NonZeroU64::new(1 << 20).unwrap();
 
@@ -56,7 +56,7 @@ pub const CASES: &[Case] = &[
     ("loop_guard", |calls| alone(calls, LoopGuardLayer::default())),
     ("hedge", |calls| alone(calls, HedgeLayer::new())),
     ("coalesce", |calls| reading(calls, CoalesceLayer::new().single_caller())),
-    ("cache, hit", |calls| reading(calls, CacheLayer::new(MEGABYTE))),
+    ("cache, hit", |calls| reading(calls, CacheLayer::new(MEGABYTE).single_caller())),
     ("idempotency, replay", |calls| {
         inside(|| {
             let (mut service, target) = (IdempotencyLayer::default().single_caller().layer(Handler(Act::Ready)), target());
@@ -98,14 +98,14 @@ fn whole(calls: u64, stack: &Stack, act: Act) {
 fn alone<L>(calls: u64, layer: L)
 where
     L: Layer<Handler>,
-    L::Service: Service<Request<u64>, Response = Response<Said>>,
+    L::Service: Service<Request<u64>, Response = Response<&'static str>>,
 {
     inside(|| calling(calls, layer.layer(Handler(Act::Ready))));
 }
 
 fn calling<S>(calls: u64, service: S)
 where
-    S: Service<Request<u64>, Response = Response<Said>>,
+    S: Service<Request<u64>, Response = Response<&'static str>>,
 {
     calling_this(calls, service, target());
 }
@@ -114,14 +114,14 @@ where
 fn reading<L>(calls: u64, layer: L)
 where
     L: Layer<Handler>,
-    L::Service: Service<Request<u64>, Response = Response<Said>>,
+    L::Service: Service<Request<u64>, Response = Response<&'static str>>,
 {
     inside(|| calling_this(calls, layer.layer(Handler(Act::Ready)), read()));
 }
 
 fn calling_this<S>(calls: u64, mut service: S, target: Arc<Target>)
 where
-    S: Service<Request<u64>, Response = Response<Said>>,
+    S: Service<Request<u64>, Response = Response<&'static str>>,
 {
     counted(calls, || drop(call(&mut service, Request::new(target.clone(), 7))));
 }

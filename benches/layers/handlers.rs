@@ -13,7 +13,7 @@ use std::{
 
 use buttress::{
     Stack,
-    call::{CacheScope, CallResult, Freshness, Meta, Method, Request, Response, Target, TargetPolicy},
+    call::{Meta, Method, Request, Response, Target, TargetPolicy},
     catalogue::Catalogue,
     quota::QuotaLayer,
 };
@@ -33,16 +33,6 @@ pub enum Act {
     Hangs,
 }
 
-/// What a handler answers: the same to everybody, for a long time.
-#[derive(Debug, Clone, Copy)]
-pub struct Said;
-
-impl CallResult for Said {
-    fn freshness(&self) -> Freshness {
-        Freshness::new(LONG, CacheScope::Public)
-    }
-}
-
 /// A handler, with a future that has a name and allocates nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Handler(pub Act);
@@ -56,7 +46,7 @@ pub struct Handled {
 }
 
 impl Future for Handled {
-    type Output = Result<Response<Said>, Infallible>;
+    type Output = Result<Response<&'static str>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = std::mem::replace(&mut self.polled, true);
@@ -70,7 +60,7 @@ impl Future for Handled {
             Act::Ready | Act::PendsOnce => {}
         }
         black_box(self.params);
-        Poll::Ready(Ok(Response::new(Said)))
+        Poll::Ready(Ok(Response::new("done")))
     }
 }
 
@@ -84,7 +74,7 @@ fn work() {
 }
 
 impl Service<Request<u64>> for Handler {
-    type Response = Response<Said>;
+    type Response = Response<&'static str>;
     type Error = Infallible;
     type Future = Handled;
 
@@ -132,7 +122,7 @@ pub fn target() -> Arc<Target> {
 
 /// One that only reads, so that its answers may be kept and shared.
 pub fn read() -> Arc<Target> {
-    let reads = TargetPolicy::default().safe(true).read_only(true);
+    let reads = TargetPolicy::default().safe(true).read_only(true).cache_for(LONG);
     Catalogue::new("bench").tool("read", reads).resolve(&Method::ToolsCall, Some("read"), None)
 }
 

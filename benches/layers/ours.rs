@@ -34,7 +34,7 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::handlers::{Act, Handler, LONG, PLENTY, Said, call, finish, keyed, read, stack, target};
+use crate::handlers::{Act, Handler, LONG, PLENTY, call, finish, keyed, read, stack, target};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
@@ -82,7 +82,7 @@ fn opt_in(group: &mut Group<'_>, act: Act) {
     let (target, read) = (target(), read());
     let mut coalesce = CoalesceLayer::new().single_caller().layer(Handler(act));
     group.bench_function("coalesce", |b| b.iter(|| call(&mut coalesce, Request::new(read.clone(), 7))));
-    let mut cache = CacheLayer::new(MEGABYTE).layer(Handler(act));
+    let mut cache = CacheLayer::new(MEGABYTE).single_caller().layer(Handler(act));
     group.bench_function("cache_hit", |b| b.iter(|| call(&mut cache, Request::new(read.clone(), 7))));
     let mut idempotency = IdempotencyLayer::default().single_caller().layer(Handler(act));
     group.bench_function("idempotency_replay", |b| b.iter(|| call(&mut idempotency, keyed(&target))));
@@ -104,7 +104,7 @@ fn unrecorded(group: &mut Group<'_>, act: Act, name: &str, stack: &Stack) {
 fn alone<L>(group: &mut Group<'_>, act: Act, name: &str, layer: L)
 where
     L: Layer<Handler>,
-    L::Service: Service<Request<u64>, Response = Response<Said>>,
+    L::Service: Service<Request<u64>, Response = Response<&'static str>>,
 {
     let (mut service, target) = (layer.layer(Handler(act)), target());
     group.bench_function(name, |b| b.iter(|| call(&mut service, Request::new(target.clone(), 7))));
@@ -132,7 +132,7 @@ pub fn refused(criterion: &mut Criterion) {
         Policy::try_new(Settings { consecutive_failures: 1, cool_down_min: LONG, cool_down_max: LONG, ..Settings::default() });
     if let Ok(policy) = brittle {
         let lost = tower::service_fn(|_: Request<u64>| {
-            std::future::ready(Err::<Response<Said>, _>(buttress::error::Transport::not_sent("refused")))
+            std::future::ready(Err::<Response<&'static str>, _>(buttress::error::Transport::not_sent("refused")))
         });
         let mut breaker = BreakerLayer::new(policy).layer(lost);
         let _opened = call(&mut breaker, request());

@@ -30,10 +30,10 @@ use tower_resilience_ratelimiter::RateLimiterLayer;
 use tower_resilience_retry::RetryLayer as ResilienceRetry;
 use tower_resilience_timelimiter::TimeLimiterLayer;
 
-use crate::handlers::{Act, Handled, Handler, LONG, PLENTY, Said, call, target};
+use crate::handlers::{Act, Handled, Handler, LONG, PLENTY, call, target};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
-type Answer = Response<Said>;
+type Answer = Response<&'static str>;
 
 /// As many as nobody has in flight.
 const MANY: usize = 1_000_000;
