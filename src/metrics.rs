@@ -26,7 +26,7 @@
 //!   any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`]. Gauges show the sum of those who share
 //!   one: how many slots they have together, how many of their breakers are open.
 //!
-//! So whatever a server lists, and however its answers fail, its part of a scrape stays under 1 MB (920 kB, with names as long as may
+//! So whatever a server lists, and however its answers fail, its part of a scrape stays under 1 MB (930 kB, with names as long as may
 //! be and all ways to fail). Who has more tools, or wants all to be told of more than 32, raises the
 //! [budget](crate::catalogue::Catalogue::scrape_budget): all three bounds grow with it. Series are never forgotten, so names are
 //! paid for in the order of their first calls.

@@ -59,7 +59,7 @@ fn server(mode: Mode, upstream: &'static str, way: &Arc<AtomicUsize>) -> Server 
 
 /// Names that are as long as a label may be.
 fn long(kind: &str) -> Vec<String> {
-    (0..300).map(|n| format!("{kind}_{n:0>width$}", width = 63 - kind.len())).collect()
+    (0..300).map(|n| format!("{kind}_{n:0>width$}", width = 127 - kind.len())).collect()
 }
 
 async fn everything(upstream: &'static str, budget: Option<usize>) -> BTreeMap<String, f64> {

@@ -223,7 +223,7 @@ fn reference() -> String {
                 Values::OneOf(values) => values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", "),
                 Values::Ours => "what the operator calls it, or this process says of itself, made fit for a label".to_owned(),
                 Values::Listed => {
-                    "a name of the upstream's own list, of up to 64 of `A-Z a-z 0-9 _ . / -`; any other is `_OTHER`".to_owned()
+                    "a name of the upstream's own list, of up to 128 of `A-Z a-z 0-9 _ . / -`; any other is `_OTHER`".to_owned()
                 }
                 Values::Layer => "the name of the layer's module; `load_shed` for any that is not of this crate".to_owned(),
                 other => format!("{other:?}"),
