@@ -5,9 +5,6 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "clippy takes the functions that tests share for no tests")]
 
-#[cfg(feature = "admin")]
-#[path = "interop/hostile.rs"]
-mod hostile;
 #[path = "interop/observability.rs"]
 mod observability;
 #[path = "interop/page.rs"]
@@ -16,9 +13,6 @@ mod page;
 mod scrape;
 #[path = "interop/script.rs"]
 mod script;
-#[cfg(feature = "admin")]
-#[path = "bad_input/server.rs"]
-mod server;
 #[path = "interop/weather.rs"]
 mod weather;
 

@@ -5,6 +5,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod exposition;
+#[path = "../interop/script.rs"]
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "shared with the tests against other SDKs, which run more than promtool"
+)]
+mod script;
 mod server;
 mod trace;
 mod worst;
@@ -97,6 +105,23 @@ async fn a_hundred_thousand_invented_names_leave_nothing_behind() {
 #[ignore = "a million calls: whole, in release"]
 async fn a_million_invented_names_leave_nothing_behind() {
     invent(1_000_000, "many").await;
+}
+
+/// As Prometheus reads it: whatever the other tests have left, too.
+#[tokio::test]
+#[ignore = "interop: needs promtool"]
+async fn prometheus_finds_no_fault_with_what_was_made_up() {
+    let text = {
+        let (_turn, metrics) = metrics();
+        let names = hostile();
+        let server = Server::new("read by promtool", &names);
+        assert!(server.call("tools/list", "").await);
+        for name in names.iter().cloned().chain((0..10_000).map(invented)) {
+            assert!(server.call("tools/call", &name).await, "{name:?}");
+        }
+        metrics.render()
+    };
+    assert_eq!(script::promtool(&["check", "metrics"], &text).await, "");
 }
 
 /// How many series have these labels.

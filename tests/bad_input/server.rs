@@ -1,7 +1,5 @@
 //! A server that answers whatever it is asked, and what is asked of it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use buttress::{
     BoxError, Stack,
     call::{Caller, Method, Request, Response},
