@@ -133,3 +133,5 @@ mod queue_tests;
 mod sink_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod writer_tests;

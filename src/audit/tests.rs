@@ -9,7 +9,6 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     task::{Context, Poll, Waker},
     time::Duration,
@@ -32,7 +31,7 @@ use crate::{
 
 /// A sink whose lines can be read, and that fails on demand.
 #[derive(Clone, Default)]
-struct Memory {
+pub(super) struct Memory {
     bytes: Arc<Mutex<Vec<u8>>>,
     broken: Arc<AtomicBool>,
 }
@@ -53,11 +52,11 @@ impl Write for Memory {
 impl Sink for Memory {}
 
 impl Memory {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.bytes.lock().unwrap().clone()).unwrap()
     }
 
-    async fn lines(&self, trail: &AuditHandle) -> Vec<Value> {
+    pub(super) async fn lines(&self, trail: &AuditHandle) -> Vec<Value> {
         trail.flush().await;
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -65,7 +64,7 @@ impl Memory {
 
 /// What a call says of itself.
 #[derive(Debug, Clone, Default)]
-struct Said {
+pub(super) struct Said {
     name: String,
     arguments: Option<String>,
 }
@@ -86,11 +85,11 @@ impl CallParams for Said {
 
 const DONE: &str = "done";
 
-fn echo() -> impl Service<Request<Said>, Response = Response<&'static str>, Error = BoxError, Future: Send> + Clone {
+pub(super) fn echo() -> impl Service<Request<Said>, Response = Response<&'static str>, Error = BoxError, Future: Send> + Clone {
     tower::service_fn(async |_: Request<Said>| Ok(Response::new(DONE)))
 }
 
-fn known(name: &str) -> Arc<Target> {
+pub(super) fn known(name: &str) -> Arc<Target> {
     tool(name)
 }
 
@@ -110,19 +109,19 @@ async fn line(layer: impl FnOnce(AuditLayer) -> AuditLayer, request: Request<Sai
 }
 
 /// Counters by name and the values of their labels.
-struct Counted {
+pub(super) struct Counted {
     snapshotter: Snapshotter,
     _installed: metrics::LocalRecorderGuard<'static>,
 }
 
 impl Counted {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let recorder = Box::leak(Box::new(DebuggingRecorder::new()));
         Self { snapshotter: recorder.snapshotter(), _installed: metrics::set_default_local_recorder(recorder) }
     }
 
     /// Those that are not zero. Reads them once: the recorder starts anew.
-    fn take(&self) -> BTreeMap<String, u64> {
+    pub(super) fn take(&self) -> BTreeMap<String, u64> {
         let read = self.snapshotter.snapshot().into_vec().into_iter();
         let named = read.filter_map(|(key, _, _, value)| {
             let labels: Vec<&str> = key.key().labels().skip(1).map(metrics::Label::value).collect();
@@ -425,7 +424,7 @@ async fn a_full_disk_harms_no_call_and_each_loss_is_counted() {
     assert!(layer.handle().is_failing());
 }
 
-fn reason(outcome: &Outcome) -> Option<(&'static str, Reason)> {
+pub(super) fn reason(outcome: &Outcome) -> Option<(&'static str, Reason)> {
     let rejected = outcome.as_ref().err()?.downcast_ref::<Rejected>()?;
     Some((rejected.layer(), rejected.reason()))
 }
@@ -474,147 +473,4 @@ async fn a_place_is_kept_for_each_call_that_is_let_in() {
     trail.flush().await;
     assert_eq!(trail.backlog(), 0);
     assert!(service.call(Request::new(target, ())).await.is_ok());
-}
-
-/// A sink that waits for leave to write.
-struct Slow(Memory, mpsc::Receiver<()>);
-
-impl Write for Slow {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Whoever lets go of the other end lets all through.
-        let _leave = self.1.recv();
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for Slow {}
-
-#[tokio::test]
-async fn a_full_queue_drops_records_and_not_calls() {
-    let counted = Counted::new();
-    let (sink, (leave, left)) = (Memory::default(), mpsc::channel());
-    let layer = AuditLayer::with_capacity(Slow(sink.clone(), left), NonZeroUsize::new(2).unwrap()).unwrap();
-    let (trail, target) = (layer.handle(), known("t"));
-    let mut service = layer.layer(echo());
-    for _ in 0..5 {
-        assert!(service.call(Request::new(target.clone(), Said::default())).await.is_ok());
-    }
-    // What the writer has in hand counts too, whether it has come by yet or not.
-    assert_eq!(trail.backlog(), 2);
-    drop(leave);
-    trail.flush().await;
-    assert!(service.call(Request::new(target, Said::default())).await.is_ok());
-    let seqs: Vec<_> = sink.lines(&trail).await.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, [0, 1, 5]);
-    assert_eq!(counted.take()["buttress_audit_dropped_total:queue_full"], 3);
-}
-
-/// Takes some bytes and then fails, once.
-struct Tears(Memory, Option<usize>);
-
-impl Write for Tears {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.1 {
-            None => self.0.write(bytes),
-            Some(0) => {
-                self.1 = None;
-                Err(io::ErrorKind::StorageFull.into())
-            }
-            Some(most) => {
-                let taken = most.min(bytes.len());
-                self.1 = Some(most - taken);
-                self.0.write(&bytes[..taken])
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for Tears {}
-
-#[tokio::test]
-async fn a_torn_line_takes_no_other_with_it() {
-    let counted = Counted::new();
-    let sink = Memory::default();
-    let layer = AuditLayer::new(Tears(sink.clone(), Some(40))).unwrap();
-    let (trail, mut service, target) = (layer.handle(), layer.layer(echo()), known("t"));
-    for _ in 0..3 {
-        service.call(Request::new(target.clone(), Said::default())).await.unwrap();
-        trail.flush().await;
-    }
-    let text = sink.text();
-    let (torn, whole) = text.split_once('\n').unwrap();
-    assert_eq!(torn.len(), 40);
-    let seqs: Vec<_> = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["seq"].clone()).collect();
-    assert_eq!(seqs, [1, 2]);
-    assert_eq!(counted.take()["buttress_audit_dropped_total:write_failed"], 1);
-    assert!(!trail.is_failing());
-}
-
-/// Panics when it is to write.
-struct Bomb;
-
-impl Write for Bomb {
-    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
-        panic!("planted")
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for Bomb {}
-
-#[tokio::test]
-async fn a_writer_that_is_gone_harms_no_call_and_is_waited_for_by_nobody() {
-    let counted = Counted::new();
-    let layer = AuditLayer::new(Bomb).unwrap();
-    let (trail, mut service, target) = (layer.handle(), layer.layer(echo()), known("t"));
-    for _ in 0..3 {
-        assert!(service.call(Request::new(target.clone(), Said::default())).await.is_ok());
-        trail.flush().await;
-    }
-    trail.reopen();
-    trail.flush().await;
-    assert!(trail.is_failing());
-    assert_eq!(counted.take()["buttress_audit_dropped_total:writer_gone"], 3);
-    let refused = layer.on_full(OnFull::FailClosed).layer(Script::default()).call(Request::new(target, ())).await;
-    assert_eq!(reason(&refused), Some(("audit", Reason::Unrecorded)));
-}
-
-/// Says when it is dropped.
-struct Last(Memory, #[expect(dead_code, reason = "dropped with the sink")] tokio::sync::oneshot::Sender<()>);
-
-impl Write for Last {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for Last {}
-
-#[tokio::test]
-async fn the_thread_ends_with_the_last_layer_when_all_is_written() {
-    let (sink, (told, ended)) = (Memory::default(), tokio::sync::oneshot::channel());
-    let layer = AuditLayer::new(Last(sink.clone(), told)).unwrap();
-    let (trail, mut service, target) = (layer.handle(), layer.layer(Script::new([Step::Hang])), known("t"));
-    drop(layer);
-    let running = service.call(Request::new(target.clone(), ()));
-    service.call(Request::new(target, ())).await.unwrap();
-    drop(service);
-    drop(running);
-    assert!(ended.await.is_err());
-    assert_eq!(sink.lines(&trail).await.len(), 2);
 }

@@ -84,6 +84,8 @@ pub use limit::{AdaptiveLimit, Sample};
 pub use service::Concurrency;
 
 #[cfg(test)]
+mod adapting_tests;
+#[cfg(test)]
 mod latency_tests;
 #[cfg(test)]
 mod model_tests;

@@ -41,6 +41,8 @@ pub(super) struct Timer {
     /// By when an answer says that the target is quick. There is none where all attempts have a limit: then a commit does not lift
     /// it.
     pub(super) quick: Option<Instant>,
+    /// Whether the target was known to be slow when the attempt began.
+    pub(super) slow: bool,
     pub(super) deadline: Deadline,
     /// Where there is one, the deadline is in here.
     pub(super) joint: Option<Joint>,
@@ -76,10 +78,9 @@ impl Timer {
     /// Takes note of an answer: one within the limit says that the target is quick.
     #[inline]
     fn answered(&self) {
-        if let Some(quick) = self.quick
+        if self.slow
             && let Some(cell) = self.target.get_cell(&self.slot)
-            && cell.is_slow()
-            && Instant::now() <= quick
+            && self.quick.is_some_and(|quick| Instant::now() <= quick)
         {
             cell.set_slow(false);
         }

@@ -47,10 +47,10 @@ where
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
         let end = self.limit.get().and_then(|limit| head.attempt_at.checked_add(limit));
-        let slow = || head.target.get_cell(&self.slot).is_some_and(Cell::is_slow);
+        let slow = head.target.get_cell(&self.slot).is_some_and(Cell::is_slow);
         let (attempt, quick) = match self.holds_for {
             HoldsFor::All => (end, None),
-            HoldsFor::Repeatable if head.repeatable && head.attempt == 0 && !slow() => (end, end),
+            HoldsFor::Repeatable if head.repeatable && head.attempt == 0 && !slow => (end, end),
             HoldsFor::Repeatable => (None, end),
         };
         head.attempt_end = attempt;
@@ -58,6 +58,7 @@ where
             began: head.attempt_at,
             attempt,
             quick,
+            slow,
             deadline: head.deadline,
             joint: head.joint.clone(),
             peer: head.peer.clone(),

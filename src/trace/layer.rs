@@ -17,7 +17,7 @@ impl Default for TraceLayer {
 }
 
 impl TraceLayer {
-    /// A span for each call; nobody's word on traces is taken.
+    /// A span for each call, in a trace of its own, with a link to the caller's.
     pub fn new() -> Self {
         Self::default()
     }
