@@ -121,7 +121,7 @@ async fn every_call_is_on_record_once() {
     let (sink, attempts) = (Memory::default(), Arc::new(AtomicU64::new(0)));
     let layer = AuditLayer::new(sink.clone()).unwrap();
     let trail = layer.handle();
-    let fast = Quota::per_second(const { NonZeroU32::new(20).unwrap() });
+    let fast = Quota::per_second(const { NonZeroU32::new(15).unwrap() });
     let stack =
         Stack::new().deadline(Limits::at_most(Duration::from_millis(500))).quota(QuotaLayer::new().per_tenant(fast)).audit(layer);
     let rng = Arc::new(Mutex::new(Rng::with_seed(5)));
