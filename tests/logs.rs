@@ -74,7 +74,8 @@ impl Ear {
     }
 }
 
-/// For two minutes: one tool is called far beyond what it can take, one panics, one cannot be reached, and one is made up.
+/// For two minutes: one tool is called far beyond what it can take, one panics, one cannot be reached, and one is made up. Two
+/// more are well, or the breaker of the whole upstream would stand before them all.
 #[tokio::test(start_paused = true)]
 async fn a_storm_of_calls_is_no_storm_of_lines() {
     const SECONDS: u64 = 120;
@@ -95,7 +96,7 @@ async fn a_storm_of_calls_is_no_storm_of_lines() {
     let slots = ConcurrencyLayer::new(NonZeroU32::new(2).unwrap()).queue(4);
     let retry = RetryLayer::default().budget(Arc::new(Budget::try_new(60).unwrap()));
     let stack = Stack::new().concurrency(slots).retry(retry).service(handler);
-    let catalogue = ["slow", "sick", "away"]
+    let catalogue = ["slow", "sick", "away", "fine", "well"]
         .into_iter()
         .fold(Catalogue::new("up"), |catalogue, tool| catalogue.tool(tool, TargetPolicy::default().safe(true)));
     let call = |tool: &'static str| {
@@ -107,13 +108,14 @@ async fn a_storm_of_calls_is_no_storm_of_lines() {
     for n in 0..SECONDS * A_SECOND {
         // Every other second it has time to recover.
         let busy = if (n / A_SECOND).is_multiple_of(2) { "slow" } else { "made up" };
-        let tool = [busy, "sick", "away", "made up"][usize::try_from(n % 4).unwrap()];
+        let tool = [busy, "sick", "away", "made up", "fine", "well"][usize::try_from(n % 6).unwrap()];
         drop(tokio::spawn(call(tool)));
         sleep(Duration::from_secs(1) / u32::try_from(A_SECOND).unwrap()).await;
     }
-    // Then there is calm, and the budget is earned back.
+    // Then there is calm, and the budget is earned back; slowly enough for a breaker that has just closed to let all pass again.
     sleep(Duration::from_secs(400)).await;
     for _ in 0..600 {
+        sleep(Duration::from_millis(50)).await;
         call("made up").await.unwrap();
     }
     drop(call("slow"));
