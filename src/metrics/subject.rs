@@ -183,6 +183,15 @@ impl<const LABELS: usize> Level<LABELS> {
     }
 }
 
+/// What is shared shows the sum of those that there are: the cell of a call that came second to make it goes again at once.
+impl<const LABELS: usize> Drop for Level<LABELS> {
+    fn drop(&mut self) {
+        if let Some((gauge, false)) = self.made.get() {
+            gauge.decrement(f64::from_bits(*self.set.get_mut()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
@@ -222,6 +231,17 @@ mod tests {
         levels[0].set(3.0);
         levels[1].set(40.0);
         assert_eq!(gauge(&recorder, "_OTHER"), 43.0);
+    }
+
+    #[test]
+    fn who_leaves_a_shared_gauge_takes_what_is_its_own() {
+        let recorder = DebuggingRecorder::new();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let [one, two] = levels(Catalogue::new("up").scrape_budget(0));
+        one.set(3.0);
+        two.set(40.0);
+        drop(two);
+        assert_eq!(gauge(&recorder, "_OTHER"), 3.0);
     }
 
     #[test]
