@@ -80,14 +80,18 @@ fn driven(runtime: Runtime, snapshotter: &Snapshotter, world: World, calls: u32)
     let audit = trail.clone().map(|trail| AuditLayer::with_capacity(trail, NonZeroUsize::new(calls as usize).unwrap()).unwrap());
     let handle = audit.as_ref().map(AuditLayer::handle);
     let world = Arc::new(Mutex::new(world));
-    runtime.block_on(async {
-        drive(world.clone(), calls, audit).await;
+    let catalogue = runtime.block_on(async {
+        let catalogue = drive(world.clone(), calls, audit).await;
         flush(handle).await;
+        catalogue
     });
     drop(runtime);
     let world = Arc::into_inner(world).unwrap().into_inner().unwrap();
     let trail = trail.map(|trail| trail.counts());
-    Run { books: Books { calls: world.calls, handler: world.handler, series: Series::taken(snapshotter), trail } }
+    let series = Series::taken(snapshotter);
+    // Until here: with the targets go what is theirs of the gauges that they share.
+    drop(catalogue);
+    Run { books: Books { calls: world.calls, handler: world.handler, series, trail } }
 }
 
 async fn flush(trail: Option<AuditHandle>) {
@@ -131,7 +135,8 @@ const TENANTS: u32 = 20;
 /// The last is listed, but no label.
 const TOOLS: [&str; 8] = ["read/0", "read/1", "read/2", "write/0", "write/1", "sick/0", "sick/1", "a\"b\n"];
 
-async fn drive(world: Shared, calls: u32, audit: Option<AuditLayer>) {
+/// Gives back whom the calls were made to.
+async fn drive(world: Shared, calls: u32, audit: Option<AuditLayer>) -> Catalogue {
     let few = |some| NonZeroU32::new(some).unwrap();
     let mut stack = Stack::new()
         .quota(QuotaLayer::new().per_tenant(Quota::per_second(few(30)).allow_burst(few(10))))
@@ -169,6 +174,7 @@ async fn drive(world: Shared, calls: u32, audit: Option<AuditLayer>) {
         while running.try_join_next().is_some() {}
     }
     while running.join_next().await.is_some() {}
+    catalogue
 }
 
 /// A call of some tool or other, and the label that it has.
