@@ -50,7 +50,7 @@
 //! * **Allocations**: none where nobody listens and the request says nothing of traces.
 //! * **The next hop**: where this layer stands, what a caller says of traces goes on as far as [`Incoming`] and
 //!   [`baggage`](TraceLayer::baggage) let it, whether anybody listens or not. See [`Traced`](crate::call::Traced).
-//! * **Metrics**: none.
+//! * **Metrics**: none of the layer's own. `Otlp` counts what is lost on the way: [`SPANS_LOST`](crate::metrics::SPANS_LOST).
 //!
 //! ```
 //! use std::{io::{self, Read}, sync::Mutex};
