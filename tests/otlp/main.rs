@@ -35,8 +35,8 @@ use metrics_util::{
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use probe::{Probe, TOOL, good};
 use rmcp::{
-    ErrorData, RoleClient, ServiceExt,
-    model::{CallToolRequestParams, RequestMetaObject},
+    ClientLifecycleMode, ClientServiceExt, ErrorData, RoleClient, ServiceExt,
+    model::{CallToolRequestParams, ClientRequest, PingRequest, RequestMetaObject},
     service::RunningService,
     transport::{
         StreamableHttpClientTransport,
@@ -178,6 +178,40 @@ async fn a_call_is_followed_from_its_client_to_the_server_behind_us() {
         assert_eq!((meta.get_tracestate(), meta.get_baggage()), (state, None), "its own client lets no baggage pass");
     }
     assert_eq!(collector.services(), ["gateway-under-test"]);
+}
+
+/// They pass by the stack, and are on record all the same.
+#[tokio::test]
+async fn what_keeps_a_connection_alive_has_spans_where_the_stack_is_around_it() {
+    let collector = Collector::default();
+    let otlp = Arc::new(Otlp::to(&collector.listen().await, "under test").unwrap());
+    let _sending = send(&otlp);
+    for traced in [true, false] {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move { Probe::new(|_, _| good_after()).serve(far).await.unwrap().waiting().await });
+        let stack = if traced { Stack::new().trace(TraceLayer::new()) } else { Stack::new() };
+        let layer = ClientLayer::new("up", &stack);
+        let connection = ().serve_with_lifecycle(layer.transport(near), ClientLifecycleMode::Initialize).await.unwrap();
+        let ping = ClientRequest::PingRequest(PingRequest::default());
+        connection.send_request(ping).await.unwrap();
+        flush(&otlp).await;
+        let spans = collector.spans();
+        if !traced {
+            assert!(spans.is_empty(), "{spans:#?}");
+            continue;
+        }
+        let [attempt, call, ping_attempt, ping] = &spans[..] else { panic!("{spans:#?}") };
+        for (call, attempt, name) in [(call, attempt, "initialize"), (ping, ping_attempt, "ping")] {
+            assert_eq!(
+                [(call.kind(), &*call.name), (attempt.kind(), &*attempt.name)],
+                [(SpanKind::Server, name), (SpanKind::Client, name)]
+            );
+            assert_eq!((&attempt.parent_span_id, &attempt.trace_id), (&call.span_id, &call.trace_id));
+            assert_eq!((says(call, "mcp.method.name"), says(call, "buttress.verdict")), (name.to_owned(), "ok".to_owned()));
+            assert!(!says(call, "jsonrpc.request.id").is_empty());
+        }
+        assert_ne!(call.trace_id, ping.trace_id);
+    }
 }
 
 #[tokio::test]
