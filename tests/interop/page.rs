@@ -123,6 +123,7 @@ async fn a_thousand_tools(metrics: Metrics) {
     assert_eq!((&seen["rows"], &seen["others"]), (&json!(TOOLS + 1), &json!(["other names"])));
     let figure = |name: &str| seen[name].as_f64().expect("a number");
     assert!(figure("bytes") < 600_000.0, "{} bytes of /status", figure("bytes"));
+    assert!(figure("tallest") < 60.0, "names of {} px on a narrow page", figure("tallest"));
     // Once a second, it must not be felt. The bound is generous to a machine that is busy with other things.
     assert!(figure("again") < 250.0, "{} ms to show a thousand tools", figure("again"));
 }

@@ -1,6 +1,6 @@
 // Looks at the admin page of a server with very many tools, one of them in trouble: crowd.mjs PAGE ROWS PICTURES
 import { join } from "node:path";
-import { browse, narrow, overflows, wide } from "./look.mjs";
+import { browse, narrow, overflows } from "./look.mjs";
 
 const [address, rows, pictures] = process.argv.slice(2);
 await browse(async (page, seen) => {
@@ -27,6 +27,6 @@ await browse(async (page, seen) => {
   seen.overflows = await overflows(page);
   await page.setViewportSize(narrow);
   seen.overflows ||= await overflows(page);
+  seen.tallest = await page.evaluate(() => Math.max(...[...document.querySelectorAll("tr")].map((row) => row.offsetHeight)));
   await page.screenshot({ path: join(pictures, "page-crowd-phone.png") });
-  await page.setViewportSize(wide);
 });
