@@ -56,6 +56,10 @@ def others():
     yield ("ButtressAuditDropped", "sum by (job, upstream, reason) (increase(buttress_audit_dropped_total[10m])) > 0", "0m",
            "critical", "Calls were made that are not in the audit trail.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
+    # Longer than a collector takes to start anew.
+    yield ("ButtressSpansLost", "sum by (job, reason) (increase(buttress_spans_lost_total[5m])) > 0", "10m", "warning",
+           "Spans are lost on their way to the collector.",
+           "{{ $value | humanize }} spans were lost in 5 minutes ({{ $labels.reason }}).")
     yield ("ButtressLabelOverflow", "sum by (job, upstream, label) (rate(buttress_metric_label_overflow_total[15m])) > 1", "30m", "warning",
            "Many calls are recorded under no name of their own.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} calls a second have _OTHER as their {{{{ $labels.label }}}}.")

@@ -2,11 +2,9 @@
 
 import layers
 from grafana import annotation, dashboard, graph, heatmap, row, stat, variable
-from promql import CLIENT, SERVER, TARGET, TOOL, Scope
+from promql import CLIENT, PROCESS, SERVER, TARGET, TOOL, Scope
 
 S = Scope('upstream=~"$upstream"')
-# These series have no upstream.
-PROCESS = Scope()
 COUNT = f"{SERVER}_count"
 LAG = "buttress_event_loop_lag_duration_seconds"
 

@@ -66,3 +66,7 @@ class Scope:
 
 def _sum(expression, by):
     return f"sum by ({by}) ({expression})" if by else f"sum({expression})"
+
+
+# What series without an upstream are looked at by.
+PROCESS = Scope()

@@ -38,7 +38,7 @@
 //! timeouts, breaker transitions, panics, and the refusals of those layers that every stack has. Those of [`hedge`](crate::hedge),
 //! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets a call that concerns it; those of
 //! [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe
-//! appear with what they count. Failures among the durations are not there either, since each kind is a histogram: ask the counters
+//! appear with what they count. That of lost spans is there once a span has ended. Failures among the durations are not there either, since each kind is a histogram: ask the counters
 //! where the first one matters.
 //!
 //! # What is missing
@@ -161,6 +161,8 @@ metrics! {
         "Calls that the audit trail is about, by how they ended: those on record and those whose record was lost.";
     AUDIT_DROPPED = Counter "buttress_audit_dropped_total" ["upstream" "reason"]
         "Audit records that were lost: the queue was full, the write failed, or the writer is gone.";
+    SPANS_LOST = Counter "buttress_spans_lost_total" ["reason"]
+        "Spans that never reached the collector: the queue was full, or the collector did not take them. With the feature otlp.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
     LABEL_OVERFLOW = Counter "buttress_metric_label_overflow_total" ["upstream" "label"]

@@ -14,7 +14,7 @@ use super::{
     outcome::Answered,
     text::{Printable, capped},
 };
-use crate::call::{Method, Served, Verdict};
+use crate::call::{Method, Served, Session, Verdict};
 
 /// The schema. Members are only ever added.
 #[derive(Serialize)]
@@ -42,6 +42,8 @@ struct Line<'a> {
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +115,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         known,
         request_id: entry.request_id.as_deref(),
         protocol: entry.revision.map(|revision| revision.to_string()),
+        session: entry.session.map(Session::pseudonym),
         trace_id: entry.span.map(trace_id),
         span_id: entry.span.map(span_id),
         caller_trace_id: entry.caller_span.map(trace_id),

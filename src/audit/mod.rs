@@ -28,6 +28,7 @@
 //! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
 //! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
 //! | `protocol` | the revision, where it is known | `api.version` |
+//! | `session` | the session, in revisions that have some: 16 digits that [stand for it](crate::call::Session::pseudonym), the same as in the call's span | `actor.session.uid_alt` |
 //! | `trace_id`, `span_id` | of the call's own span, where a layer further out gives it one | `trace.uid`, `trace.span.uid` |
 //! | `caller_trace_id`, `caller_span_id` | of the span that the caller says it calls from: its word, and nobody has checked it | `unmapped` |
 //! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |

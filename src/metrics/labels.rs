@@ -137,6 +137,7 @@ impl Metric {
                 "panic",
                 "unknown",
             ]),
+            ("buttress_spans_lost_total", _) => all(&["queue_full", "not_sent"]),
             ("buttress_audit_dropped_total", _) => all(&["queue_full", "write_failed", "writer_gone"]),
             _ => return None,
         };

@@ -6,7 +6,7 @@ use tracing::{Level, Span, field::Empty};
 
 use super::{Incoming, context};
 use crate::{
-    call::{CallParams, Head, Method, OTHER, Request, Response, Target, TraceContext, Verdict},
+    call::{CallParams, Head, Method, OTHER, Request, Response, Session, Target, TraceContext, Verdict},
     classify::{attempts, refusal},
     error::BoxError,
     metrics::{ErrorType, Side, upstream},
@@ -44,6 +44,7 @@ impl Open {
             "error.type" = Empty,
             mcp.method.name = head.target.method().label(),
             mcp.protocol.version = head.revision.map(tracing::field::display),
+            mcp.session.id = head.session_of_revision().map(Session::pseudonym),
             gen_ai.operation.name = operation,
             gen_ai.tool.name = tool,
             gen_ai.prompt.name = prompt,
