@@ -17,10 +17,10 @@ BURNS = [
 ]
 SECONDS = {"1h": 3600, "6h": 21600, "1d": 86400, "3d": 259200}
 
-TOOL = "upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} {{ $labels.gen_ai_tool_name }}"
+TOOL = "upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} {{ $labels.gen_ai_tool_name }}{{ $labels.resource_template }}"
 UPSTREAM = "upstream {{ $labels.upstream }}"
 PERCENT = "{{ $value | humanizePercentage }}"
-BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name"
+BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name, resource_template"
 
 
 def burn(name, kind, budget, what):

@@ -3,7 +3,7 @@
 from grafana import graph, row, timeline
 from promql import PROCESS, TARGET
 
-NAME = "{{mcp_method_name}} {{gen_ai_tool_name}}"
+NAME = "{{mcp_method_name}} {{gen_ai_tool_name}}{{resource_template}}"
 STATES = [(0, "closed", "green"), (1, "half open", "orange"), (2, "open", "red")]
 
 

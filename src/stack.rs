@@ -253,8 +253,8 @@ impl Stack {
         self
     }
 
-    /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool costs more than
-    /// the burst of a quota. rmcp's adapters do it; who resolves targets himself does it for his catalogue.
+    /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool or resource
+    /// template costs more than the burst of a quota. rmcp's adapters do it; who resolves targets himself does it for his catalogue.
     ///
     /// # Errors
     ///

@@ -37,6 +37,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    resource_template: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
@@ -85,6 +87,7 @@ enum Arguments<'a> {
 }
 
 const NAME: usize = 64;
+const TEMPLATE: usize = 128;
 
 /// Appends the line of a record.
 pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
@@ -95,6 +98,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         Method::PromptsGet => (None, name, Some(target.name().is_some())),
         _ => (None, None, None),
     };
+    let template = target.name().filter(|_| *target.method() == Method::ResourcesRead);
     let word = |name| match &entry.pseudonyms {
         None => Cow::Borrowed(name),
         Some(key) => Cow::Owned(key.hash_bytes(str::as_bytes(name))),
@@ -112,6 +116,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         method: target.method().label(),
         tool,
         prompt,
+        resource_template: template.map(|template| capped(template, TEMPLATE)),
         known,
         request_id: entry.request_id.as_deref(),
         protocol: entry.revision.map(|revision| revision.to_string()),

@@ -25,6 +25,7 @@
 //! | `upstream` | your name for the server | `api.service.name` |
 //! | `method` | `tools/call`; `_OTHER` for a method that no revision defines | `api.operation` |
 //! | `tool`, `prompt` | its name, at most 64 bytes | `resources[].name`, with `type` `tool` or `prompt` |
+//! | `resource_template` | the one that covers what is read, at most 128 bytes; where none does, it is left out, and so is the URI always | `resources[].name`, with `type` `resource` |
 //! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
 //! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
 //! | `protocol` | the revision, where it is known | `api.version` |

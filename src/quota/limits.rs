@@ -65,10 +65,10 @@ pub enum QuotaError {
     /// A call is weighed against all limits at once, and there is room for so many.
     #[error("{0} limits other than those per tenant and target are set, but one layer holds at most {MAX_OTHERS}")]
     TooMany(usize),
-    /// No call of this tool could ever pass.
+    /// No call of this tool, or read of this resource template, could ever pass.
     #[error("a call of {tool:?} costs {cost}, but the burst of the limit per {} is {burst}: none would ever pass", .scope.as_str())]
     Burst {
-        /// The tool.
+        /// The tool or resource template.
         tool: String,
         /// What one call of it costs, by the operator's word.
         cost: u32,
