@@ -4,7 +4,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Baggage, Meta, TraceContext};
+use super::{Baggage, Meta, TraceContext, trace_context::joined};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -112,6 +112,23 @@ fn headers_say_the_same() {
     let baggage = Baggage::of_headers(&headers(&[("baggage", "a=1"), ("baggage", "b=2")]));
     assert_eq!(baggage.unwrap().as_str(), "a=1,b=2");
     assert_eq!(Baggage::of_headers(&headers(&[])), None);
+}
+
+#[test]
+fn headers_may_be_as_long_as_meta_whether_they_are_one_or_several() {
+    let list = |said: &[&str]| {
+        let said: Vec<_> = said.iter().map(|said| ("tracestate", *said)).collect();
+        joined(&headers(&said), "tracestate", 9)
+    };
+    assert_eq!(list(&["a=1,b=234"]).as_deref(), Some("a=1,b=234"));
+    assert_eq!(list(&["a=1", "b=234"]).as_deref(), Some("a=1,b=234"));
+    assert_eq!(
+        [list(&["a=1,b=2345"]), list(&["a=1", "b=2345"]), list(&["a=1,b=234", ""]), list(&[""]), list(&[])],
+        [const { None }; 5]
+    );
+    let longest = format!("a={},b={}", "v".repeat(256), "w".repeat(251));
+    let context = TraceContext::of_headers(&headers(&[("traceparent", PARENT), ("tracestate", &longest)])).unwrap();
+    assert_eq!(context.state(), Some(&*longest));
 }
 
 fn read(meta: Value) -> Meta {
