@@ -250,9 +250,9 @@ fn a_step_goes_no_further_than_it_makes_sense() {
 #[test]
 fn an_answer_is_clear_three_standard_errors_from_the_line() {
     let clear = |way, step, limit: f64, off: f64, share: f64| {
-        let base = Seen { error: 0.1, ..seen(100.0, 1.0) };
+        let base = Seen { error: 0.1, ..seen(100.0, 2.0) };
         let line = (1.0 - share) * (limit / 100.0).ln();
-        is_clear(&Seen { error: 0.2, ..seen(limit, (line + off).exp()) }, &base, way, step)
+        is_clear(&Seen { error: 0.2, ..seen(limit, 2.0 * (line + off).exp()) }, &base, way, step)
     };
     let unsure = 3.0 * 0.1_f64.hypot(0.2);
     for (way, step, limit, share) in [(Way::Up, SLIM, 200.0, FOLLOW), (Way::Down, 0.5, 50.0, GIVE), (Way::Down, SLIM, 50.0, GAIN)]
