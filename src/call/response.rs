@@ -112,6 +112,33 @@ impl<R> Response<R> {
         self
     }
 
+    /// The code of the JSON-RPC error that this is, whichever side of the result it stands on: raw messages
+    /// [carry theirs within](ResultKind::Error). `None`: it is a result.
+    pub fn error_code(&self) -> Option<i64>
+    where
+        R: CallResult,
+    {
+        match &self.result {
+            Err(error) => Some(error.code),
+            Ok(result) => match result.kind() {
+                ResultKind::Error(code) => Some(code),
+                _ => None,
+            },
+        }
+    }
+
+    /// What that error says. `None`: it is a result, or the error says nothing.
+    pub(crate) fn error_message(&self) -> Option<Cow<'_, str>>
+    where
+        R: CallResult,
+    {
+        self.error_code()?;
+        match &self.result {
+            Err(error) => Some(Cow::Borrowed(&error.message)),
+            Ok(result) => result.error_text(),
+        }
+    }
+
     /// The same answer with another result type.
     pub fn map<T>(self, f: impl FnOnce(R) -> T) -> Response<T> {
         Response {

@@ -58,6 +58,8 @@ pub use call::RawCall;
 pub use message::RawMessage;
 
 #[cfg(test)]
+mod answers_tests;
+#[cfg(test)]
 mod hops_tests;
 #[cfg(test)]
 mod tests;
