@@ -24,7 +24,8 @@
 //! | `gen_ai.tool.name`, `gen_ai.prompt.name` | yes | yes | as the labels |
 //! | `mcp.protocol.version` | yes | yes | where it is known |
 //! | `jsonrpc.request.id` | yes | | where it is known; at most 256 bytes |
-//! | `error.type`, `rpc.response.status_code` | yes | yes | as the labels of the two durations, and where those are there |
+//! | `error.type` | yes | yes | as the label of the two durations, and where that is there |
+//! | `rpc.response.status_code` | yes | yes | as the label; also where the answer is an error, and the handler's word names it |
 //! | `otel.status_code` | yes | yes | `error`, where there is an `error.type` |
 //! | `otel.status_description` | yes | yes | the error's own message then: at most 256 bytes, on one line |
 //! | `buttress.upstream` | yes | yes | as the label |
