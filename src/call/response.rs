@@ -209,7 +209,7 @@ pub enum ResultKind {
     ToolError,
     /// `resultType` is `input_required`.
     InputRequired,
-    /// `resultType` is `task`.
+    /// `resultType` is `task`; or, in revision 2025-11-25, which has no types, there is a `task` with a `taskId`.
     Task,
     /// `resultType` is none of these, or the result cannot be read: not valid for a client that does not know it either. Taken for
     /// the tool's own failure: the server has spoken, and what it said is neither repeated nor kept.
