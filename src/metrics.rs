@@ -64,7 +64,7 @@ pub use labels::Values;
 #[cfg(feature = "admin")]
 pub(crate) use labels::upstream_label;
 pub(crate) use labels::{shared_label, upstream};
-pub(crate) use outcomes::{Durations, ErrorType, Side};
+pub(crate) use outcomes::{Durations, ErrorType, RpcCode, Side};
 pub(crate) use subject::{Counters, Level, Subject};
 
 /// What a metric is.

@@ -26,6 +26,10 @@ pub const TIMEOUT_KEY: &str = "dev.buttress/timeoutMs";
 /// [`Facts`](super::Facts).
 pub const OUTCOME_KEY: &str = "dev.buttress/outcome";
 
+/// The key in a request's `_meta` under which a client says what it is capable of, from revision 2026-07-28 on (specification, `_meta`).
+#[cfg(feature = "rmcp")]
+pub(crate) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
+
 /// The key in a request's `_meta` that says which span of which trace it is made in (specification, `_meta`); as an HTTP header, it
 /// has the same name.
 pub const TRACEPARENT_KEY: &str = "traceparent";

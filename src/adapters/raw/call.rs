@@ -203,7 +203,6 @@ impl RawCall {
         let (member, body) = match response.result {
             Ok(RawAnswer { body: Body::AsItCame { message, id }, .. }) => return self.readdressed(message, id.as_ref()),
             Ok(RawAnswer { body: Body::Result(result), .. }) => ("result", result),
-            Ok(RawAnswer { body: Body::Error(error), .. }) => ("error", error),
             Err(ErrorObject { code, message, mut data }) => {
                 if let Some(facts) = response.facts {
                     facts.add_to(&mut data);

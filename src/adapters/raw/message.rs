@@ -46,6 +46,8 @@ struct MetaView<'a> {
     baggage: Option<&'a RawValue>,
     #[serde(borrow, rename = "progressToken")]
     token: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "io.modelcontextprotocol/clientCapabilities")]
+    capabilities: Option<&'a RawValue>,
 }
 
 impl<'a> MetaView<'a> {
@@ -182,6 +184,16 @@ impl CallParams for RawMessage {
     fn arguments(&self) -> Option<Digest> {
         let Some(params) = self.view()?.params else { return Some(Digest::of(b"{}")) };
         canonical::digest_of_members(params.get(), |name| !matches!(name, "_meta" | "inputResponses" | "requestState"))
+    }
+
+    fn question(&self) -> Option<Digest> {
+        let ParamsView { meta } = known(self.view()?.params)?;
+        let MetaView { capabilities, .. } = known(meta)?;
+        let declared = match capabilities {
+            Some(capabilities) => Some(canonical::digest_of_text(capabilities.get())?),
+            None => None,
+        };
+        Some(Digest::of_parts(&(self.arguments()?, declared)))
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
