@@ -196,7 +196,7 @@ impl Slots {
             receiver = Some(outcome);
             sender
         };
-        let joined = desk.queue.join(arrival, sender, self.latency.typical(), now);
+        let joined = desk.queue.join(arrival, sender, self.latency.typical(), self.turnstile.view().limit, now);
         // Where the limit adapts there may be room already, and somebody due.
         let calls = if desk.adaptive.is_some() { self.serve(&mut desk, now) } else { Calls::default() };
         self.settle_down(&desk);
