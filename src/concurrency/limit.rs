@@ -23,11 +23,10 @@ pub trait AdaptiveLimit: Send + fmt::Debug {
         let _ = (crowd, now);
     }
 
-    /// Whether one of those who wait may have a slot that is free. Asked again whenever a call comes or an attempt ends; not
-    /// asked, so that nobody waits for ever, where no slot is held.
-    fn may_start(&self, now: Instant) -> bool {
-        let _ = now;
-        true
+    /// When one of those who wait may have a slot that is free: `now` or before means at once. Asked whenever a call comes or an
+    /// attempt ends, and again at the time that it says; not asked, so that nobody waits for ever, where no slot is held.
+    fn may_start(&self, now: Instant) -> Instant {
+        now
     }
 
     /// An attempt has ended, and its slot is about to be free.
@@ -66,7 +65,7 @@ impl AdaptiveLimit for Adaptive {
         self.started(crowd, now);
     }
 
-    fn may_start(&self, now: Instant) -> bool {
+    fn may_start(&self, now: Instant) -> Instant {
         self.may_start(now)
     }
 
