@@ -29,7 +29,7 @@ impl Sample {
             Verdict::Throttled { retry_after } => Self::Throttled { retry_after },
             Verdict::Ambiguous { retry_after, .. } => Self::Failure { retry_after },
             Verdict::NotSent => Self::Failure { retry_after: None },
-            Verdict::LocalReject | Verdict::Cancelled => Self::Ignored,
+            Verdict::Hurried | Verdict::LocalReject | Verdict::Cancelled => Self::Ignored,
         }
     }
 
@@ -59,7 +59,7 @@ impl Contact {
         match verdict {
             _ if answered => Self::Made,
             Verdict::NotSent => Self::Failed,
-            Verdict::LocalReject | Verdict::Cancelled | Verdict::Ambiguous { .. } => Self::Unknown,
+            Verdict::LocalReject | Verdict::Cancelled | Verdict::Ambiguous { .. } | Verdict::Hurried => Self::Unknown,
             Verdict::Ok
             | Verdict::ToolError
             | Verdict::InputRequired
@@ -79,7 +79,7 @@ mod tests {
     const AFTER: Option<Duration> = Some(Duration::from_secs(3));
 
     /// Verdict, sample, contact if it came as an answer, contact if it came as an error.
-    const TABLE: [(Verdict, Sample, Contact, Contact); 12] = [
+    const TABLE: [(Verdict, Sample, Contact, Contact); 13] = [
         (Verdict::Ok, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::ToolError, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::InputRequired, Sample::Success, Contact::Made, Contact::Made),
@@ -95,6 +95,7 @@ mod tests {
             Contact::Made,
             Contact::Unknown,
         ),
+        (Verdict::Hurried, Sample::Ignored, Contact::Made, Contact::Unknown),
         (Verdict::LocalReject, Sample::Ignored, Contact::Made, Contact::Unknown),
         (Verdict::Cancelled, Sample::Ignored, Contact::Made, Contact::Unknown),
     ];

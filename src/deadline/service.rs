@@ -1,6 +1,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tower::Service;
@@ -43,7 +44,12 @@ where
         let head = &mut request.head;
         head.deadline = head.deadline.tightened(self.in_force.from(head.arrived));
         if let Some(own) = callers_own(head) {
+            let [ours, both] =
+                [head.deadline, head.deadline.tightened(own)].map(|deadline| deadline.end(None).map(|(end, _)| end));
             head.deadline = head.deadline.tightened(own);
+            if both != ours {
+                head.granted = Some(ours.map_or(Duration::MAX, |end| end.saturating_duration_since(head.arrived)));
+            }
         }
         let late = head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived);
         if late && !head.target.is_exempt() {

@@ -73,6 +73,23 @@ async fn the_sender_may_say_how_long_it_waits() {
     assert_eq!(deadline.soft, Some(arrived + 4 * SECOND));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_call_could_have_had_is_known_where_its_sender_gives_it_less() {
+    let granted = async |limits: Limits, timeout: Option<Duration>| {
+        let mut request = Request::new(tool("t"), ());
+        request.head.meta = Some(Meta { timeout, ..Meta::default() }.into());
+        let handler = service_fn(async |call: Request<()>| Ok::<_, BoxError>(Response::new(call.head.granted)));
+        DeadlineLayer::new(limits).layer(handler).oneshot(request).await.unwrap().result.unwrap()
+    };
+    let ours = limits(Some(10 * SECOND), Some(20 * SECOND));
+    assert_eq!(granted(ours, Some(4 * SECOND)).await, Some(10 * SECOND));
+    for as_much in [None, Some(10 * SECOND), Some(99 * SECOND)] {
+        assert_eq!(granted(ours, as_much).await, None);
+    }
+    assert_eq!(granted(limits(None, Some(20 * SECOND)), Some(4 * SECOND)).await, Some(20 * SECOND));
+    assert_eq!(granted(Limits::NONE, Some(4 * SECOND)).await, Some(Duration::MAX), "as long as it takes");
+}
+
 #[test]
 fn limits_that_cannot_hold_do_not_build() {
     let settings = |soft, idle, hard| Settings { soft: Some(soft), idle: Some(idle), hard: Some(hard) };

@@ -35,7 +35,7 @@ impl News {
         match Verdict::of(outcome) {
             Verdict::Ok if !successes_count => Self::Moved,
             Verdict::Ok => digest().map_or(Self::Moved, |digest| Self::Outcome(Outcome::Success(digest))),
-            Verdict::ToolError | Verdict::ClientFault | Verdict::Denied | Verdict::Ambiguous { .. } => {
+            Verdict::ToolError | Verdict::ClientFault | Verdict::Denied | Verdict::Ambiguous { .. } | Verdict::Hurried => {
                 digest().map_or(Self::Moved, |digest| Self::Outcome(Outcome::Failure(digest)))
             }
             // An answer that asks for more is a step forward; and so is a task.

@@ -60,6 +60,7 @@ where
             quick,
             slow,
             deadline: head.deadline,
+            granted: head.granted,
             joint: head.joint.clone(),
             peer: head.peer.clone(),
             target: head.target.clone(),
