@@ -16,7 +16,7 @@ pub(crate) enum Sample {
     Throttled { retry_after: Option<Duration> },
     /// The call was wrong, and the upstream said so: counts nowhere, but passes a probe.
     Neutral,
-    /// The upstream had no say: counts nowhere, and frees a probe's place for the next call.
+    /// Nothing was learned of the upstream's work: counts nowhere, and frees a probe's place for the next call.
     Ignored,
 }
 
@@ -25,11 +25,14 @@ impl Sample {
     pub(super) const fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Self::Success,
-            Verdict::ClientFault | Verdict::Denied | Verdict::SessionLost => Self::Neutral,
+            Verdict::ClientFault => Self::Neutral,
             Verdict::Throttled { retry_after } => Self::Throttled { retry_after },
             Verdict::Ambiguous { retry_after, .. } => Self::Failure { retry_after },
             Verdict::NotSent => Self::Failure { retry_after: None },
-            Verdict::Hurried | Verdict::LocalReject | Verdict::Cancelled => Self::Ignored,
+            // Who is turned away at the door has not seen how the tool fares behind it.
+            Verdict::Denied | Verdict::SessionLost | Verdict::Hurried | Verdict::LocalReject | Verdict::Cancelled => {
+                Self::Ignored
+            }
         }
     }
 
@@ -85,8 +88,8 @@ mod tests {
         (Verdict::InputRequired, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::Task, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::ClientFault, Sample::Neutral, Contact::Made, Contact::Made),
-        (Verdict::Denied, Sample::Neutral, Contact::Made, Contact::Made),
-        (Verdict::SessionLost, Sample::Neutral, Contact::Made, Contact::Made),
+        (Verdict::Denied, Sample::Ignored, Contact::Made, Contact::Made),
+        (Verdict::SessionLost, Sample::Ignored, Contact::Made, Contact::Made),
         (Verdict::Throttled { retry_after: AFTER }, Sample::Throttled { retry_after: AFTER }, Contact::Made, Contact::Made),
         (Verdict::NotSent, Sample::Failure { retry_after: None }, Contact::Made, Contact::Failed),
         (

@@ -9,13 +9,14 @@ use std::time::Duration;
 /// | `Ok` | - | success | +1 |
 /// | `ToolError` | no | success | 0 |
 /// | `InputRequired`, `Task` | never | success | 0 |
-/// | `ClientFault`, `Denied`, `SessionLost` | no | neutral | 0 |
+/// | `ClientFault` | no | neutral; passes a probe | 0 |
+/// | `Denied`, `SessionLost` | no | neutral; releases a probe | 0 |
 /// | `Throttled` | after the delay, any tool not yet committed | success rate only | cost 5 |
 /// | `NotSent` | any tool not yet committed | failure | cost 5 |
 /// | `Ambiguous` | only where repeating is safe | failure | cost 14 |
-/// | `Hurried` | only where repeating is safe | ignored | cost 14 |
-/// | `LocalReject` | never in this stack | ignored | 0 |
-/// | `Cancelled` | never | ignored | 0 |
+/// | `Hurried` | only where repeating is safe | ignored; releases a probe | cost 14 |
+/// | `LocalReject` | never in this stack | ignored; releases a probe | 0 |
+/// | `Cancelled` | never | ignored; releases a probe | 0 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
