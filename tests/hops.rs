@@ -23,6 +23,7 @@ use buttress::{
     concurrency::ConcurrencyLayer,
     deadline::Limits,
     error::Transport,
+    hedge::HedgeLayer,
     retry::RetryLayer,
 };
 use serde_json::json;
@@ -146,6 +147,36 @@ async fn a_tool_that_hangs_opens_the_breaker_of_whoever_is_given_nearly_all_the_
         service.answer(request).await.unwrap();
     }
     assert_eq!(handle.target(&target).map(|status| status.state), Some(State::Open));
+}
+
+/// `tasks/result` answers when the task has ended (2025-11-25).
+#[tokio::test(start_paused = true)]
+async fn a_task_of_two_minutes_is_waited_for_and_one_of_an_hour_opens_no_breaker() {
+    let (breaker, calls) = (BreakerLayer::default(), Arc::new(AtomicU32::new(0)));
+    let handle = breaker.handle();
+    let task = Arc::new(Mutex::new(120 * SECOND));
+    let service = {
+        let (task, calls) = (task.clone(), calls.clone());
+        Stack::new().breaker(breaker).hedge(HedgeLayer::new()).service(service_fn(move |_: Request<()>| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            let takes = *task.lock().unwrap();
+            async move {
+                sleep(takes).await;
+                Ok::<_, BoxError>(Response::new("done".to_owned()))
+            }
+        }))
+    };
+    let target = Catalogue::new("up").resolve(&Method::TasksResult, None, None);
+    let answer = async || service.answer(Request::new(target.clone(), ())).await.unwrap().result;
+    for _ in 0..30 {
+        assert_eq!(answer().await, Ok("done".to_owned()));
+    }
+    *task.lock().unwrap() = 3600 * SECOND;
+    for _ in 0..30 {
+        assert!(answer().await.is_err());
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 60, "each asked once");
+    assert_eq!(handle.target(&target).map(|status| status.state), Some(State::Closed));
 }
 
 /// A report of 25 s, with attempts that are given up after 20.

@@ -43,6 +43,9 @@ where
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
         head.deadline = head.deadline.tightened(self.in_force.from(head.arrived));
+        if head.method().waits() {
+            (head.deadline.soft, head.deadline.idle) = (None, None);
+        }
         if let Some(own) = callers_own(head) {
             let [ours, both] =
                 [head.deadline, head.deadline.tightened(own)].map(|deadline| deadline.end(None).map(|(end, _)| end));

@@ -6,7 +6,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::{DeadlineLayer, Limits, LimitsError, Settings};
 use crate::{
-    call::{Deadline, Meta, Request, Response},
+    call::{Deadline, Meta, Method, Request, Response},
+    catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     testing::tool,
 };
@@ -88,6 +89,19 @@ async fn what_a_call_could_have_had_is_known_where_its_sender_gives_it_less() {
     }
     assert_eq!(granted(limits(None, Some(20 * SECOND)), Some(4 * SECOND)).await, Some(20 * SECOND));
     assert_eq!(granted(Limits::NONE, Some(4 * SECOND)).await, Some(Duration::MAX), "as long as it takes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_a_task_has_the_hard_end_only() {
+    let waiting = || Request::new(Catalogue::new("up").resolve(&Method::TasksResult, None, None), ());
+    let hard = Some(waiting().head.arrived + 600 * SECOND);
+    assert_eq!(stamped(Limits::default(), waiting()).await.unwrap(), Deadline { hard, ..Deadline::default() });
+    let mut own = waiting();
+    own.head.meta = Some(Meta { timeout: Some(4 * SECOND), ..Meta::default() }.into());
+    assert_eq!(
+        stamped(Limits::default(), own).await.unwrap().end(None).map(|(end, _)| end),
+        hard.map(|hard| hard - 596 * SECOND)
+    );
 }
 
 #[test]

@@ -104,8 +104,11 @@ impl Timer {
         TimedOut { clock, after }
     }
 
-    /// Whether the caller is why an attempt that took so long has not had a fair time.
+    /// Whether an attempt that took so long has not had a fair time, and that is not the operator's doing.
     fn hurried(&self, took: Duration) -> bool {
+        if self.target.method().waits() {
+            return true;
+        }
         let Some(granted) = self.granted else { return false };
         let limit = self.attempt.or(self.quick).map(|end| end.saturating_duration_since(self.began));
         let fair = limit.map_or(granted, |limit| limit.min(granted));

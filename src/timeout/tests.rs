@@ -9,7 +9,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::TimeoutLayer;
 use crate::{
-    call::{Deadline, Meta, Notify, Peer, Progress, Request, Response, Target},
+    call::{Deadline, Meta, Method, Notify, Peer, Progress, Request, Response, Target},
+    catalogue::Catalogue,
     error::{BoxError, Clock, TimedOut},
     testing::{Script, Step, tool},
 };
@@ -242,6 +243,16 @@ async fn a_timeout_before_a_fair_time_is_the_callers_patience() {
     assert_eq!(given_up(TimeoutLayer::deadline_only(), 500, Duration::MAX, at_once).await, (Clock::Patience, 500 * SECOND));
     // The operator's own limit is the operator's word, whatever the caller says.
     assert_eq!(given_up(TimeoutLayer::new(SECOND), 4, minute, at_once).await, (Clock::Attempt, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_a_task_is_given_up_at_its_own_end_and_proves_nothing() {
+    for layer in [TimeoutLayer::new(SECOND), TimeoutLayer::repeatable(SECOND)] {
+        let mut request = request(500, 600);
+        request.head.target = Catalogue::new("up").resolve(&Method::TasksResult, None, None);
+        request.head.repeatable = true;
+        assert_eq!(ended(layer, request).await, (Clock::Patience, 500 * SECOND));
+    }
 }
 
 #[tokio::test(start_paused = true)]
