@@ -44,8 +44,8 @@ pub use joint::Joint;
 pub(crate) use key::{Identity, Key, Question};
 pub(crate) use label::{LONGEST, OTHER, is_fit};
 pub use meta::{
-    ATTEMPT_KEY, BAGGAGE_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY, TRACEPARENT_KEY,
-    TRACESTATE_KEY,
+    ATTEMPT_KEY, BAGGAGE_KEY, HARD_TIMEOUT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY,
+    TRACEPARENT_KEY, TRACESTATE_KEY,
 };
 pub use method::Method;
 pub use onward::Onward;

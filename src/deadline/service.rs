@@ -64,7 +64,9 @@ where
 
 /// How long the sender of the request will wait, by its own word.
 fn callers_own(head: &Head) -> Option<Deadline> {
-    let end = head.arrived.checked_add(head.meta.as_ref()?.timeout?)?;
-    // Progress moves it, here as there: it passes through to the sender.
-    Some(Deadline { soft: Some(end), idle: None, hard: None })
+    let meta = head.meta.as_ref()?;
+    let end = |timeout: Option<Duration>| head.arrived.checked_add(timeout?);
+    // Progress moves the one, here as there: it passes through to the sender.
+    let (soft, hard) = (end(meta.timeout), end(meta.hard_timeout));
+    (soft.is_some() || hard.is_some()).then_some(Deadline { soft, idle: None, hard })
 }

@@ -75,6 +75,27 @@ async fn the_sender_may_say_how_long_it_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_sender_may_say_how_long_it_waits_in_any_case() {
+    let said = |timeout, hard_timeout| {
+        let mut request = Request::new(tool("t"), ());
+        request.head.meta = Some(Meta { timeout, hard_timeout, ..Meta::default() }.into());
+        request
+    };
+    let arrived = Instant::now();
+    let ours = limits(Some(10 * SECOND), Some(20 * SECOND));
+    let stamped = async |timeout, hard| stamped(ours, said(timeout, hard)).await.unwrap();
+    let both = stamped(Some(4 * SECOND), Some(9 * SECOND)).await;
+    assert_eq!((both.soft, both.hard), (Some(arrived + 4 * SECOND), Some(arrived + 9 * SECOND)));
+    // Nothing that is heard of the call moves it.
+    assert_eq!(both.end(Some(arrived + 8 * SECOND)).map(|(end, _)| end), Some(arrived + 4 * SECOND), "no idle time here");
+    let idle = Deadline { idle: Some(5 * SECOND), ..both };
+    assert_eq!(idle.end(Some(arrived + 8 * SECOND)).map(|(end, _)| end), Some(arrived + 9 * SECOND));
+    let hard = stamped(None, Some(4 * SECOND)).await;
+    assert_eq!(hard.end(None).map(|(end, _)| end), Some(arrived + 4 * SECOND));
+    assert_eq!(stamped(None, Some(99 * SECOND)).await.hard, Some(arrived + 20 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_call_could_have_had_is_known_where_its_sender_gives_it_less() {
     let granted = async |limits: Limits, timeout: Option<Duration>| {
         let mut request = Request::new(tool("t"), ());

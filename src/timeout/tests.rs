@@ -198,7 +198,9 @@ async fn the_next_hop_is_told_when_the_attempt_is_given_up() {
             service_fn(move |call: Request<()>| {
                 let mut said = serde_json::Map::new();
                 Meta::onward(&call.head).apply(&mut said);
-                seen.lock().unwrap().push(Meta::read(&said).timeout);
+                let said = Meta::read(&said);
+                assert_eq!(said.hard_timeout, Some(9 * SECOND), "progress may move the other");
+                seen.lock().unwrap().push(said.timeout);
                 std::future::ready(Ok::<_, BoxError>(Response::new(())))
             })
         };
