@@ -199,6 +199,7 @@ fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
         // it is no service.
         "local_reject" if retry_after.is_some() || reason == Some("deadline") => Verdict::Throttled { retry_after },
         "local_reject" | "not_sent" => Verdict::NotSent,
+        "ambiguous" | "outcome_unknown" if facts.get("hurried") == Some(&Value::Bool(true)) => Verdict::Hurried,
         "ambiguous" | "outcome_unknown" => Verdict::Ambiguous { retry_after, overload: code == Some(504) },
         "denied" => Verdict::Denied,
         "session_lost" => Verdict::SessionLost,
@@ -472,6 +473,7 @@ mod tests {
             of(json!({ "class": "ambiguous", "retryAfterMs": 1500 })),
             Verdict::Ambiguous { retry_after: after, overload: false }
         );
+        assert_eq!(of(json!({ "class": "outcome_unknown", "hurried": true })), Verdict::Hurried);
         assert_eq!(of(json!({ "class": "not_sent" })), Verdict::NotSent);
         assert_eq!(of(json!({ "class": "denied" })), Verdict::Denied);
         assert_eq!(of(json!({ "class": "session_lost" })), Verdict::SessionLost);

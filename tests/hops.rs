@@ -133,6 +133,29 @@ async fn one_who_waits_too_short_costs_nobody_else_a_tool() {
     }
 }
 
+/// How the breaker of a client fares whose trusted server says of a call that it had no time for it, where its caller gives it so much.
+async fn in_front_of_one_without_time(timeout: Option<u64>) -> Option<State> {
+    let breaker = BreakerLayer::default();
+    let handle = breaker.handle();
+    let facts = json!({ "class": "outcome_unknown", "retryable": false, "hurried": true });
+    let service = Stack::new().breaker(breaker).service(service_fn(move |_: Request<()>| {
+        std::future::ready(Ok::<_, BoxError>(Response::new(Said::Refused(facts.clone()))))
+    }));
+    let target = Catalogue::new("up").trust_next_hop().resolve(&Method::ToolsCall, Some("a"), None);
+    for _ in 0..6 {
+        let mut request = Request::new(target.clone(), ());
+        request.head.meta = Some(Arc::new(Meta::read(json!({ TIMEOUT_KEY: timeout }).as_object().unwrap())));
+        service.answer(request).await.unwrap();
+    }
+    handle.target(&target).map(|status| status.state)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_next_hop_without_time_is_no_failure_where_the_caller_gave_none() {
+    assert_eq!(in_front_of_one_without_time(Some(10)).await, Some(State::Closed));
+    assert_eq!(in_front_of_one_without_time(None).await, Some(State::Open), "it had all the time that there was");
+}
+
 /// Else a stack behind another would never see that its tool hangs.
 #[tokio::test(start_paused = true)]
 async fn a_tool_that_hangs_opens_the_breaker_of_whoever_is_given_nearly_all_the_time() {

@@ -110,7 +110,7 @@ impl Scene {
             Verdict::Hurried => Verdict::AMBIGUOUS.as_str(),
             _ => verdict.as_str(),
         };
-        Facts { retry_after, attempts, ..Facts::new(class, retryable) }
+        Facts { retry_after, attempts, hurried: verdict == Verdict::Hurried, ..Facts::new(class, retryable) }
     }
 
     /// Adds what its handler cannot know to an answer, where it matters.
