@@ -48,7 +48,7 @@ impl Outcome {
             Verdict::LocalReject => Self::Rejected,
             Verdict::Cancelled => Self::Cancelled,
             Verdict::ClientFault | Verdict::SessionLost | Verdict::Throttled { .. } | Verdict::NotSent => Self::Error,
-            Verdict::Ambiguous { .. } => match outcome {
+            Verdict::Ambiguous { .. } | Verdict::Hurried => match outcome {
                 Ok(_) => Self::Error,
                 Err(error) if find::<Panicked>(&**error).is_some() => Self::Panic,
                 Err(error) if find::<TimedOut>(&**error).is_some() => Self::Timeout,

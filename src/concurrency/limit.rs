@@ -47,8 +47,8 @@ pub struct Sample {
     pub in_flight: u32,
     /// The crowd that it leaves behind, without it.
     pub crowd: Crowd,
-    /// What became of it. [`Cancelled`](Verdict::Cancelled): its time is only the least that it would have taken. Whatever a
-    /// layer of this stack refused is not told.
+    /// What became of it. [`Cancelled`](Verdict::Cancelled) or [`Hurried`](Verdict::Hurried): its time is only the least that it would
+    /// have taken. Whatever a layer of this stack refused is not told.
     pub verdict: Verdict,
 }
 
@@ -79,7 +79,7 @@ impl Outcome {
         match verdict {
             Verdict::Ok | Verdict::ToolError => Self::Answered,
             Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { overload: true, .. } => Self::Overload,
-            Verdict::Cancelled => Self::Cut,
+            Verdict::Cancelled | Verdict::Hurried => Self::Cut,
             _ => Self::Nothing,
         }
     }
@@ -122,6 +122,7 @@ mod tests {
             (doubt(true), Outcome::Overload),
             (doubt(false), Outcome::Nothing),
             (Verdict::Cancelled, Outcome::Cut),
+            (Verdict::Hurried, Outcome::Cut),
             (Verdict::ClientFault, Outcome::Nothing),
             (Verdict::Denied, Outcome::Nothing),
         ] {

@@ -330,7 +330,8 @@ fn a_request_may_say_who_repeats_it_and_how_long_it_waits() {
         let meta = format!(r#"{{"dev.buttress/attempt":2,"dev.buttress/repeats":"{word}"}}"#);
         assert_eq!(read(&meta), Some((Some(Repeats::Unexecuted), Some(2), None)));
     }
-    assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1}"#), None);
+    assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1,"dev.buttress/hardTimeoutMs":"9"}"#), None);
+    assert_eq!(read(r#"{"dev.buttress/hardTimeoutMs":9}"#), Some((None, None, None)));
     assert_eq!(read("7"), None);
 }
 
