@@ -195,10 +195,13 @@ impl Catalogue {
         self
     }
 
-    /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers.
+    /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers. Where the upstream has
+    /// [many names](crate::metrics#what-it-costs), the first of those named here have all their series all the same.
     #[must_use]
     pub fn tool(mut self, name: impl Into<String>, policy: TargetPolicy) -> Self {
-        self.policies.insert(name.into(), policy);
+        let name = name.into();
+        self.upstream.ledger().names_tool(&name);
+        self.policies.insert(name, policy);
         self.declared()
     }
 
