@@ -18,10 +18,10 @@ BURNS = [
 SECONDS = {"1h": 3600, "6h": 21600, "1d": 86400, "3d": 259200}
 
 TOOL = ("upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} "
-        "{{ $labels.gen_ai_tool_name }}{{ $labels.gen_ai_prompt_name }}")
+        "{{ $labels.gen_ai_tool_name }}{{ $labels.gen_ai_prompt_name }}{{ $labels.resource_template }}")
 UPSTREAM = "upstream {{ $labels.upstream }}"
 PERCENT = "{{ $value | humanizePercentage }}"
-BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name"
+BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template"
 
 
 def burn(name, kind, budget, what):
@@ -62,6 +62,10 @@ def others():
     yield ("ButtressAuditDropped", "sum by (job, upstream, reason) (increase(buttress_audit_dropped_total[10m])) > 0", "0m",
            "critical", "Calls were made that are not in the audit trail.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
+    # Longer than a collector takes to start anew.
+    yield ("ButtressSpansLost", "sum by (job, reason) (increase(buttress_spans_lost_total[5m])) > 0", "10m", "warning",
+           "Spans are lost on their way to the collector.",
+           "{{ $value | humanize }} spans were lost in 5 minutes ({{ $labels.reason }}).")
     yield ("ButtressLabelOverflow", "sum by (job, upstream, label) (rate(buttress_metric_label_overflow_total[15m])) > 1", "30m", "warning",
            "Many calls are recorded under no name of their own.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} calls a second have _OTHER as their {{{{ $labels.label }}}}.")

@@ -37,7 +37,7 @@ def expand(expression, chosen):
 
 
 def name(legend, labels):
-    for label in ("upstream", "mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", *labels):
+    for label in ("upstream", "mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "resource_template", *labels):
         legend = legend.replace("{{" + label + "}}", labels.get(label, ""))
     return " ".join(legend.split()) or "success"
 

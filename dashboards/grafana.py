@@ -19,9 +19,10 @@ def _panel(kind, title, description, unit, targets, height=7, **more):
     }
 
 
-def graph(title, description, unit, targets, links=()):
+def graph(title, description, unit, targets, links=(), empty="0"):
+    """Lines over time. `empty` is what stands there where there are none."""
     options = {"tooltip": {"mode": "multi", "sort": "desc"}, "legend": {"displayMode": "list", "placement": "bottom"}}
-    return _panel("timeseries", title, description, unit, targets, options=options, defaults={"links": list(links)})
+    return _panel("timeseries", title, description, unit, targets, options=options, defaults={"links": list(links), "noValue": empty})
 
 
 def stat(title, description, unit, expression, steps=()):

@@ -1,9 +1,9 @@
 """A row for each layer, in the order of the stack."""
 
 from grafana import graph, row, timeline
-from promql import TARGET
+from promql import PROCESS, TARGET
 
-NAME = "{{upstream}} {{mcp_method_name}} {{gen_ai_tool_name}}{{gen_ai_prompt_name}}"
+NAME = "{{upstream}} {{mcp_method_name}} {{gen_ai_tool_name}}{{gen_ai_prompt_name}}{{resource_template}}"
 STATES = [(0, "closed", "green"), (1, "half open", "orange"), (2, "open", "red")]
 
 
@@ -15,6 +15,8 @@ def edge(s):
         graph("Would-be refusals", "Calls a second that a layer in observe-only mode would have refused.", "reqps",
               [(s.rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
         *audit(s),
+        graph("Spans lost", "Spans a second that never reached the collector, by the reason. Of the whole process: they say no upstream.",
+              "ops", [(PROCESS.rate("buttress_spans_lost_total", by="reason"), "{{reason}}")]),
         graph("Without a label of their own", "Calls a second that are recorded under _OTHER, by the label: names that nobody listed, or "
               "that are not fit for a label.", "reqps", [(s.rate("buttress_metric_label_overflow_total", by="label"), "{{label}}")]),
     )

@@ -3,7 +3,7 @@
 SERVER = "mcp_server_operation_duration_seconds"
 CLIENT = "mcp_client_operation_duration_seconds"
 # Whose series they are: two servers may each have a tool of one name.
-TARGET = "upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name"
+TARGET = "upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template"
 
 # What counts against the server, as dashboards/README.md says. The empty error_type is a success.
 CALLS = 'mcp_method_name="tools/call"'

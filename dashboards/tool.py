@@ -9,6 +9,11 @@ S = Scope('upstream=~"$upstream"', 'gen_ai_tool_name=~"$tool"')
 COUNT = f"{SERVER}_count"
 
 
+# What stands where a server with many tools leaves a panel without data.
+NOT_TOLD = ("Attempts of this tool are not told apart from those of others: its upstream has more names than the scrape budget pays for. "
+            "Give Catalogue::scrape_budget 24,000 bytes for each of them.")
+
+
 def golden():
     return row(
         "$tool on $upstream",
@@ -48,7 +53,7 @@ def attempts():
     return row(
         "Attempts, as the handler sees them",
         graph("Attempts by outcome", "Attempts a second, by error_type. Empty where the upstream has too many names to tell attempts apart.", "reqps",
-              S.outcomes(CLIENT)),
+              S.outcomes(CLIENT), empty=NOT_TOLD),
         graph("Timeouts and panics", "Attempts a second that were given up, by the clock that ran out, and that panicked.", "reqps",
               [(S.rate("buttress_timeouts_total", by="kind"), "{{kind}}"), (S.rate("buttress_panics_total"), "panic")]),
         graph("Injected faults", "Attempts a second that were broken on purpose. Anything here is a game day, or a mistake.", "reqps",

@@ -18,7 +18,7 @@
 //! What callers make up shares one series a method, so it costs the same however much of it there is. What the upstream makes up is
 //! paid for from a budget, by the names that are called:
 //!
-//! * **Up to 32 names**, tools and prompts together, each has all there is: 300 kB for 32 tools that do well.
+//! * **Up to 32 names**, tools, prompts and resource templates together, each has all there is: 300 kB for 32 tools that do well.
 //! * **Of more names** each has what has happened, and what matters at rest: 20 series, its calls' durations among them, so 560 kB for
 //!   two hundred tools, and the rest pays for some seventy ways of theirs to fail. Counters are not there [from zero](#from-zero), and
 //!   attempts are not told apart by name.
@@ -38,10 +38,13 @@
 //! timeouts, breaker transitions, panics, and the refusals of those layers that every stack has. Those of [`hedge`](crate::hedge),
 //! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets a call that concerns it; those of
 //! [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe
-//! appear with what they count. Failures among the durations are not there either, since each kind is a histogram: ask the counters
+//! appear with what they count. That of lost spans is there once a span has ended. Failures among the durations are not there either, since each kind is a histogram: ask the counters
 //! where the first one matters.
 //!
 //! # What is missing
+//!
+//! A resource is told by the template that the upstream lists it under, in a label of our own, `resource_template`: the conventions'
+//! `mcp.resource.uri` is whatever a caller asks for. Resources that no template covers have neither.
 //!
 //! The conventions recommend two more labels, which have no place here. `network_transport`: the layers do not know which
 //! transport they serve, and one stack may serve several. `mcp_protocol_version`: it would multiply every duration by the revisions that
@@ -100,71 +103,73 @@ macro_rules! metrics {
 
 metrics! {
     SERVER_DURATION = Histogram "mcp_server_operation_duration_seconds"
-        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "error_type" "rpc_response_status_code"]
+        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "error_type" "rpc_response_status_code"]
         "Duration of MCP calls as their callers see them, refusals and retries included.";
     CLIENT_DURATION = Histogram "mcp_client_operation_duration_seconds"
-        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "error_type" "rpc_response_status_code"]
+        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "error_type" "rpc_response_status_code"]
         "Duration of single attempts at an MCP call, from when it reaches the handler to its answer. Names are told apart where there are few.";
     IN_FLIGHT = Gauge "buttress_requests_in_flight" ["upstream"]
         "Calls that have arrived and have no answer yet.";
-    REJECTIONS = Counter "buttress_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
+    REJECTIONS = Counter "buttress_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "layer" "reason"]
         "Calls that a layer of the stack refused, and that were answered with that refusal.";
-    OBSERVED_REJECTIONS = Counter "buttress_observed_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "layer" "reason"]
+    OBSERVED_REJECTIONS = Counter "buttress_observed_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "layer" "reason"]
         "Calls that a layer in observe-only mode would have refused, and let pass.";
-    QUOTA_WAITING = Gauge "buttress_quota_waiting" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    QUOTA_WAITING = Gauge "buttress_quota_waiting" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "Calls that wait for their turn under a quota.";
-    CACHE_LOOKUPS = Counter "buttress_cache_lookups_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
+    CACHE_LOOKUPS = Counter "buttress_cache_lookups_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "outcome"]
         "Calls whose answer may be kept, by what was found: hit, stale (served while a new one is fetched), or miss.";
-    CACHE_STALE_IF_ERROR = Counter "buttress_cache_stale_if_error_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    CACHE_STALE_IF_ERROR = Counter "buttress_cache_stale_if_error_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "Misses whose call failed, and that were given an answer past its time.";
     CACHE_BYTES = Gauge "buttress_cache_bytes" ["upstream"]
         "About how many bytes the kept answers take.";
     CACHE_ENTRIES = Gauge "buttress_cache_entries" ["upstream"]
         "Answers that are kept.";
-    COALESCED = Counter "buttress_coalesced_calls_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    COALESCED = Counter "buttress_coalesced_calls_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "Calls that joined one that asked the same at the same time.";
-    HEDGES = Counter "buttress_hedges_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
+    HEDGES = Counter "buttress_hedges_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "outcome"]
         "Second attempts at calls that took unusually long: won, lost, or refused by a layer further in.";
-    RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "outcome"]
+    RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
-    RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "reason"]
+    RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "reason"]
         "Failed attempts that were not repeated, by the reason why.";
     RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
         "Tokens left in the retry budget.";
-    BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
+    BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "state"]
         "State of the circuit breaker: 1 for the state that it is in, 0 for the others. Without a method: the upstream's own.";
-    BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "from" "to"]
+    BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "from" "to"]
         "Changes of a circuit breaker's state. Without a method: the upstream's own.";
-    CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "How many attempts may run at once.";
-    CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "Slots held: by attempts, and by work that goes on after one.";
-    QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "Attempts that wait for a slot.";
-    QUEUE_DURATION = Histogram "buttress_queue_duration_seconds" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    QUEUE_DURATION = Histogram "buttress_queue_duration_seconds" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "How long attempts waited for their slot, of those that had to wait and got one.";
-    CONCURRENCY_KEPT = Gauge "buttress_concurrency_kept" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    CONCURRENCY_KEPT = Gauge "buttress_concurrency_kept" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "Slots held for work that goes on although its attempt is over.";
-    TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
+    TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "kind"]
         "Attempts that were given up, by the clock that ran out.";
-    PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name"]
+    PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
         "Handlers that panicked.";
-    LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "kind"]
+    LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "kind"]
         "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
-    IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "state"]
+    IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "state"]
         "Calls under an idempotency key that could not simply be made, by what was known of the key: running, done, unknown, conflict, or that its store failed.";
     IDEMPOTENCY_KEYS = Gauge "buttress_idempotency_keys" ["upstream"]
         "Idempotency keys that the store in memory knows, those of calls under way included.";
-    FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "fault"]
+    FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "fault"]
         "Attempts that were broken or slowed down on purpose, by how.";
     AUDIT_EVENTS = Counter "buttress_audit_events_total" ["upstream" "outcome"]
         "Calls that the audit trail is about, by how they ended: those on record and those whose record was lost.";
     AUDIT_DROPPED = Counter "buttress_audit_dropped_total" ["upstream" "reason"]
         "Audit records that were lost: the queue was full, the write failed, or the writer is gone.";
+    SPANS_LOST = Counter "buttress_spans_lost_total" ["reason"]
+        "Spans that never reached the collector: the queue was full, or the collector did not take them. With the feature otlp.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]
         "Open subscriptions/listen streams.";
     LABEL_OVERFLOW = Counter "buttress_metric_label_overflow_total" ["upstream" "label"]
-        "Calls that are recorded under _OTHER, by the label that says so: mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, or rpc_response_status_code.";
+        "Calls that are recorded under _OTHER, by the label that says so: mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template, or rpc_response_status_code.";
     BUILD_INFO = Gauge "buttress_build_info" ["version"]
         "Always 1: which version of this crate is at work. With the feature admin.";
     EVENT_LOOP_LAG = Histogram "buttress_event_loop_lag_duration_seconds" []

@@ -253,8 +253,8 @@ impl Stack {
         self
     }
 
-    /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool costs more than
-    /// the burst of a quota. rmcp's adapters do it; who resolves targets himself does it for his catalogue.
+    /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool or resource
+    /// template costs more than the burst of a quota. rmcp's adapters do it; who resolves targets himself does it for his catalogue.
     ///
     /// # Errors
     ///
@@ -299,10 +299,17 @@ impl Stack {
         S: Service<Request<P>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
-        P: Send + 'static,
+        P: CallParams + Send + 'static,
         R: CallResult + Send + Sync + 'static,
     {
-        StackService::new(self.record.layer(self.attempt.layer(outcome)))
+        let attempt = self.attempt.layer(outcome);
+        match &self.trace {
+            None => StackService::new(self.record.layer(attempt)),
+            Some(trace) => {
+                let attempt = trace.clone().of_attempts().layer(attempt);
+                StackService::new(self.record.layer(trace.layer(attempt)))
+            }
+        }
     }
 
     /// Refuses every call, as a layer of this stack would: told and put on record like any other refusal. For calls that an adapter

@@ -135,14 +135,14 @@ fn every_alert_has_a_runbook_and_tests() {
 fn whoever_tells_tools_apart_tells_servers_and_prompts_apart() {
     for expression in expressions() {
         for (by, _) in expression.split(" by (").skip(1).filter_map(|rest| rest.split_once(')')) {
-            let all = ["upstream", "mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name"];
+            let all = ["upstream", "mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "resource_template"];
             let named: Vec<bool> = all.iter().map(|label| by.split(", ").any(|one| one == *label)).collect();
             assert!(!named[2] || !named.contains(&false), "{by} in {expression}");
         }
     }
     for dashboard in [OVERVIEW, TOOL] {
         for legend in dashboard.lines().filter(|line| line.contains("{{gen_ai_tool_name}}")) {
-            assert!(legend.contains("{{upstream}} ") && legend.contains("{{gen_ai_prompt_name}}"), "{legend}");
+            assert!(legend.contains("{{upstream}} ") && legend.contains("{{gen_ai_prompt_name}}{{resource_template}}"), "{legend}");
         }
     }
     let links: Vec<&str> = OVERVIEW.lines().filter(|line| line.contains("/d/buttress-tool")).collect();

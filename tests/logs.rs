@@ -13,9 +13,9 @@ use std::{
 
 use buttress::{
     BoxError, Stack,
-    call::{Caller, Method, Request, Response, TargetPolicy},
+    call::{Caller, Method, Request, Response, TargetPolicy, Verdict},
     catalogue::Catalogue,
-    concurrency::ConcurrencyLayer,
+    concurrency::{AdaptiveLimit, ConcurrencyLayer, Sample},
     error::Transport,
     retry::{Budget, RetryLayer},
 };
@@ -155,6 +155,106 @@ async fn a_storm_of_calls_is_no_storm_of_lines() {
     heard.iter().for_each(|((level, message), lines)| println!("{} {level} {message}", lines.len()));
     let above: usize = heard.iter().filter(|((level, _), _)| *level < Level::DEBUG).map(|(_, lines)| lines.len()).sum();
     assert!(above < 150, "{above} lines of {} calls", lines.len());
+}
+
+/// A limit that each good answer raises by one, and any other halves.
+#[derive(Debug)]
+struct Eager(u32);
+
+impl AdaptiveLimit for Eager {
+    fn limit(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.0).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn sample(&mut self, sample: &Sample) {
+        self.0 = if sample.verdict == Verdict::Ok { self.0 + 1 } else { self.0 / 2 };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_adapts_is_told_of_where_it_is_another_and_not_of_each_step() {
+    let ear = Ear::default();
+    let _listening = tracing::subscriber::set_default(ear.clone());
+    let handler = service_fn(async |call: Request<&'static str>| match call.params {
+        "good" => Ok(Response::new(())),
+        _ => Err(BoxError::from(Transport::unknown("reset"))),
+    });
+    let slots = ConcurrencyLayer::adaptive_with(|_| Eager(4));
+    let stack = Stack::new().concurrency(slots).retry(RetryLayer::off()).service(handler);
+    let catalogue = Catalogue::new("up").tool("t", TargetPolicy::default());
+    for params in std::iter::repeat_n("good", 508).chain(["bad"; 2]) {
+        let target = catalogue.resolve(&Method::ToolsCall, Some("t"), None);
+        stack.answer(Request::new(target, params)).await.unwrap();
+        sleep(Duration::from_secs(10)).await;
+    }
+    let told = ear.of(Level::INFO, "the limit has at least doubled or halved");
+    let steps: Vec<_> = told.iter().map(|line| (&*line["from"], &*line["limit"])).collect();
+    let up = [("4", "8"), ("8", "16"), ("16", "32"), ("32", "64"), ("64", "128"), ("128", "256"), ("256", "512")];
+    assert_eq!(steps, [&up[..], &[("512", "256"), ("256", "128")]].concat());
+    let whose = ["upstream", "method", "tool"].map(|field| &*told[0][field]);
+    assert_eq!(whose, ["\"up\"", "\"tools/call\"", "\"t\""]);
+}
+
+/// A disk that does not answer while it is told not to.
+#[cfg(feature = "audit")]
+#[derive(Clone, Default)]
+struct Disk(Arc<(Mutex<bool>, std::sync::Condvar)>);
+
+#[cfg(feature = "audit")]
+impl Disk {
+    fn hang(&self, hangs: bool) {
+        *self.0.0.lock().unwrap() = hangs;
+        self.0.1.notify_all();
+    }
+}
+
+#[cfg(feature = "audit")]
+impl std::io::Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let hangs = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(hangs, |hangs| *hangs).unwrap());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "audit")]
+impl buttress::audit::Sink for Disk {}
+
+#[cfg(feature = "audit")]
+#[tokio::test(start_paused = true)]
+async fn a_trail_that_loses_records_says_when_it_begins_and_when_it_ends() {
+    use buttress::audit::AuditLayer;
+
+    let ear = Ear::default();
+    let _listening = tracing::subscriber::set_default(ear.clone());
+    let disk = Disk::default();
+    let audit = AuditLayer::with_capacity(disk.clone(), 8.try_into().unwrap()).unwrap();
+    let trail = audit.handle();
+    let stack = Stack::new().audit(audit).service(service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(()))));
+    let catalogue = Catalogue::new("up").tool("t", TargetPolicy::default());
+    let calls = async |many: usize| {
+        for _ in 0..many {
+            stack.answer(Request::new(catalogue.resolve(&Method::ToolsCall, Some("t"), None), ())).await.unwrap();
+        }
+    };
+    // The second gap begins too soon after the first to be told of, the third does not.
+    for (pause, gaps) in [(1, 1), (10, 1), (1, 2)] {
+        disk.hang(true);
+        calls(100).await;
+        let begun = ear.of(Level::WARN, "audit records are lost: the queue is full");
+        assert_eq!(begun.len(), gaps);
+        assert_eq!(begun[0]["capacity"], "8");
+        disk.hang(false);
+        trail.flush().await;
+        calls(1).await;
+        let ended = ear.of(Level::INFO, "audit records are kept again");
+        assert_eq!(ended.len(), gaps);
+        sleep(Duration::from_secs(pause)).await;
+    }
 }
 
 fn sources(of: &Path, to: &mut Vec<PathBuf>) {

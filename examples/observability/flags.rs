@@ -19,6 +19,10 @@ pub struct Flags {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9464")]
     pub admin: SocketAddr,
 
+    /// Where the last traces are shown, unless OTEL_EXPORTER_OTLP_ENDPOINT names a collector to send them to.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4318")]
+    pub traces: SocketAddr,
+
     /// Where Prometheus' data and the audit trail are left.
     #[arg(long, value_name = "DIRECTORY", default_value = "target/observability")]
     pub directory: PathBuf,

@@ -19,6 +19,7 @@ use buttress::{
     quota::QuotaLayer,
     rate_limit::RateLimitLayer,
     rmcp::{Server, ServerLayer},
+    trace::TraceLayer,
 };
 use governor::{Quota, RateLimiter};
 use tower::Layer;
@@ -45,6 +46,7 @@ pub fn wrap(directory: &Path, admin: &Admin) -> Result<(Server<Weather>, FaultHa
     let faults = FaultLayer::seeded(1);
     let handle = faults.handle();
     let stack = Stack::new()
+        .trace(TraceLayer::new())
         .audit(AuditLayer::new(FlakyDisk::new(FileSink::open(directory.join("audit.jsonl"))?))?)
         .deadline(Limits::at_most(5 * SECOND))
         .loop_guard(LoopGuardLayer::new(loop_guard::Policy::try_new(guard)?))

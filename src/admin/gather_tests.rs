@@ -1,10 +1,14 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use governor::Quota as GovernorQuota;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tower::service_fn;
 
-use super::{super::sample::PLACES, *};
+use super::{
+    super::{BUCKETS, sample::PLACES},
+    *,
+};
 use crate::{
     BoxError, Stack,
     breaker::Force,
@@ -170,6 +174,35 @@ async fn too_many_targets_are_cut_and_the_one_in_trouble_is_not() {
     assert_eq!((targets.len(), &told["targets"], &told["targets_left_out"]), (MAX_TARGETS, &json!(MAX_TARGETS + 50), &json!(50)));
     assert_eq!(targets.last().unwrap()["name"], json!(names.last()));
     assert!(told.to_string().len() < 1 << 20);
+}
+
+/// From calls to the answer, as far as what an upstream's names may cost.
+#[tokio::test(start_paused = true)]
+async fn attempts_are_told_where_there_are_few_names_and_null_where_there_are_many() {
+    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS).unwrap().build_recorder();
+    let scrape = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let stack = Stack::new();
+    let service = stack.service(service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new("done"))));
+    for (upstream, names, attempts) in [("few", 32, json!(2)), ("many", 33, Value::Null)] {
+        let names: Vec<String> = (0..names).map(|n| format!("tool-{n:05}")).collect();
+        let catalogue = Catalogue::new(upstream);
+        catalogue.learn(&Method::ToolsCall, Scope::Public, names.iter().map(|name| (&**name, Annotations::default())));
+        let catalogue = Arc::new(catalogue);
+        let call = || service.answer(Request::new(catalogue.resolve(&Method::ToolsCall, Some(&names[0]), None), ()));
+        call().await.unwrap();
+        let earlier = (Instant::now(), Sample::read(&scrape.render()));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        call().await.unwrap();
+        let sample = Sample::read(&scrape.render());
+        let told = gather(TOLD, Instant::now(), sample, Some(&earlier), &[Watched::new(&stack, &catalogue)]);
+        let told = serde_json::to_value(told).unwrap();
+        let told = told["upstreams"].as_array().unwrap().iter().find(|told| told["name"] == upstream).unwrap();
+        let target = told["targets"].as_array().unwrap().iter().find(|target| target["name"] == *names[0]).unwrap();
+        assert_eq!((&target["calls"], &target["recent"]["calls"]), (&json!(2), &json!(1)));
+        assert_eq!(target["attempts"], attempts);
+        assert_eq!(target["recent"]["attempts"].is_null(), attempts.is_null(), "{target}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -63,9 +63,8 @@ impl Sample {
             self.in_flight.insert(upstream, value);
             return Some(());
         }
-        let tool = label("gen_ai_tool_name");
-        let name_of = if tool.is_empty() { label("gen_ai_prompt_name") } else { tool };
-        let key = Key { upstream, method: label("mcp_method_name").to_owned(), name: name_of.to_owned() };
+        let names = ["gen_ai_tool_name", "gen_ai_prompt_name", "resource_template"].map(label);
+        let key = Key { upstream, method: label("mcp_method_name").to_owned(), name: names.concat() };
         let figures = self.targets.entry(key).or_default();
         let error = label("error_type");
         match name.strip_prefix(metric)? {

@@ -16,7 +16,7 @@ use super::{
     text::capped,
 };
 use crate::{
-    call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Target, TraceContext, Verdict},
+    call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Session, Target, TraceContext, Verdict},
     classify::{attempts, refusal},
     error::{BoxError, Reason, Rejected},
 };
@@ -36,6 +36,7 @@ pub(super) struct Entry {
     pub(super) name: Option<Box<str>>,
     pub(super) request_id: Option<Box<str>>,
     pub(super) revision: Option<Revision>,
+    pub(super) session: Option<Session>,
     /// Of the call's span, where a layer outside gives it one.
     pub(super) span: Option<Ids>,
     /// Of the span that the caller says it is made in.
@@ -126,6 +127,7 @@ impl Open {
             name: if listed { None } else { word(request.params.name()) },
             request_id: word(request.params.request_id()),
             revision: request.head.revision,
+            session: request.head.session_of_revision(),
             span: request.head.traced.as_ref().and_then(|traced| traced.span.as_ref()).map(Ids::of),
             caller_span: request.head.meta.as_ref().and_then(|meta| meta.trace.as_ref()).map(Ids::of),
             mode: settings.arguments.mode(),

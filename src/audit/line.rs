@@ -14,7 +14,7 @@ use super::{
     outcome::Answered,
     text::{Printable, capped},
 };
-use crate::call::{Method, Served, Verdict};
+use crate::call::{Method, Served, Session, Verdict};
 
 /// The schema. Members are only ever added.
 #[derive(Serialize)]
@@ -37,11 +37,15 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    resource_template: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +87,7 @@ enum Arguments<'a> {
 }
 
 const NAME: usize = 64;
+const TEMPLATE: usize = 128;
 
 /// Appends the line of a record.
 pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
@@ -93,6 +98,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         Method::PromptsGet => (None, name, Some(target.name().is_some())),
         _ => (None, None, None),
     };
+    let template = target.name().filter(|_| *target.method() == Method::ResourcesRead);
     let word = |name| match &entry.pseudonyms {
         None => Cow::Borrowed(name),
         Some(key) => Cow::Owned(key.hash_bytes(str::as_bytes(name))),
@@ -110,9 +116,11 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         method: target.method().label(),
         tool,
         prompt,
+        resource_template: template.map(|template| capped(template, TEMPLATE)),
         known,
         request_id: entry.request_id.as_deref(),
         protocol: entry.revision.map(|revision| revision.to_string()),
+        session: entry.session.map(Session::pseudonym),
         trace_id: entry.span.map(trace_id),
         span_id: entry.span.map(span_id),
         caller_trace_id: entry.caller_span.map(trace_id),

@@ -25,9 +25,11 @@
 //! | `upstream` | your name for the server | `api.service.name` |
 //! | `method` | `tools/call`; `_OTHER` for a method that no revision defines | `api.operation` |
 //! | `tool`, `prompt` | its name, at most 64 bytes | `resources[].name`, with `type` `tool` or `prompt` |
+//! | `resource_template` | the one that covers what is read, at most 128 bytes; where none does, it is left out, and so is the URI always | `resources[].name`, with `type` `resource` |
 //! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
 //! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
 //! | `protocol` | the revision, where it is known | `api.version` |
+//! | `session` | the session, in revisions that have some: 16 digits that [stand for it](crate::call::Session::pseudonym), the same as in the call's span | `actor.session.uid_alt` |
 //! | `trace_id`, `span_id` | of the call's own span, where a layer further out gives it one | `trace.uid`, `trace.span.uid` |
 //! | `caller_trace_id`, `caller_span_id` | of the span that the caller says it calls from: its word, and nobody has checked it | `unmapped` |
 //! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |

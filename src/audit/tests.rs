@@ -22,7 +22,8 @@ use tower::{Layer, Service};
 use super::{Arguments, AuditHandle, AuditLayer, FileSink, HashKey, OnFull, Sink};
 use crate::{
     call::{
-        Baggage, CallParams, Caller, ErrorObject, Meta, Method, Request, Response, Revision, Served, Target, TraceContext, Traced,
+        Baggage, CallParams, Caller, ErrorObject, Meta, Method, Request, Response, Revision, Served, Session, Target,
+        TraceContext, Traced,
     },
     catalogue::Catalogue,
     error::{BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
@@ -222,6 +223,18 @@ async fn a_line_says_who_called_what() {
     let (told, text) = line(|layer| layer.pseudonyms(key.clone()), request).await;
     assert_eq!(told["actor"]["tenant"], key.hash_bytes(b"acme"));
     assert!(["acme", "ada", "claude", "s-1"].iter().all(|name| !text.contains(&format!("\"{name}\""))));
+}
+
+#[tokio::test]
+async fn a_line_says_which_session_it_is_of_and_never_its_id() {
+    let mut request = Request::new(known("t"), Said::default());
+    request.head.session = Some(Session::of(b"s3cret"));
+    for (revision, expected) in [("2025-11-25", json!(Session::of(b"s3cret").pseudonym())), ("2026-07-28", Value::Null)] {
+        request.head.revision = Revision::from_wire(revision);
+        let (told, text) = line(|layer| layer, request.clone()).await;
+        assert_eq!(told["session"], expected);
+        assert!(!text.contains("s3cret"));
+    }
 }
 
 #[tokio::test]

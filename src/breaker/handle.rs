@@ -24,7 +24,7 @@ pub struct Status {
     pub upstream: Arc<str>,
     /// The method, as on the wire. `None`: this is the breaker of the upstream as a whole.
     pub method: Option<&'static str>,
-    /// The tool or prompt, as in metrics. `None` where the method has no names.
+    /// The tool, prompt or resource template, as in metrics. `None` where the method has no names.
     pub name: Option<String>,
     /// Its state as of the last call: an open one whose cool-down is over stays open until the call that becomes its probe.
     pub state: State,

@@ -22,7 +22,7 @@ pub struct Change {
     pub upstream: Arc<str>,
     /// The method, as on the wire. `None`: this was the breaker of the upstream as a whole.
     pub method: Option<Arc<str>>,
-    /// The tool or prompt, as in metrics. `None` where the method has no names.
+    /// The tool, prompt or resource template, as in metrics. `None` where the method has no names.
     pub name: Option<Arc<str>>,
     /// What the breaker was.
     pub from: State,

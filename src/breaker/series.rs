@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metrics::SharedString;
 use tokio::time::Instant;
 
 use super::{
@@ -28,15 +27,15 @@ impl Series {
     /// upstream; the history does.
     pub(super) fn new(upstream: Arc<str>, subject: &Arc<Subject>, history: Arc<History>, now: Instant) -> Self {
         let edges = Transition::ALL.map(|Transition { from, to }| [from.as_str(), to.as_str()]);
-        let [_, method, tool, prompt] = subject.labels();
-        let stated = |label: &SharedString| (!label.is_empty()).then(|| label.as_ref().into());
+        let [_, method, name] = subject.labels();
+        let stated = |label: &str| (!label.is_empty()).then(|| label.into());
         let series = Self {
             states: State::ALL.map(|state| Level::new(BREAKER_STATE, subject, [state.as_str()])),
             transitions: Counters::new(BREAKER_TRANSITIONS, subject, edges),
             history,
             upstream,
             method: stated(method),
-            name: stated(tool).or_else(|| stated(prompt)),
+            name: stated(name),
             since: Mutex::new(now),
         };
         series.show(State::Closed);

@@ -83,7 +83,10 @@ impl CacheLayer {
     /// Says that the answers of `target` have changed: none that is kept is fresh any more, and none that is under way is kept.
     /// They are still better than an error.
     pub fn invalidate(&self, target: &Target) {
-        self.store.cell(target).out_of_date();
+        // Where it has no cell, nothing is kept and nothing is under way.
+        if let Some(cell) = self.store.known(target) {
+            cell.out_of_date();
+        }
     }
 
     /// The same for what a notification of the upstream's declares changed: `notifications/tools/list_changed`,
@@ -91,10 +94,13 @@ impl CacheLayer {
     /// `notifications/resources/updated` (all resources). Of any other, nothing. Says whether it was one of these.
     pub fn notified(&self, catalogue: &Catalogue, notification: &str) -> bool {
         let methods = out_of_date(notification);
-        for method in methods {
-            self.invalidate(&catalogue.resolve(method, None, None));
+        if methods.is_empty() {
+            return false;
         }
-        !methods.is_empty()
+        methods.iter().for_each(|method| self.invalidate(&catalogue.resolve(method, None, None)));
+        let named = catalogue.targets();
+        named.iter().filter(|target| methods.contains(target.method())).for_each(|target| self.invalidate(target));
+        true
     }
 
     /// Forgets everything; and no answer to a call that is under way is kept.

@@ -121,6 +121,11 @@ impl Store {
         })
     }
 
+    /// The cell of a target that has been met.
+    pub(super) fn known<'a>(&self, target: &'a Target) -> Option<&'a Cell> {
+        target.get_cell(&self.slot)
+    }
+
     fn era(&self, target: &Target) -> Era {
         let changed = self.cell(target).changed.load(Ordering::Acquire);
         Era { cleared: self.cleared.load(Ordering::Acquire), changed }

@@ -474,6 +474,20 @@ async fn what_was_asked_for_before_a_change_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_resource_that_has_changed_is_not_fresh_whatever_template_covers_it() {
+    let catalogue = Catalogue::new("up").resource_template("a://{x}", Default::default()).unwrap();
+    let (upstream, layer) = (Upstream::new(public("one", 100)), layer());
+    let service = upstream.behind(&layer);
+    for uri in ["a://1", "b://2"] {
+        let target = catalogue.resolve(&Method::ResourcesRead, Some(uri), None);
+        text(&service, &target).await;
+        assert_eq!(text(&service, &target).await.1, kept(0, false));
+        assert!(layer.notified(&catalogue, "notifications/resources/updated"));
+        assert_eq!(text(&service, &target).await, ("one", Served::Attempt), "{uri}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cursor_that_has_become_invalid_makes_all_pages_stale() {
     let (upstream, target) = (Upstream::new(public("page", 10)), list());
     let service = upstream.behind(&layer());

@@ -42,7 +42,7 @@ pub use deadline::{Admission, Deadline};
 pub use facts::Facts;
 pub use joint::Joint;
 pub(crate) use key::{Identity, Key, Question};
-pub(crate) use label::{LONGEST, OTHER, is_fit};
+pub(crate) use label::{LONGEST, OTHER, is_fit, is_fit_name, is_fit_template};
 pub use meta::{
     ATTEMPT_KEY, BAGGAGE_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY, TRACEPARENT_KEY,
     TRACESTATE_KEY,

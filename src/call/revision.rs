@@ -76,6 +76,12 @@ impl Session {
         self.0
     }
 
+    /// What to call it where people read: 16 digits that tell the sessions of this process apart, and let nobody speak in one.
+    /// Another process calls the same session something else.
+    pub fn pseudonym(self) -> String {
+        format!("{:016x}", self.0)
+    }
+
     /// A session that has no id, and is no other.
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Criticality, LONGEST, Method, OTHER, Slot, Word, is_fit, slots::Slots, upstream::Upstream};
+use super::{Criticality, Method, OTHER, Slot, Word, is_fit_name, is_fit_template, slots::Slots, upstream::Upstream};
 
 /// What a tool says about itself (`ToolAnnotations` of the specification). Hints: a server that the operator does not trust
 /// may say anything.
@@ -221,7 +221,7 @@ impl fmt::Debug for TargetPolicy {
     }
 }
 
-/// What a call is addressed to: one tool, one prompt, or a method as a whole.
+/// What a call is addressed to: one tool, one prompt, the resources of one template, or a method as a whole.
 ///
 /// Every target of an upstream has one entry in its [`Catalogue`](crate::catalogue::Catalogue); a call finds its entry once
 /// and carries it in its head. Layers keep their own state on it ([`cell`](Self::cell)), so none of them looks a name up
@@ -287,17 +287,25 @@ impl Target {
         &self.method
     }
 
-    /// The tool's or prompt's name. `None` for a method as a whole, and for names that the server never listed: those share
-    /// one entry a method.
+    /// The tool's or prompt's name, or the resource template. `None` for a method as a whole, and for names that the server never
+    /// listed: those share one entry a method.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The name as a metric label: empty where the method has no names; `_OTHER` where it has and this one is not known, or
-    /// is not fit for a label (other than up to 128 of `A-Z a-z 0-9 _ . / -`: what a hostile server may list).
+    /// The name as a metric label: empty where the method has no names, and for resources that no template covers; `_OTHER` where it has
+    /// and this one is not known, or is not fit for a label (other than up to 128 of `A-Z a-z 0-9 _ . / -`, and of a URI's own characters
+    /// and braces for a template: what a hostile server may list).
     pub fn label(&self) -> &str {
         match (&self.name, &self.method) {
-            (Some(name), _) if (1..=LONGEST).contains(&name.len()) && name.bytes().all(is_fit) => name,
+            (Some(template), Method::ResourcesRead) => {
+                if is_fit_template(template) {
+                    template
+                } else {
+                    OTHER
+                }
+            }
+            (Some(name), _) if is_fit_name(name) => name,
             (Some(_), _) | (None, Method::ToolsCall | Method::PromptsGet) => OTHER,
             (None, _) => "",
         }

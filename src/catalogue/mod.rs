@@ -16,9 +16,14 @@ use crate::call::Caller;
 use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
 
 mod lists;
+mod resources;
 mod scopes;
+mod template;
 
 use lists::Lists;
+use resources::Resources;
+use template::Template;
+pub use template::TemplateError;
 
 /// How many names a catalogue learns unless told otherwise.
 pub const DEFAULT_CAPACITY: usize = 512;
@@ -34,9 +39,32 @@ pub enum Scope {
 
 /// The targets of one upstream.
 ///
-/// Names are learned from the upstream's own `tools/list` and `prompts/list`, or declared by the operator, never from what
-/// callers ask for: all names that nobody listed share one entry per method, and so do names beyond the capacity. So an
+/// Names are learned from the upstream's own `tools/list`, `prompts/list` and `resources/templates/list`, or declared by the operator,
+/// never from what callers ask for: all names that nobody listed share one entry per method, and so do names beyond the capacity. So an
 /// invented name makes no entry, no metric label and no breaker.
+///
+/// A `resources/read` names a URI, and its entry is that of the **resource template** which the URI may be an expansion of (RFC 6570);
+/// all URIs that no template covers share one entry. `{x}` covers what is within one segment of a path, `{x*}` several; `{+x}` covers
+/// anything; `{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}` and `{&x}` cover nothing, or what begins with their character. Of several templates
+/// that cover a URI it is **the one with most characters of its own**, outside of its expressions; of those with as many, the one whose
+/// expressions go less far. What is no template, or longer than 1,024 bytes, is not learned; and where a URI and the templates are made
+/// so that to find one would take more than some tenths of a millisecond, it is covered by none. Subscriptions are not reads: all of an
+/// upstream have one entry.
+///
+/// ```
+/// use buttress::{call::{Annotations, Method, TargetPolicy}, catalogue::{Catalogue, Scope}};
+///
+/// let serial = TargetPolicy::default().serial();
+/// let catalogue = Catalogue::new("files").resource_template("file:///logs/{day}", serial)?;
+/// // As the adapters do with an answer to `resources/templates/list`.
+/// catalogue.learn(&Method::ResourcesRead, Scope::Public, [("file:///{+path}", Annotations::default())]);
+///
+/// let of = |uri| catalogue.resolve(&Method::ResourcesRead, Some(uri), None);
+/// assert_eq!(of("file:///logs/monday").name(), Some("file:///logs/{day}"));
+/// assert_eq!(of("file:///logs/2026/monday").name(), Some("file:///{+path}"));
+/// assert_eq!(of("https://example.com").name(), None);
+/// # Ok::<_, buttress::catalogue::TemplateError>(())
+/// ```
 ///
 /// A name has **one entry**, whoever it was listed to: a limit on a tool, its breaker and its queue hold for all callers
 /// together. The scope of a list says two things:
@@ -55,6 +83,7 @@ pub struct Catalogue {
     trust: Trust,
     capacity: usize,
     policies: HashMap<String, TargetPolicy>,
+    templates: HashMap<Arc<str>, (Arc<Template>, TargetPolicy)>,
     /// One entry per method as a whole; custom methods share the last.
     methods: Box<[Arc<Target>]>,
     names: ArcSwap<Names>,
@@ -68,6 +97,7 @@ pub struct Catalogue {
 struct Names {
     tools: Lists,
     prompts: Lists,
+    resources: Resources,
     /// How many were learned, and not declared.
     learned: usize,
 }
@@ -77,6 +107,7 @@ impl Names {
         match method {
             Method::ToolsCall => Some(&self.tools),
             Method::PromptsGet => Some(&self.prompts),
+            Method::ResourcesRead => Some(&self.resources.lists),
             _ => None,
         }
     }
@@ -85,12 +116,25 @@ impl Names {
         match method {
             Method::ToolsCall => Some(&mut self.tools),
             Method::PromptsGet => Some(&mut self.prompts),
+            Method::ResourcesRead => Some(&mut self.resources.lists),
             _ => None,
         }
     }
 
+    /// The entry for what is asked for: by the name that was listed, or by a URI.
+    fn find(&self, method: &Method, asked: &str, audience: Option<Digest>) -> Option<&Arc<Target>> {
+        match method {
+            Method::ResourcesRead => self.resources.find(asked, audience),
+            _ => self.of(method)?.find(asked, audience),
+        }
+    }
+
+    fn all(&self) -> [&Lists; 3] {
+        [&self.tools, &self.prompts, &self.resources.lists]
+    }
+
     fn len(&self) -> usize {
-        self.tools.len() + self.prompts.len()
+        self.all().iter().map(|lists| lists.len()).sum()
     }
 }
 
@@ -106,6 +150,7 @@ impl Catalogue {
             trust: Trust::default(),
             capacity: DEFAULT_CAPACITY,
             policies: HashMap::new(),
+            templates: HashMap::new(),
             names: ArcSwap::default(),
             learning: Mutex::new(()),
             full: AtomicBool::new(false),
@@ -157,11 +202,27 @@ impl Catalogue {
         self.declared()
     }
 
+    /// The operator's word on the resources of one template (RFC 6570), whoever it is listed to; it is known from now on, to all callers.
+    /// Of its policy counts what there is to say of a read: its cost, how many may run at once, how much they matter, what an error
+    /// means.
+    ///
+    /// # Errors
+    ///
+    /// A template that cannot be read.
+    pub fn resource_template(mut self, template: &str, policy: TargetPolicy) -> Result<Self, TemplateError> {
+        let template = Arc::new(Template::parse(template)?);
+        self.templates.insert(template.text().clone(), (template, policy));
+        Ok(self.declared())
+    }
+
     /// Starts anew with what the operator has declared, which takes nothing from the capacity.
     fn declared(mut self) -> Self {
         let mut names = Names::default();
         for name in self.policies.keys() {
             names.tools.add(name, self.target(&Method::ToolsCall, name), true);
+        }
+        for (text, (template, _)) in &self.templates {
+            names.resources.add(template.clone(), self.target(&Method::ResourcesRead, text), true);
         }
         self.upstream.ledger().has_names(names.len());
         self.names = ArcSwap::from_pointee(names);
@@ -173,12 +234,18 @@ impl Catalogue {
         self.policies.iter().map(|(name, policy)| (name.as_str(), policy))
     }
 
+    /// The same for resource templates.
+    pub fn declared_resource_templates(&self) -> impl Iterator<Item = (&str, &TargetPolicy)> {
+        self.templates.iter().map(|(text, (_, policy))| (&**text, policy))
+    }
+
     /// The operator's name for the server.
     pub fn upstream(&self) -> &Arc<str> {
         self.upstream.name()
     }
 
-    /// The entry for a call of `method` on `name`, as callers of this [`audience`](Caller::audience) find it. Takes no lock.
+    /// The entry for a call of `method` on `name`, as callers of this [`audience`](Caller::audience) find it: for a read, on a URI.
+    /// Takes no lock.
     pub fn resolve(&self, method: &Method, name: Option<&str>, audience: Option<Digest>) -> Arc<Target> {
         name.and_then(|name| self.known(method, name, audience)).unwrap_or_else(|| self.whole(method).clone())
     }
@@ -186,12 +253,12 @@ impl Catalogue {
     /// The entries of all names that are known, whoever they were listed to; in no particular order.
     pub fn targets(&self) -> Vec<Arc<Target>> {
         let names = self.names.load();
-        names.tools.targets().chain(names.prompts.targets()).cloned().collect()
+        names.all().into_iter().flat_map(Lists::targets).cloned().collect()
     }
 
-    /// The entry of a name that has been learned.
+    /// The entry of a name that has been learned; for a read, of a URI that a template covers.
     pub fn known(&self, method: &Method, name: &str, audience: Option<Digest>) -> Option<Arc<Target>> {
-        self.names.load().of(method)?.find(name, audience).cloned()
+        self.names.load().find(method, name, audience).cloned()
     }
 
     /// The entry for a method as a whole.
@@ -199,8 +266,9 @@ impl Catalogue {
         &self.methods[method.index()]
     }
 
-    /// Learns names of a method (`tools/call`, `prompts/get`) with what they say about themselves. A name that is known keeps
-    /// its entry, and with it everything that layers remember of it; what this scope was told of it is renewed.
+    /// Learns names of a method (`tools/call`, `prompts/get`) with what they say about themselves; of `resources/read`, templates, which
+    /// say nothing of the kind. A name that is known keeps its entry, and with it everything that layers remember of it; what this
+    /// scope was told of it is renewed.
     pub fn learn<'a>(&self, method: &Method, scope: Scope, listed: impl IntoIterator<Item = (&'a str, Annotations)>) {
         let _turn = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.names.load_full();
@@ -216,10 +284,20 @@ impl Catalogue {
                 self.tell_that_it_is_full();
                 continue;
             }
+            let template = match method {
+                Method::ResourcesRead if new => match Template::parse(name) {
+                    Ok(template) => Some(Arc::new(template)),
+                    Err(_) => continue,
+                },
+                _ => None,
+            };
             let names = grown.get_or_insert_with(|| Names::clone(&current));
             names.learned += usize::from(new);
+            if let Some(template) = template {
+                names.resources.add(template, self.target(method, name), false);
+            }
             let Some(lists) = names.of_mut(method) else { return };
-            if new {
+            if !lists.contains(name) {
                 lists.add(name, self.target(method, name), false);
             }
             lists.tell(scope, name, said);
@@ -239,9 +317,11 @@ impl Catalogue {
 
     fn target(&self, method: &Method, name: &str) -> Target {
         let policy = match method {
-            Method::ToolsCall => self.policies.get(name).cloned().unwrap_or_default(),
-            _ => TargetPolicy::default(),
+            Method::ToolsCall => self.policies.get(name),
+            Method::ResourcesRead => self.templates.get(name).map(|(_, policy)| policy),
+            _ => None,
         };
+        let policy = policy.cloned().unwrap_or_default();
         Target::new(self.upstream.clone(), method.clone(), Some(name.into()), policy, self.trust)
     }
 }
@@ -255,5 +335,7 @@ impl fmt::Debug for Catalogue {
     }
 }
 
+#[cfg(test)]
+mod template_tests;
 #[cfg(test)]
 mod tests;

@@ -169,3 +169,94 @@ fn a_full_catalogue_still_learns_of_what_it_knows() {
     privately(&catalogue, &caller(1), ["b", "a"], UNSTATED);
     assert_eq!(known(&catalogue, &caller(1), "a").map(|target| target.annotations()), Some(UNSTATED));
 }
+
+fn templates<'a>(catalogue: &Catalogue, scope: Scope, templates: impl IntoIterator<Item = &'a str>) {
+    catalogue.learn(&Method::ResourcesRead, scope, templates.into_iter().map(|template| (template, UNSTATED)));
+}
+
+fn read(catalogue: &Catalogue, uri: &str) -> Option<String> {
+    catalogue.resolve(&Method::ResourcesRead, Some(uri), None).name().map(str::to_owned)
+}
+
+#[test]
+fn a_read_is_of_the_template_that_says_most_of_its_uri() {
+    let catalogue = Catalogue::new("up");
+    let listed = ["a://{+x}", "a://{x}{?q}", "a://{x}", "a://logs/{x}", "a://logs/today", "a://{y}/{+x}"];
+    templates(&catalogue, Scope::Public, listed);
+    let of = |uri| read(&catalogue, uri);
+    for (uri, template) in [
+        ("a://logs/today", "a://logs/today"),
+        ("a://logs/1", "a://logs/{x}"),
+        ("a://1", "a://{x}"),
+        ("a://1?q=1", "a://{x}{?q}"),
+        ("a://1/2", "a://{y}/{+x}"),
+        ("a://1#2", "a://{+x}"),
+    ] {
+        assert_eq!(of(uri).as_deref(), Some(template), "{uri}");
+    }
+    let none = catalogue.resolve(&Method::ResourcesRead, Some("b://1"), None);
+    assert!(Arc::ptr_eq(&none, &catalogue.resolve(&Method::ResourcesRead, None, None)));
+    assert_eq!((none.name(), none.label()), (None, ""));
+    // In whatever order they were listed, and whoever else has none of it.
+    let backwards = Catalogue::new("up");
+    templates(&backwards, Scope::Public, listed.into_iter().rev());
+    assert_eq!(read(&backwards, "a://logs/1"), of("a://logs/1"));
+    assert!(backwards.known(&Method::PromptsGet, "a://1", None).is_none());
+    assert!(backwards.resolve(&Method::ResourcesSubscribe, Some("a://1"), None).name().is_none());
+}
+
+#[test]
+fn a_template_that_callers_do_not_see_hides_none_that_they_do() {
+    let catalogue = Catalogue::new("up");
+    let mine = Some(Digest::of(b"mine"));
+    templates(&catalogue, Scope::Public, ["a://{+x}"]);
+    templates(&catalogue, Scope::Private(mine), ["a://logs/{x}"]);
+    assert_eq!(read(&catalogue, "a://logs/1").as_deref(), Some("a://{+x}"));
+    let of = |audience| catalogue.resolve(&Method::ResourcesRead, Some("a://logs/1"), audience);
+    assert_eq!(of(mine).name(), Some("a://logs/{x}"));
+    templates(&catalogue, Scope::Public, ["a://logs/{x}"]);
+    assert!(Arc::ptr_eq(&of(mine), &of(None)), "one entry, whoever it was listed to");
+}
+
+#[test]
+fn the_operators_word_on_a_template_holds() {
+    let heavy = TargetPolicy::default().cost(5.try_into().unwrap());
+    let catalogue = Catalogue::new("up").resource_template("a://{x}", heavy).unwrap().capacity(1).trust_annotations();
+    templates(&catalogue, Scope::Public, ["a://{x}", "b://{x}", "c://{x}"]);
+    let target = catalogue.resolve(&Method::ResourcesRead, Some("a://1"), None);
+    assert_eq!((target.policy().cost.map(u32::from), target.is_safe()), (Some(5), true));
+    assert_eq!(read(&catalogue, "b://1").as_deref(), Some("b://{x}"), "what is declared takes no room");
+    assert_eq!(read(&catalogue, "c://1"), None);
+    let refused = Catalogue::new("up").resource_template("a://{x", TargetPolicy::default()).unwrap_err();
+    assert_eq!(refused.to_string(), "the URI template \"a://{x\" has a brace that stands alone");
+}
+
+#[test]
+fn what_is_no_template_takes_no_room() {
+    let catalogue = Catalogue::new("up").capacity(2);
+    let (long, crowd): (_, Vec<String>) = ("x".repeat(10_000), (0..5_000).map(|n| format!("a://{n}/{{x}}")).collect());
+    templates(
+        &catalogue,
+        Scope::Public,
+        ["{", "a{", "}", "{}", "{=x}", &long].into_iter().chain(crowd.iter().map(String::as_str)),
+    );
+    assert_eq!((catalogue.names.load().learned, catalogue.targets().len()), (2, 2));
+    assert_eq!(read(&catalogue, "a://1/2").as_deref(), Some("a://1/{x}"));
+    for uri in ["", "{", "{x}", "\u{0}", "a://2/3", &long] {
+        assert_eq!(read(&catalogue, uri), None, "{uri:.9}");
+    }
+}
+
+#[test]
+fn a_template_is_a_label_where_nothing_in_it_has_to_be_escaped() {
+    let longest = format!("{}{{x}}", "x".repeat(125));
+    let long = format!("x{longest}");
+    let catalogue = Catalogue::new("up");
+    let listed = ["a://b.c/{+x}{?y,z*}#100%~", &longest, "a\"{x}", "a\\{x}", "a\n{x}", "a é{x}", &long];
+    templates(&catalogue, Scope::Public, listed);
+    let labels: HashMap<_, _> =
+        catalogue.targets().iter().map(|target| (target.name().unwrap().to_owned(), target.label().to_owned())).collect();
+    for (n, template) in listed.into_iter().enumerate() {
+        assert_eq!(labels[template], if n < 2 { template } else { "_OTHER" });
+    }
+}

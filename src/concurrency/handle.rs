@@ -23,7 +23,7 @@ pub struct Status {
     pub upstream: Arc<str>,
     /// The method.
     pub method: &'static str,
-    /// The tool or prompt, as in metrics. Empty where the method has no names.
+    /// The tool, prompt or resource template, as in metrics. Empty where the method has no names.
     pub name: Arc<str>,
     /// How many attempts may run at once.
     pub limit: u32,

@@ -4,7 +4,7 @@ use metrics::SharedString;
 
 use super::{Metric, outcomes};
 use crate::{
-    call::{LONGEST, Method, OTHER, Target, is_fit},
+    call::{LONGEST, Method, OTHER, Target, is_fit, is_fit_name, is_fit_template},
     error::{Clock, Reason},
 };
 
@@ -25,31 +25,33 @@ pub(super) fn overflowing(target: &Target) -> Option<&'static str> {
     match target.method() {
         Method::ToolsCall if target.label() == OTHER => Some("gen_ai_tool_name"),
         Method::PromptsGet if target.label() == OTHER => Some("gen_ai_prompt_name"),
+        Method::ResourcesRead if target.label() == OTHER => Some("resource_template"),
         Method::Custom(_) => Some("mcp_method_name"),
         _ => None,
     }
 }
 
-/// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`. All of them, so
-/// that no two targets share a series; those that do not apply are empty, which to Prometheus is absent.
-pub(super) fn labels_of(target: &Target) -> [SharedString; 4] {
+/// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`, `resource_template`. All of
+/// them, so that no two targets share a series; those that do not apply are empty, which to Prometheus is absent.
+pub(super) fn labels_of(target: &Target) -> [SharedString; 5] {
     let none = || SharedString::const_str("");
     let name = || SharedString::from_owned(target.label().to_owned());
-    let (tool, prompt) = match target.method() {
-        Method::ToolsCall => (name(), none()),
-        Method::PromptsGet => (none(), name()),
-        _ => (none(), none()),
+    let [tool, prompt, template] = match target.method() {
+        Method::ToolsCall => [name(), none(), none()],
+        Method::PromptsGet => [none(), name(), none()],
+        Method::ResourcesRead => [none(), none(), name()],
+        _ => [none(), none(), none()],
     };
-    [upstream(target), SharedString::const_str(target.method().label()), tool, prompt]
+    [upstream(target), SharedString::const_str(target.method().label()), tool, prompt, template]
 }
 
 /// The labels of the series that `target` shares with others where its upstream cannot pay for one of its own: a tool's say that it is
 /// some tool, and all others' that they are of some method.
-pub(super) fn shared_labels_of(target: &Target) -> [SharedString; 4] {
+pub(super) fn shared_labels_of(target: &Target) -> [SharedString; 5] {
     let [none, other] = ["", OTHER].map(SharedString::const_str);
     match target.method() {
-        Method::ToolsCall => [upstream(target), SharedString::const_str(target.method().label()), other, none],
-        _ => [upstream(target), other, none.clone(), none],
+        Method::ToolsCall => [upstream(target), SharedString::const_str(target.method().label()), other, none.clone(), none],
+        _ => [upstream(target), other, none.clone(), none.clone(), none],
     }
 }
 
@@ -71,6 +73,9 @@ pub enum Values {
     Ours,
     /// A name of the upstream's own list as far as it is fit for a label, or `_OTHER`; absent where the method has no such names.
     Listed,
+    /// A resource template of the upstream's own list as far as it is fit for a label, or `_OTHER`; absent where no template covers what
+    /// is read.
+    ListedTemplate,
     /// The name of a layer: those of this crate are the names of their modules, and `load_shed` stands for any other that sheds.
     Layer,
 }
@@ -82,11 +87,18 @@ impl Metric {
         let values = match (self.name, *self.labels.iter().find(|known| **known == label)?) {
             (_, "upstream" | "version" | "worker") => Values::Ours,
             (_, "gen_ai_tool_name" | "gen_ai_prompt_name") => Values::Listed,
+            (_, "resource_template") => Values::ListedTemplate,
             (_, "layer") => Values::Layer,
             (_, "mcp_method_name") => Values::OneOf(Method::KNOWN.iter().map(Method::label).chain([OTHER]).collect()),
             (_, "error_type") => Values::OneOf(outcomes::error_types()),
             (_, "rpc_response_status_code") => Values::OneOf(outcomes::codes()),
-            (_, "label") => all(&["mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "rpc_response_status_code"]),
+            (_, "label") => all(&[
+                "mcp_method_name",
+                "gen_ai_tool_name",
+                "gen_ai_prompt_name",
+                "resource_template",
+                "rpc_response_status_code",
+            ]),
             (_, "state") if self.name.ends_with("breaker_state") => all(&STATES),
             (_, "from" | "to") => all(&STATES),
             (_, "fault") => all(&[
@@ -137,6 +149,7 @@ impl Metric {
                 "panic",
                 "unknown",
             ]),
+            ("buttress_spans_lost_total", _) => all(&["queue_full", "not_sent"]),
             ("buttress_audit_dropped_total", _) => all(&["queue_full", "write_failed", "writer_gone"]),
             _ => return None,
         };
@@ -147,7 +160,8 @@ impl Metric {
     pub(super) fn may_say(&self, label: &str, value: &str) -> bool {
         match self.values(label) {
             Some(Values::OneOf(values)) => value.is_empty() || values.contains(&value),
-            Some(Values::Listed) => value.is_empty() || (value.len() <= LONGEST && value.bytes().all(is_fit)),
+            Some(Values::Listed) => value.is_empty() || is_fit_name(value),
+            Some(Values::ListedTemplate) => value.is_empty() || is_fit_template(value),
             Some(Values::Ours | Values::Layer) => true,
             None => false,
         }

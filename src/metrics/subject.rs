@@ -24,8 +24,8 @@ const HISTOGRAM: usize = 17;
 pub(crate) struct Subject {
     /// Who pays. `None`: nobody has to.
     upstream: Option<Arc<Upstream>>,
-    own: [SharedString; 4],
-    shared: [SharedString; 4],
+    own: [SharedString; 5],
+    shared: [SharedString; 5],
     /// Whether no other target has these labels.
     alone: bool,
     /// Whether there is room for what may never be needed, and not only for what has happened.
@@ -46,13 +46,15 @@ impl Subject {
     /// The upstream that the operator calls this, as a whole.
     pub(crate) fn whole(upstream: &str) -> Arc<Self> {
         let none = || SharedString::const_str("");
-        let own = [upstream_label(upstream), none(), none(), none()];
+        let own = [upstream_label(upstream), none(), none(), none(), none()];
         Arc::new(Self { upstream: None, shared: own.clone(), own, alone: true, detailed: true })
     }
 
-    /// The upstream's label; the method's, the tool's and the prompt's name.
-    pub(crate) const fn labels(&self) -> &[SharedString; 4] {
-        &self.own
+    /// The labels of the upstream and the method, and what says the most of the target beside them: the tool's or prompt's name, or
+    /// the resource template. Empty where nothing does.
+    pub(crate) fn labels(&self) -> [&str; 3] {
+        let [upstream, method, names @ ..] = &self.own;
+        [upstream, method, names.iter().find(|name| !name.is_empty()).map_or("", |name| name)]
     }
 
     pub(super) const fn is_detailed(&self) -> bool {
@@ -85,7 +87,7 @@ impl Subject {
         }
     }
 
-    fn values(labels: &[SharedString; 4], last: &[&'static str]) -> impl Iterator<Item = SharedString> {
+    fn values(labels: &[SharedString; 5], last: &[&'static str]) -> impl Iterator<Item = SharedString> {
         labels.iter().cloned().chain(last.iter().map(|label| SharedString::const_str(label)))
     }
 }

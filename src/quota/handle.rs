@@ -45,8 +45,8 @@ impl QuotaHandle {
     ///
     /// A key that owes calls under the old limit owes as many under the new one, at the new rate, and never more than its
     /// whole burst: so nobody is admitted more than what is left of the new burst, and who had used up the old limit waits
-    /// for one interval of the new one. A key that made no call between two changes may start afresh after the second. Calls
-    /// that are waiting for their turn keep it.
+    /// for one interval of the new one. So it is over eight changes at most: a key that called before the last nine, and not since,
+    /// starts afresh. To set what is set already changes nothing. Calls that are waiting for their turn keep it.
     ///
     /// # Errors
     ///

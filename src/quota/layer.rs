@@ -148,9 +148,10 @@ impl QuotaLayer {
     }
 }
 
-/// What a call of each declared tool costs.
+/// What a call of each declared tool costs, and a read of each resource template.
 pub(super) fn costs(catalogue: &Catalogue) -> impl Iterator<Item = (&str, NonZeroU32)> {
-    catalogue.declared_tools().map(|(tool, policy)| (tool, policy.cost.unwrap_or(NonZeroU32::MIN)))
+    let declared = catalogue.declared_tools().chain(catalogue.declared_resource_templates());
+    declared.map(|(name, policy)| (name, policy.cost.unwrap_or(NonZeroU32::MIN)))
 }
 
 impl<S> Layer<S> for QuotaLayer {

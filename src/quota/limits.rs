@@ -1,6 +1,6 @@
 //! The limits of a layer: what the operator has set, and what can be changed while it runs.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::Quota;
 
@@ -18,6 +18,9 @@ use crate::{
 
 /// Odd, and with bits all over: tells apart the cells of a quota and of the one that took its place.
 const GENERATION: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// How many quotas before this one are remembered: with each one more, a key that has not called yet is looked for once more.
+const MAX_FORMERS: usize = 8;
 
 /// How many limits there may be besides the four that have a name of their own in the layer.
 const MAX_OTHERS: usize = MAX_LIMITS - 4;
@@ -43,7 +46,7 @@ pub(super) struct Line {
 }
 
 /// One limit.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Limit {
     pub(super) per: Per,
     pub(super) quota: Quota,
@@ -51,7 +54,8 @@ pub(super) struct Limit {
     pub(super) allowance: Allowance,
     /// The number of this quota among all that were set: its cells have keys of their own.
     generation: u64,
-    former: Option<Former>,
+    /// What was in its place before, the last one first.
+    formers: Arc<[Former]>,
 }
 
 /// Why limits do not make sense together.
@@ -61,10 +65,10 @@ pub enum QuotaError {
     /// A call is weighed against all limits at once, and there is room for so many.
     #[error("{0} limits other than those per tenant and target are set, but one layer holds at most {MAX_OTHERS}")]
     TooMany(usize),
-    /// No call of this tool could ever pass.
+    /// No call of this tool, or read of this resource template, could ever pass.
     #[error("a call of {tool:?} costs {cost}, but the burst of the limit per {} is {burst}: none would ever pass", .scope.as_str())]
     Burst {
-        /// The tool.
+        /// The tool or resource template.
         tool: String,
         /// What one call of it costs, by the operator's word.
         cost: u32,
@@ -101,15 +105,19 @@ impl Limits {
         Ok(())
     }
 
-    /// Sets a limit that there is room for.
+    /// Sets a limit that there is room for. One that is as it was stays as it is.
     pub(super) fn set(&mut self, per: Per, quota: Quota, now: u64) {
+        if self.get(per).is_some_and(|known| known.per.is_same(per) && known.quota == quota) {
+            return;
+        }
         self.generations += 1;
         let (calls, window) = (quota.burst_size().get(), quota.burst_size_replenished_in());
         let allowance = Allowance { calls, per: window, scope: per.scope() };
-        let mut limit = Limit { per, quota, gcra: Gcra::new(quota), allowance, generation: self.generations, former: None };
+        let formers = Arc::default();
+        let mut limit = Limit { per, quota, gcra: Gcra::new(quota), allowance, generation: self.generations, formers };
         match self.limits.iter_mut().find(|known| known.per.is_like(per)) {
             Some(known) => {
-                limit.former = Some(known.leave(self.generations, now, self.line.at_most));
+                limit.formers = known.leave(self.generations, now, self.line.at_most);
                 *known = limit;
             }
             None => self.limits.push(limit),
@@ -165,22 +173,24 @@ impl Limits {
 }
 
 impl Limit {
-    /// What the next quota has to know of this one, which ends now.
+    /// What the next quota has to know of this one, which ends now, and of those before it.
     ///
     /// Cells do not say under which quota they were written, so those of the next one have other keys, and who has a cell
-    /// under this one takes along what it owes. Cells of the quota before this one are let go: their keys have not called in
-    /// between, and start afresh.
-    fn leave(&self, next: u64, now: u64, at_most: Duration) -> Former {
+    /// under an earlier one takes along what it owes.
+    fn leave(&self, next: u64, now: u64, at_most: Duration) -> Arc<[Former]> {
+        let flip = salt(self.generation) ^ salt(next);
         let forgotten = now.saturating_add(self.gcra.memory_ns()).saturating_add(nanos(at_most));
-        Former { flip: salt(self.generation) ^ salt(next), gcra: self.gcra, until: now, forgotten }
+        let earlier = self.formers.iter().filter(|former| now < former.forgotten);
+        let earlier = earlier.map(|former| Former { flip: former.flip ^ flip, ..*former });
+        [Former { flip, gcra: self.gcra, until: now, forgotten }].into_iter().chain(earlier).take(MAX_FORMERS).collect()
     }
 
     #[inline]
     pub(super) fn check(&self, head: &Head, now: u64) -> Option<Check<'_>> {
         let key = self.per.cell(head)? ^ u128::from(salt(self.generation));
         let cost = head.target.policy().cost.unwrap_or(NonZeroU32::MIN);
-        let former = self.former.as_ref().filter(|former| now < former.forgotten);
-        Some(Check { key, gcra: self.gcra, cost, former })
+        let remembered = self.formers.iter().rposition(|former| now < former.forgotten).map_or(0, |last| last + 1);
+        Some(Check { key, gcra: self.gcra, cost, formers: self.formers.get(..remembered).unwrap_or_default() })
     }
 
     pub(super) fn standing(&self, tat: u64, now: u64) -> Standing {

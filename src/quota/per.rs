@@ -1,6 +1,6 @@
 //! Per whom a limit counts.
 
-use std::fmt;
+use std::{fmt, ptr::fn_addr_eq};
 
 use crate::{
     call::{Digest, Head},
@@ -105,6 +105,15 @@ impl Per {
     /// Whether both count per the same parts. Two keys of your own making are not told apart.
     pub(super) const fn is_like(self, other: Self) -> bool {
         self.parts == other.parts
+    }
+
+    /// Whether both count alike: per the same parts, and by the same key of your own making.
+    pub(super) fn is_same(self, other: Self) -> bool {
+        let same_key = match (self.own, other.own) {
+            (Some(one), Some(other)) => fn_addr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.is_like(other) && same_key
     }
 
     /// Whether it is per tenant, per target, per both or per neither: there is always room for those four.

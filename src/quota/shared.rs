@@ -142,19 +142,19 @@ impl Shared {
 
     fn queue(self: &Arc<Self>, limits: &Limits, head: &Head, ticket: &Ticket, turn: store::Turn) -> Answer {
         let joined = |waiting| (waiting < limits.line.places).then_some(waiting + 1);
-        let limit = limits.iter().nth(turn.index).copied();
+        let limit = limits.iter().nth(turn.index);
         let at = self.store.instant(turn.at);
         if let (Some(limit), Some(at)) = (limit, at)
             && self.waiting.fetch_update(Relaxed, Relaxed, joined).is_ok()
         {
             let gauge = self.handles(&head.target).waiting.clone();
             gauge.increment();
-            return Answer::Later(Turn { shared: self.clone(), ticket: *ticket, limit, at, gauge });
+            return Answer::Later(Turn { shared: self.clone(), ticket: *ticket, limit: limit.clone(), at, gauge });
         }
         // Somebody else was quicker.
         self.store.refund(ticket);
         let delay = at.map(|at| at.saturating_duration_since(head.arrived));
-        Answer::Refused(refusal(limit.as_ref(), delay))
+        Answer::Refused(refusal(limit, delay))
     }
 
     /// Refuses a call, or only counts that it would have been.

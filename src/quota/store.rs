@@ -33,8 +33,8 @@ pub(crate) struct Check<'a> {
     pub(crate) gcra: Gcra,
     /// What the call weighs, in units of the quota.
     pub(crate) cost: NonZeroU32,
-    /// The quota that this one took the place of, while its cells may still mean something.
-    pub(crate) former: Option<&'a Former>,
+    /// The quotas that this one took the place of, the last one first, while their cells may still mean something.
+    pub(crate) formers: &'a [Former],
 }
 
 /// A quota that was changed while its cells were in use.
@@ -227,7 +227,7 @@ impl Store {
     pub(crate) fn look(&self, check: &Check<'_>) -> u64 {
         let own = Key::new(check.key);
         let shard = self.shard(own);
-        let former = || check.former.and_then(|former| Some(former.carry(shard.get(own.flipped(former.flip))?, check)));
+        let former = || check.carried(|flip| shard.get(own.flipped(flip)));
         shard.get(own).or_else(former).or_else(|| shard.get(Key::shared(check.gcra, own.shard(self.shards.len())))).unwrap_or(0)
     }
 
@@ -343,19 +343,27 @@ struct Held<'a> {
 impl Held<'_> {
     /// Moves what a key owes under a former quota into its cell of today, where there is none yet.
     fn carry_over(&mut self, check: &Check<'_>) {
-        let Some(former) = check.former else { return };
         let own = Key::new(check.key);
-        if self.map.get(own).is_none()
-            && let Some(tat) = self.map.take(own.flipped(former.flip))
+        if !check.formers.is_empty()
+            && self.map.get(own).is_none()
+            && let Some(tat) = check.carried(|flip| self.map.take(own.flipped(flip)))
         {
-            self.map.set(own, former.carry(tat, check));
+            self.map.set(own, tat);
         }
     }
 }
 
-impl Former {
-    fn carry(&self, tat: u64, check: &Check<'_>) -> u64 {
-        check.gcra.carry(&self.gcra, tat, self.until)
+impl Check<'_> {
+    /// What the key owes since it called under a former quota, whose cell `cell` finds: it went from quota to quota.
+    fn carried(&self, mut cell: impl FnMut(u64) -> Option<u64>) -> Option<u64> {
+        let (last, tat) = self.formers.iter().enumerate().find_map(|(n, former)| Some((n, cell(former.flip)?)))?;
+        let mut passed = self.formers.iter().take(last + 1).rev().peekable();
+        let mut tat = tat;
+        while let Some(former) = passed.next() {
+            let next = passed.peek().map_or(&self.gcra, |next| &next.gcra);
+            tat = next.carry(&former.gcra, tat, former.until);
+        }
+        Some(tat)
     }
 }
 

@@ -20,7 +20,7 @@ fn gcra((period_ms, burst): (u64, u32)) -> Gcra {
 fn checks(tenant: u64, cost: u32) -> [Option<Check<'static>>; 2] {
     let cost = NonZeroU32::new(cost).unwrap();
     [(u128::from(tenant % 3) << 64 | u128::from(tenant), TENANT), (1_000, GLOBAL)]
-        .map(|(key, quota)| Some(Check { key, gcra: gcra(quota), cost, former: None }))
+        .map(|(key, quota)| Some(Check { key, gcra: gcra(quota), cost, formers: &[] }))
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -35,7 +35,7 @@ fn spread(n: u64) -> u128 {
 }
 
 fn check(key: u128, gcra: Gcra) -> Option<Check<'static>> {
-    Some(Check { key, gcra, cost: weight(1), former: None })
+    Some(Check { key, gcra, cost: weight(1), formers: &[] })
 }
 
 fn refused<T>(index: usize, retry_after: Duration) -> Result<T, Refused> {
@@ -110,7 +110,7 @@ fn the_first_check_that_refuses_is_the_one_reported() {
 #[test]
 fn a_cost_above_the_burst_is_refused_for_good() {
     let store = Store::new(1_000);
-    let heavy = Check { key: 1, gcra: quota(SECOND, 3), cost: weight(4), former: None };
+    let heavy = Check { key: 1, gcra: quota(SECOND, 3), cost: weight(4), formers: &[] };
     let never = Err(Refused { index: 0, retry_after: None });
     assert_eq!(admit(&store, store.epoch + SECOND, &[Some(heavy)]), never);
     assert_eq!(store.len(), 0);
@@ -121,7 +121,7 @@ fn a_key_named_twice_counts_both_costs() {
     let store = Store::new(1_000);
     let now = store.epoch + SECOND;
     let gcra = quota(SECOND, 5);
-    let twice = [2, 1].map(|cost| Some(Check { key: 7, gcra, cost: weight(cost), former: None }));
+    let twice = [2, 1].map(|cost| Some(Check { key: 7, gcra, cost: weight(cost), formers: &[] }));
     assert_eq!(admit(&store, now, &twice), Ok(()));
     assert_eq!(admit(&store, now, &twice), refused(1, SECOND));
     assert_eq!(burst_of(&store, now, &[check(7, gcra)]), 2);
@@ -145,7 +145,7 @@ fn a_place_in_the_line_goes_back_whole() {
     let store = Store::new(1_000);
     let now = nanos(SECOND);
     let gcra = quota(SECOND, 2);
-    let twice = [1, 2].map(|cost| Some(Check { key: 7, gcra, cost: weight(cost), former: None }));
+    let twice = [1, 2].map(|cost| Some(Check { key: 7, gcra, cost: weight(cost), formers: &[] }));
     for cells in [0, 1] {
         let mut ticket = Ticket::default();
         let turn = store.admit(now, &twice, Some(nanos(9 * SECOND)), &mut ticket).unwrap();
@@ -176,7 +176,7 @@ fn a_key_takes_what_it_owes_along_to_the_next_quota_once() {
     let (old, new) = (quota(SECOND, 2), quota(10 * SECOND, 2));
     let former = Former { flip: 3, gcra: old, until: nanos(SECOND), forgotten: u64::MAX };
     let before = [check(key(0, 1), old)];
-    let after = [Some(Check { key: key(0, 1 ^ 3), gcra: new, cost: weight(1), former: Some(&former) })];
+    let after = [Some(Check { key: key(0, 1 ^ 3), gcra: new, cost: weight(1), formers: std::slice::from_ref(&former) })];
     let ask = || store.admit(nanos(SECOND), &after, None, &mut Ticket::default()).map(drop);
     assert_eq!(burst_of(&store, now, &before), 2);
     assert_eq!(after.map(|check| check.map(|check| store.look(&check))), [Some(nanos(21 * SECOND))]);
@@ -407,7 +407,7 @@ const GLOBAL: (u64, u32) = (100, 9);
 fn two_levels(tenant: u128, cost: u32) -> [Option<Check<'static>>; 2] {
     [(tenant, TENANT), (key(0, 1_000), GLOBAL)].map(|(key, (period_ms, burst))| {
         let gcra = quota(Duration::from_millis(period_ms), burst);
-        Some(Check { key, gcra, cost: weight(cost), former: None })
+        Some(Check { key, gcra, cost: weight(cost), formers: &[] })
     })
 }
 

@@ -453,6 +453,33 @@ async fn a_limit_changes_while_it_is_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn limits_that_are_set_again_and_again_stay_limits() {
+    let layer = QuotaLayer::new().per_tenant(per_minute(4));
+    let (handle, target) = (layer.handle(), tool("t"));
+    let mut service = layer.layer(Script::default());
+    for _ in 0..4 {
+        assert_eq!(refused(&mut service, "a", &target).await, None);
+    }
+    // As who reads the same configuration twice does, and who changes his mind: nobody calls meanwhile.
+    for calls in [4, 4, 2, 4, 8, 4] {
+        handle.set(Per::TENANT, per_minute(calls)).unwrap();
+    }
+    assert_eq!(handle.standing(Per::TENANT, &head("a", &target)).unwrap().remaining, 2, "the burst of 2 was owed, and no more");
+    assert_eq!(refused(&mut service, "a", &target).await, None);
+    assert_eq!(refused(&mut service, "a", &target).await, None);
+    assert_eq!(delay(refused(&mut service, "a", &target).await), Some(15 * SECOND));
+    for _ in 0..20 {
+        handle.set(Per::TENANT, per_minute(4)).unwrap();
+    }
+    assert_eq!(delay(refused(&mut service, "a", &target).await), Some(15 * SECOND));
+    // So many changes are remembered.
+    for calls in [5, 4, 5, 4, 5, 4, 5, 4] {
+        handle.set(Per::TENANT, per_minute(calls)).unwrap();
+    }
+    assert_eq!(delay(refused(&mut service, "a", &target).await), Some(15 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
 async fn observed_a_call_over_the_limit_passes_and_is_not_counted() {
     let layer = QuotaLayer::new().overall(per_minute(1)).wait(60 * SECOND, 9).mode(Mode::Observe);
     let (handle, target) = (layer.handle(), tool("t"));

@@ -42,6 +42,7 @@ impl Slots {
 pub(super) struct Overflown {
     tools: AtomicBool,
     prompts: AtomicBool,
+    templates: AtomicBool,
     methods: AtomicBool,
     codes: AtomicBool,
 }
@@ -51,6 +52,7 @@ impl Overflown {
         let told = match label {
             "gen_ai_tool_name" => &self.tools,
             "gen_ai_prompt_name" => &self.prompts,
+            "resource_template" => &self.templates,
             "mcp_method_name" => &self.methods,
             _ => &self.codes,
         };
@@ -120,23 +122,22 @@ impl Handles {
         self.in_flight.decrement(1.0);
         if !own {
             self.overflow.increment(1);
-            self.overflown.tell(self.overflow_label, &self.subject.labels()[0]);
+            self.overflown.tell(self.overflow_label, self.subject.labels()[0]);
         }
         if outcome.is_other_code() {
             self.other_codes.increment(1);
-            self.overflown.tell(CODES, &self.subject.labels()[0]);
+            self.overflown.tell(CODES, self.subject.labels()[0]);
         }
     }
 
     /// One line for a call.
     pub(super) fn log(&self, verdict: Verdict, attempts: Option<u32>, refused: Option<(&str, Reason)>, duration: Duration) {
-        let [upstream, method, tool, prompt] = self.subject.labels();
-        let name = if tool.is_empty() { prompt } else { tool };
+        let [upstream, method, name] = self.subject.labels();
         let (layer, reason) = refused.unzip();
         tracing::debug!(
-            upstream = &**upstream,
-            method = &**method,
-            tool = &**name,
+            upstream,
+            method,
+            tool = name,
             verdict = verdict.as_str(),
             attempts,
             layer,

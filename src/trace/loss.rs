@@ -3,12 +3,13 @@
 use std::{
     env, fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use metrics::Counter;
 use opentelemetry::Context;
 use opentelemetry_sdk::{
     Resource,
@@ -18,7 +19,7 @@ use opentelemetry_sdk::{
 use tokio::time::Instant;
 
 use super::TARGET;
-use crate::logs::Spell;
+use crate::{logs::Spell, metrics::SPANS_LOST};
 
 /// How many spans may wait for the collector, unless the environment says otherwise.
 const ROOM: usize = 2048;
@@ -28,6 +29,7 @@ pub(super) struct Loss {
     /// Spans that have ended and are neither sent nor lost.
     waiting: AtomicUsize,
     lost: AtomicU64,
+    counted: OnceLock<[Counter; 2]>,
     losing: Spell,
 }
 
@@ -36,8 +38,24 @@ impl Loss {
         self.lost.load(Ordering::Relaxed)
     }
 
-    fn lose(&self, spans: usize, why: &dyn fmt::Display) {
-        self.lost.fetch_add(spans as u64, Ordering::Relaxed);
+    /// What counts them, made with the first span that ends: a subscriber is often there before the recorder of metrics.
+    fn counted(&self) -> &[Counter; 2] {
+        self.counted.get_or_init(|| ["queue_full", "not_sent"].map(|reason| SPANS_LOST.counter([reason.into()])))
+    }
+
+    fn turned_away(&self) {
+        let [full, _] = self.counted();
+        self.lose(1, full, &"the queue is full");
+    }
+
+    fn not_sent(&self, spans: usize, why: &dyn fmt::Display) {
+        let [_, not_sent] = self.counted();
+        self.lose(spans as u64, not_sent, why);
+    }
+
+    fn lose(&self, spans: u64, counter: &Counter, why: &dyn fmt::Display) {
+        self.lost.fetch_add(spans, Ordering::Relaxed);
+        counter.increment(spans);
         if !self.losing.is_on() && self.losing.begins(Instant::now()) {
             tracing::warn!(target: TARGET, error = %why, "spans are lost on their way to the collector");
         }
@@ -72,11 +90,12 @@ impl SpanProcessor for Counted {
     }
 
     fn on_end(&self, span: SpanData) {
+        self.loss.counted();
         if self.loss.waiting.fetch_add(1, Ordering::Relaxed) < self.room {
             self.queue.on_end(span);
         } else {
             self.loss.waiting.fetch_sub(1, Ordering::Relaxed);
-            self.loss.lose(1, &"the queue is full");
+            self.loss.turned_away();
         }
     }
 
@@ -107,7 +126,7 @@ impl<E: SpanExporter> SpanExporter for Sent<E> {
         self.loss.waiting.fetch_sub(spans, Ordering::Relaxed);
         match &sent {
             Ok(()) => self.loss.arrived(),
-            Err(error) => self.loss.lose(spans, error),
+            Err(error) => self.loss.not_sent(spans, error),
         }
         sent
     }

@@ -23,6 +23,7 @@
 //! | `gen_ai.operation.name` | yes | yes | `execute_tool`, for `tools/call` |
 //! | `gen_ai.tool.name`, `gen_ai.prompt.name` | yes | yes | as the labels |
 //! | `mcp.protocol.version` | yes | yes | where it is known |
+//! | `mcp.session.id` | yes | | where the call is made in one: [16 digits](crate::call::Session::pseudonym) that stand for it |
 //! | `jsonrpc.request.id` | yes | | where it is known; at most 256 bytes |
 //! | `error.type`, `rpc.response.status_code` | yes | yes | as the labels of the two durations, and where those are there |
 //! | `otel.status_code` | yes | yes | `error`, where there is an `error.type` |
@@ -34,7 +35,7 @@
 //! | `buttress.served` | yes | | `attempt`, `coalesced`, `cache`, `stale` or `idempotency`: where the answer came from |
 //! | `buttress.attempt` | | yes | which one it is, from 1 |
 //!
-//! What is not: arguments and results; the session's id, since who knows it can speak in the session; tenants and principals.
+//! What is not: arguments and results; a session's own id, since who knows it can speak in the session; tenants and principals.
 //!
 //! An attempt that serves several calls at once ([`coalesce`](crate::coalesce)) stands in the span of the call that began it. One
 //! that is made for none ([`cache`](crate::cache), refreshing) is a trace of its own.
@@ -50,7 +51,7 @@
 //! * **Allocations**: none where nobody listens and the request says nothing of traces.
 //! * **The next hop**: where this layer stands, what a caller says of traces goes on as far as [`Incoming`] and
 //!   [`baggage`](TraceLayer::baggage) let it, whether anybody listens or not. See [`Traced`](crate::call::Traced).
-//! * **Metrics**: none.
+//! * **Metrics**: none of the layer's own. `Otlp` counts what is lost on the way: [`SPANS_LOST`](crate::metrics::SPANS_LOST).
 //!
 //! ```
 //! use std::{io::{self, Read}, sync::Mutex};

@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_*` count too. For `https` switch a TLS feature of `reqwest` on.
 ///
 /// * **A collector that is slow or gone** never makes a call wait. 2,048 spans wait for it (`OTEL_BSP_MAX_QUEUE_SIZE`); what comes
-///   then is lost, and so is a batch that it does not take within 10 s. [`lost`](Self::lost) counts them; that it begins and that it
-///   is over is logged, with the target [`TARGET`](super::TARGET).
+///   then is lost, and so is a batch that it does not take within 10 s. [`lost`](Self::lost) and
+///   [`SPANS_LOST`](crate::metrics::SPANS_LOST) count them; that it begins and that it is over is logged, with the target
+///   [`TARGET`](super::TARGET).
 /// * **Clones**: none. Its layers share one way.
 /// * **Drop**: sends what is still there, and waits up to 5 s for it; so let it go when the last call has ended, and not on a
 ///   thread that others wait for.

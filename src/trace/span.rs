@@ -6,7 +6,7 @@ use tracing::{Level, Span, field::Empty};
 
 use super::{Incoming, context};
 use crate::{
-    call::{CallParams, Head, Method, OTHER, Request, Response, Target, TraceContext, Verdict},
+    call::{CallParams, Head, Method, OTHER, Request, Response, Session, Target, TraceContext, Verdict},
     classify::{attempts, refusal},
     error::BoxError,
     metrics::{ErrorType, Side, upstream},
@@ -44,6 +44,7 @@ impl Open {
             "error.type" = Empty,
             mcp.method.name = head.target.method().label(),
             mcp.protocol.version = head.revision.map(tracing::field::display),
+            mcp.session.id = head.session_of_revision().map(Session::pseudonym),
             gen_ai.operation.name = operation,
             gen_ai.tool.name = tool,
             gen_ai.prompt.name = prompt,
@@ -145,7 +146,8 @@ impl Open {
     }
 }
 
-/// What the conventions say of the target, where it applies: the operation, the tool, the prompt.
+/// What the conventions say of the target, where it applies: the operation, the tool, the prompt. They have no word for a resource
+/// template; it stands in the span's name.
 fn names(target: &Target) -> [Option<&str>; 3] {
     match target.method() {
         Method::ToolsCall => [Some("execute_tool"), Some(target.label()), None],

@@ -24,7 +24,7 @@ use tracing_subscriber::{
 use super::{TARGET, TraceLayer};
 use crate::{
     Stack,
-    call::{ErrorObject, Method, Request, Response, TraceContext},
+    call::{ErrorObject, Method, Request, Response, Revision, Session, TraceContext},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     retry::{FullJitter, RetryLayer},
@@ -132,6 +132,27 @@ async fn attempts_stand_side_by_side_within_their_call() {
     assert_eq!(second.all(OUTCOME), ["ok", "", "", ""]);
     assert_eq!(call.all(OUTCOME), ["ok", "", "", ""]);
     assert_eq!(call.all(["buttress.attempts", "buttress.served"]), ["2", "attempt"]);
+}
+
+/// Who knows its id could speak in it.
+#[tokio::test(start_paused = true)]
+async fn a_call_says_which_session_it_is_of_and_never_its_id() {
+    let ended = Ended::default();
+    let _listening = ended.listen();
+    let service = Stack::new().trace(TraceLayer::new()).service(Script::default());
+    let call = async |id: Option<&[u8]>, revision| {
+        let mut request = Request::new(tool("t"), ());
+        (request.head.session, request.head.revision) = (id.map(Session::of), Revision::from_wire(revision));
+        assert!(service.answer(request).await.is_ok());
+        let [attempt, call] = ended.exactly();
+        assert_eq!(attempt.says("mcp.session.id"), "");
+        call.says("mcp.session.id").to_owned()
+    };
+    let one = call(Some(b"s3cret"), "2025-11-25").await;
+    assert!(one.len() == 16 && one.chars().all(|c| c.is_ascii_hexdigit()), "{one}");
+    assert_eq!(call(Some(b"s3cret"), "2025-11-25").await, one);
+    assert_ne!(call(Some(b"other"), "2025-11-25").await, one);
+    assert_eq!([call(None, "2025-11-25").await, call(Some(b"s3cret"), "2026-07-28").await], ["", ""]);
 }
 
 #[tokio::test(start_paused = true)]

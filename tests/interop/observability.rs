@@ -56,9 +56,18 @@ async fn the_dashboards_are_as_generated() {
 #[ignore = "interop: needs prometheus"]
 async fn every_panel_has_data_and_every_rule_can_be_evaluated() {
     let _alone = weather::alone().await;
-    let (url, mut example) = start();
+    let Started { prometheus: url, traces, mut example } = start();
     sleep(WATCHED).await;
-    let prometheus = Prometheus { url, http: reqwest::Client::builder().no_proxy().build().expect("a client") };
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let trouble =
+        http.get(format!("{traces}/trouble")).send().await.expect("the traces are shown").text().await.expect("as text");
+    // A call that was repeated: its span, and those of two attempts within it.
+    let indents = trouble.lines().map(|line| line.len() - line.trim_start().len()).collect::<Vec<_>>();
+    assert!(indents.windows(3).any(|lines| lines == [0, 2, 2]), "{trouble}");
+    for said in ["tools/call get_", "(Server)", "(Client)", "rejected"] {
+        assert!(trouble.contains(said), "no {said} in\n{trouble}");
+    }
+    let prometheus = Prometheus { url, http };
 
     let mut without = Vec::new();
     for file in ["overview.json", "tool.json"] {
@@ -83,18 +92,29 @@ async fn every_panel_has_data_and_every_rule_can_be_evaluated() {
     assert!(ended.success(), "{ended}");
 }
 
+/// The example, and where its Prometheus and its traces are.
+struct Started {
+    prometheus: String,
+    traces: String,
+    example: Child,
+}
+
 /// Starts the example beside the Prometheus that `install.sh` has put there.
-fn start() -> (String, Child) {
+fn start() -> Started {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("observability");
     // Data of an earlier run would fill panels that this one leaves empty.
     let _ = std::fs::remove_dir_all(&directory);
     let beside = script::installed("bin/prometheus").parent().expect("it lies in a directory").display().to_string();
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let [prometheus, traces] = free.map(|listener| listener.local_addr().expect("it is bound").to_string());
     let mut command = Command::new(weather::build("observability"));
-    command.args(["--admin", "127.0.0.1:0", "--prometheus", &free.to_string(), "--directory"]).arg(directory);
+    command.args(["--admin", "127.0.0.1:0", "--prometheus", &prometheus, "--traces", &traces, "--directory"]).arg(directory);
     command.args(["--for", &(WATCHED.as_secs() + 10).to_string()]);
     command.env("PATH", format!("{beside}:{}", std::env::var("PATH").unwrap_or_default()));
-    (format!("http://{free}"), command.kill_on_drop(true).spawn().expect("the example starts"))
+    // What the environment says of a collector is for others.
+    command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").env_remove("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    let example = command.kill_on_drop(true).spawn().expect("the example starts");
+    Started { prometheus: format!("http://{prometheus}"), traces: format!("http://{traces}"), example }
 }
 
 /// Each expression of each panel, by the panel's title.

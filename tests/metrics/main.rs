@@ -225,6 +225,10 @@ fn reference() -> String {
                 Values::Listed => {
                     "a name of the upstream's own list, of up to 128 of `A-Z a-z 0-9 _ . / -`; any other is `_OTHER`".to_owned()
                 }
+                Values::ListedTemplate => {
+                    "a resource template of the upstream's own list, of up to 128 of a URI's characters and braces; any other is `_OTHER`"
+                        .to_owned()
+                }
                 Values::Layer => "the name of the layer's module; `load_shed` for any that is not of this crate".to_owned(),
                 other => format!("{other:?}"),
             };

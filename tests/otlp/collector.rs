@@ -17,6 +17,7 @@ pub struct Collector(Arc<Mutex<Received>>);
 struct Received {
     spans: Vec<Span>,
     services: Vec<String>,
+    refuses: bool,
 }
 
 impl Collector {
@@ -27,6 +28,11 @@ impl Collector {
         let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         endpoint
+    }
+
+    /// Takes no more.
+    pub fn refuse(&self) {
+        self.0.lock().unwrap().refuses = true;
     }
 
     /// The spans that have come since, by when they ended.
@@ -47,6 +53,9 @@ impl Collector {
 async fn take(State(collector): State<Collector>, body: Bytes) -> StatusCode {
     let Ok(request) = ExportTraceServiceRequest::decode(body) else { return StatusCode::BAD_REQUEST };
     let mut received = collector.0.lock().unwrap();
+    if received.refuses {
+        return StatusCode::BAD_REQUEST;
+    }
     for of_one in request.resource_spans {
         let resource = of_one.resource.unwrap_or_default();
         received.services.extend(text(&resource.attributes, "service.name"));

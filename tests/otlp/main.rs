@@ -28,11 +28,15 @@ use buttress::{
 };
 use collector::{Collector, is, says, traceparent};
 use governor::Quota;
+use metrics_util::{
+    CompositeKey,
+    debugging::{DebugValue, DebuggingRecorder, Snapshotter},
+};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use probe::{Probe, TOOL, good};
 use rmcp::{
-    ErrorData, RoleClient, ServiceExt,
-    model::{CallToolRequestParams, RequestMetaObject},
+    ClientLifecycleMode, ClientServiceExt, ErrorData, RoleClient, ServiceExt,
+    model::{CallToolRequestParams, ClientRequest, PingRequest, RequestMetaObject},
     service::RunningService,
     transport::{
         StreamableHttpClientTransport,
@@ -176,6 +180,40 @@ async fn a_call_is_followed_from_its_client_to_the_server_behind_us() {
     assert_eq!(collector.services(), ["gateway-under-test"]);
 }
 
+/// They pass by the stack, and are on record all the same.
+#[tokio::test]
+async fn what_keeps_a_connection_alive_has_spans_where_the_stack_is_around_it() {
+    let collector = Collector::default();
+    let otlp = Arc::new(Otlp::to(&collector.listen().await, "under test").unwrap());
+    let _sending = send(&otlp);
+    for traced in [true, false] {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move { Probe::new(|_, _| good_after()).serve(far).await.unwrap().waiting().await });
+        let stack = if traced { Stack::new().trace(TraceLayer::new()) } else { Stack::new() };
+        let layer = ClientLayer::new("up", &stack);
+        let connection = ().serve_with_lifecycle(layer.transport(near), ClientLifecycleMode::Initialize).await.unwrap();
+        let ping = ClientRequest::PingRequest(PingRequest::default());
+        connection.send_request(ping).await.unwrap();
+        flush(&otlp).await;
+        let spans = collector.spans();
+        if !traced {
+            assert!(spans.is_empty(), "{spans:#?}");
+            continue;
+        }
+        let [attempt, call, ping_attempt, ping] = &spans[..] else { panic!("{spans:#?}") };
+        for (call, attempt, name) in [(call, attempt, "initialize"), (ping, ping_attempt, "ping")] {
+            assert_eq!(
+                [(call.kind(), &*call.name), (attempt.kind(), &*attempt.name)],
+                [(SpanKind::Server, name), (SpanKind::Client, name)]
+            );
+            assert_eq!((&attempt.parent_span_id, &attempt.trace_id), (&call.span_id, &call.trace_id));
+            assert_eq!((says(call, "mcp.method.name"), says(call, "buttress.verdict")), (name.to_owned(), "ok".to_owned()));
+            assert!(!says(call, "jsonrpc.request.id").is_empty());
+        }
+        assert_ne!(call.trace_id, ping.trace_id);
+    }
+}
+
 #[tokio::test]
 async fn calls_that_are_refused_or_left_have_spans_that_say_so() {
     let collector = Collector::default();
@@ -208,9 +246,53 @@ async fn calls_that_are_refused_or_left_have_spans_that_say_so() {
     assert_eq!(collector.spans().iter().map(ended).collect::<Vec<_>>(), expected.map(text));
 }
 
+/// How many spans have been lost, by the reason.
+fn spans_lost(metrics: &Snapshotter) -> Vec<(String, u64)> {
+    let of = |(key, _, _, value): (CompositeKey, _, _, _)| match value {
+        DebugValue::Counter(lost) if key.key().name() == "buttress_spans_lost_total" => {
+            key.key().labels().next().map(|reason| (reason.value().to_owned(), lost))
+        }
+        _ => None,
+    };
+    let mut lost: Vec<_> = metrics.snapshot().into_vec().into_iter().filter_map(of).collect();
+    lost.sort();
+    lost
+}
+
+#[tokio::test]
+async fn what_a_collector_refuses_is_counted_from_zero() {
+    let recorder = DebuggingRecorder::new();
+    let metrics = recorder.snapshotter();
+    let collector = Collector::default();
+    // Made before there is a recorder: it lasts as long as the program, and so does a subscriber.
+    let otlp = Arc::new(Otlp::to(&collector.listen().await, "under test").unwrap());
+    let _sending = send(&otlp);
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let service =
+        Stack::new().trace(TraceLayer::new()).service(service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(()))));
+    let target = Catalogue::new("up").resolve(&Method::ToolsList, None, None);
+    let call = async || drop(service.answer(Request::new(target.clone(), ())).await.unwrap());
+
+    call().await;
+    flush(&otlp).await;
+    assert_eq!(spans_lost(&metrics), [("not_sent".to_owned(), 0), ("queue_full".to_owned(), 0)]);
+    collector.refuse();
+    call().await;
+    let refused = tokio::task::spawn_blocking({
+        let otlp = otlp.clone();
+        move || otlp.flush().is_err()
+    });
+    assert!(refused.await.unwrap());
+    assert_eq!(spans_lost(&metrics), [("not_sent".to_owned(), 2), ("queue_full".to_owned(), 0)]);
+    assert_eq!(otlp.lost(), 2);
+}
+
 /// It takes what it is sent and never answers.
 #[tokio::test]
 async fn no_call_waits_for_a_collector() {
+    let recorder = DebuggingRecorder::new();
+    let metrics = recorder.snapshotter();
+    let _recording = metrics::set_default_local_recorder(&recorder);
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let otlp = Arc::new(Otlp::to(&format!("http://{}/v1/traces", silent.local_addr().unwrap()), "under test").unwrap());
     let sending = send(&otlp);
@@ -223,6 +305,8 @@ async fn no_call_waits_for_a_collector() {
     }
     // Two for each call, and room for 2,048.
     assert!(otlp.lost() > 15_000, "{}", otlp.lost());
+    let [(_, 0), (_, full)] = spans_lost(&metrics)[..] else { panic!("nothing was sent, and nothing was given up") };
+    assert_eq!(full, otlp.lost());
     drop((sending, silent));
     // What is lost anyway is not waited for.
     std::mem::forget(otlp);

@@ -16,6 +16,7 @@ mod listen;
 mod names;
 mod probe;
 mod raw;
+mod resources;
 mod rich;
 mod road;
 mod script;

@@ -304,7 +304,7 @@ impl Told {
         match (Verdict::of(outcome), outcome.as_ref().map(|response| &response.result)) {
             (_, Ok(Ok(Answer::Of { tenant: of }))) if *of != tenant => Self::Foreign,
             (Verdict::Ok, Ok(Ok(Answer::Of { .. }))) => Self::Claimed,
-            (Verdict::Throttled { .. } | Verdict::NotSent, _) => Self::Refused,
+            (Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Denied | Verdict::SessionLost, _) => Self::Refused,
             // The first call under the key has not been answered: nothing is said of that one.
             (Verdict::LocalReject, Ok(Ok(Answer::Refused { in_progress: true }))) => Self::Unknown,
             (Verdict::LocalReject, _) => Self::Refused,
@@ -423,7 +423,7 @@ fn watched(scenario: impl Future<Output = Came>) -> Came {
                 let in_use = ["_in_flight", "_queue_length"].iter().any(|end| key.key().name().ends_with(end));
                 came.left_behind += usize::from(in_use && level.into_inner() != 0.0);
             }
-            DebugValue::Counter(times) if ["unavailable", "reset", "hang", "panic"].into_iter().any(label) => {
+            DebugValue::Counter(times) if ["internal_error", "unavailable", "reset", "hang", "panic"].into_iter().any(label) => {
                 came.doubts += usize::try_from(times).unwrap_or(usize::MAX);
             }
             DebugValue::Counter(_) | DebugValue::Histogram(_) => {}
@@ -434,22 +434,23 @@ fn watched(scenario: impl Future<Output = Came>) -> Came {
 
 fn faults() -> Vec<Option<Fault>> {
     let throttled = Fault::Throttled { retry_after: None };
-    let both = |fault: fn(Lost) -> Fault| [Some(fault(Lost::Request)), Some(fault(Lost::Answer))];
-    let mut faults = vec![None, Some(throttled), Some(Fault::NotSent)];
-    faults.extend([Fault::Unavailable, Fault::Reset, Fault::Hang, Fault::Panic].into_iter().flat_map(both));
-    faults
+    let refused = [throttled, Fault::NotSent, Fault::TooEarly, Fault::Unauthorized, Fault::Forbidden, Fault::SessionLost];
+    let failed = [Fault::ToolError, Fault::InternalError, Fault::Unavailable, Fault::Reset, Fault::Hang, Fault::Panic];
+    let both = |fault: fn(Lost) -> Fault| [fault(Lost::Request), fault(Lost::Answer)];
+    let all = refused.into_iter().chain(failed.into_iter().flat_map(both));
+    [None].into_iter().chain(all.map(Some)).collect()
 }
 
-/// One call by itself, meeting this fault at every other attempt or so; its caller leaves at every poll in turn. One under a key is
-/// sent again afterwards.
+/// One call by itself, meeting this fault at every other attempt or so, or at each; its caller leaves at every poll in turn. One under a
+/// key is sent again afterwards.
 fn alone(tool: Tool, fault: Option<Fault>, slow: bool, careless: bool) -> Came {
     let mut came = Came::default();
     for polls in 0.. {
         let mut ended = false;
-        for seed in 0..3 {
+        for (seed, share) in [(0, 0.6), (1, 0.6), (2, 1.0)] {
             came.join(&watched(async {
                 let scene = Scene::new(seed, careless);
-                let trouble = Trouble::new(fault.map(|fault| (fault, 0.6))).expect("a share");
+                let trouble = Trouble::new(fault.map(|fault| (fault, share))).expect("a share");
                 let slow = if slow { 2.0 } else { 0.0 };
                 let trouble = trouble.slow(1.0, Duration::ZERO, Duration::from_secs_f64(slow)).expect("a delay");
                 scene.faults.inject(Plan::all(trouble));
@@ -477,8 +478,9 @@ fn alone(tool: Tool, fault: Option<Fault>, slow: bool, careless: bool) -> Came {
 fn storm(seed: u64, lasts: Duration, careless: bool) -> Came {
     watched(async move {
         let scene = Scene::new(seed, careless);
-        let share = 0.3 / 10.0;
-        let trouble = Trouble::new(faults().into_iter().flatten().map(|fault| (fault, share))).expect("shares");
+        let faults: Vec<_> = faults().into_iter().flatten().collect();
+        let share = 0.3 / faults.len() as f64;
+        let trouble = Trouble::new(faults.into_iter().map(|fault| (fault, share))).expect("shares");
         scene.faults.inject(Plan::all(trouble.slow(0.3, Duration::ZERO, 2000 * MS).expect("a delay")));
         let mut rng = Rng::with_seed(seed);
         let calls = drive(Load::steady(40.0, lasts).arrivals(seed), |number| {

@@ -27,6 +27,7 @@ pub struct RawCall {
     /// As the caller spelled it; a part of `message`.
     id: Bytes,
     method: Method,
+    /// Of the tool or the prompt, or the URI of what is read.
     name: Option<String>,
     revision: Option<Revision>,
     meta: Option<Arc<Meta>>,
@@ -48,6 +49,8 @@ struct RequestView<'a> {
 struct ParamsView<'a> {
     #[serde(borrow)]
     name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uri: Option<&'a RawValue>,
     #[serde(borrow, rename = "_meta")]
     meta: Option<&'a RawValue>,
 }
@@ -116,7 +119,7 @@ impl RawCall {
     ///
     /// The JSON-RPC error to answer with: -32700 for what is not JSON, -32600 for what is not one request with a string or a
     /// number as its id: a batch, a notification, a response; -32602 for params that are not one object, where a name has to be
-    /// in it, and for names or `_meta` that are there twice or have a member twice.
+    /// or a URI in it, and for names, URIs or `_meta` that are there twice or have a member twice.
     pub fn parse(message: Bytes) -> Result<Self, ErrorObject> {
         let invalid = |what| ErrorObject::new(code::INVALID_REQUEST, what);
         let view: RequestView<'_> = match serde_json::from_slice(&message) {
@@ -133,14 +136,15 @@ impl RawCall {
             view.id.map(RawValue::get).filter(|id| id.starts_with(['"', '-']) || id.starts_with(|c: char| c.is_ascii_digit()));
         let id = id.ok_or_else(|| invalid("the request's id must be a string or a number"))?;
         let method = Method::from_wire(&method);
-        let named = matches!(method, Method::ToolsCall | Method::PromptsGet);
+        let named = matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead);
         // What we cannot read, the upstream might read otherwise: a second `name`, say, and so past a limit.
         let odd = || ErrorObject::new(code::INVALID_PARAMS, "the params must be one object with one of each member");
-        let ParamsView { name, meta } = match view.params.map(RawValue::get) {
+        let ParamsView { name, uri, meta } = match view.params.map(RawValue::get) {
             Some(params) if params.starts_with('{') => object(params).ok_or_else(odd)?,
             Some(_) if named => return Err(odd()),
             _ => ParamsView::default(),
         };
+        let name = if method == Method::ResourcesRead { uri } else { name };
         let name = name.filter(|_| named).map(|name| serde_json::from_str(name.get()).map_err(|_| odd())).transpose()?;
         let said = match meta.map(RawValue::get) {
             Some(meta) if meta.starts_with('{') => object(meta).ok_or_else(odd)?,
@@ -178,7 +182,7 @@ impl RawCall {
         self.method == Method::SubscriptionsListen
     }
 
-    /// Learns the tools or prompts in the answer to this request, if it asked for a list of them; to be called for every answer.
+    /// Learns the tools, prompts or resource templates in the answer to this request, if it asked for a list of them; to be called for every answer.
     /// Names that were never learned share one entry, and with it one breaker and one limit.
     pub fn learn(&self, catalogue: &Catalogue, caller: &Caller, response: &Response<RawAnswer>) {
         let Ok(answer) = &response.result else { return };

@@ -12,6 +12,8 @@ struct ListView<'a> {
     tools: Vec<&'a RawValue>,
     #[serde(borrow, default)]
     prompts: Vec<&'a RawValue>,
+    #[serde(borrow, default, rename = "resourceTemplates")]
+    templates: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -20,6 +22,13 @@ struct ListedView<'a> {
     name: Cow<'a, str>,
     #[serde(borrow)]
     annotations: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TemplateView<'a> {
+    #[serde(borrow)]
+    uri_template: Cow<'a, str>,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,12 +52,18 @@ impl<'a> List<'a> {
         match method {
             Method::ToolsList => Some(Self { method: Method::ToolsCall, listed: view()?.tools }),
             Method::PromptsList => Some(Self { method: Method::PromptsGet, listed: view()?.prompts }),
+            Method::ResourcesTemplatesList => Some(Self { method: Method::ResourcesRead, listed: view()?.templates }),
             _ => None,
         }
     }
 
-    /// The names, with what they say about themselves. One that cannot be read hides no other, and hints that cannot are none.
+    /// The names, or templates, with what they say about themselves. One that cannot be read hides no other, and hints that cannot are
+    /// none.
     pub(super) fn names(&self) -> Vec<(Cow<'a, str>, Annotations)> {
+        if self.method == Method::ResourcesRead {
+            let listed = self.listed.iter().filter_map(|listed| object::<TemplateView<'_>>(listed.get()));
+            return listed.map(|TemplateView { uri_template }| (uri_template, Annotations::default())).collect();
+        }
         let listed = self.listed.iter().filter_map(|listed| object::<ListedView<'_>>(listed.get()));
         let said = |ListedView { name, annotations }| {
             let hints: HintsView = annotations.and_then(|hints| object(hints.get())).unwrap_or_default();

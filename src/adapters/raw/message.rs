@@ -66,6 +66,8 @@ impl<'a> MetaView<'a> {
 struct NameView<'a> {
     #[serde(borrow)]
     name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uri: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -188,6 +190,7 @@ impl CallParams for RawMessage {
         match Method::from_wire(&method) {
             Method::Custom(_) => Some(method),
             Method::ToolsCall | Method::PromptsGet => string(object::<NameView<'_>>(params?.get())?.name?),
+            Method::ResourcesRead => string(object::<NameView<'_>>(params?.get())?.uri?),
             _ => None,
         }
     }

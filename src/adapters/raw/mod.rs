@@ -40,7 +40,7 @@
 //!
 //! * **The id of an attempt** is for the transport to say: see [`RawMessage::onward`].
 //! * **`subscriptions/listen`** is no call, and not for the stack: see [`RawCall::is_subscription`].
-//! * **Tools and prompts** are learned from the answers that are given to [`RawCall::learn`]; until then, all that the operator
+//! * **Tools, prompts and resource templates** are learned from the answers that are given to [`RawCall::learn`]; until then, all that the operator
 //!   has not declared share one entry.
 //! * **HTTP headers** that a message came with say what its `_meta` does not (its trace, an idempotency key) once they are given to
 //!   [`RawCall::with_headers`].
@@ -59,5 +59,7 @@ pub use message::RawMessage;
 
 #[cfg(test)]
 mod hops_tests;
+#[cfg(test)]
+mod resources_tests;
 #[cfg(test)]
 mod tests;

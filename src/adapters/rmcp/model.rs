@@ -7,8 +7,8 @@ use ::rmcp::model::RequestParamsMeta;
 use ::rmcp::{
     ErrorData,
     model::{
-        self, CallToolResult, ClientRequest, ContentBlock, ErrorCode, ListPromptsResult, ListToolsResult, MetaObject, ResultType,
-        ServerResult, Tool,
+        self, CallToolResult, ClientRequest, ContentBlock, ErrorCode, ListPromptsResult, ListResourceTemplatesResult,
+        ListToolsResult, MetaObject, ResultType, ServerResult, Tool,
     },
 };
 #[cfg(feature = "rmcp-client")]
@@ -186,6 +186,7 @@ pub(super) fn addressed(request: &ClientRequest) -> (Method, Option<&str>) {
     let name = match request {
         ClientRequest::CallToolRequest(call) => Some(&*call.params.name),
         ClientRequest::GetPromptRequest(get) => Some(&*get.params.name),
+        ClientRequest::ReadResourceRequest(read) => Some(&*read.params.uri),
         _ => None,
     };
     (method, name)
@@ -241,6 +242,10 @@ pub(super) fn learn(catalogue: &Catalogue, scope: Scope, result: &ServerResult) 
         ServerResult::ListPromptsResult(ListPromptsResult { prompts, .. }) => {
             let listed = prompts.iter().map(|prompt| (&*prompt.name, Annotations::default()));
             catalogue.learn(&Method::PromptsGet, scope, listed);
+        }
+        ServerResult::ListResourceTemplatesResult(ListResourceTemplatesResult { resource_templates, .. }) => {
+            let listed = resource_templates.iter().map(|listed| (&*listed.uri_template, Annotations::default()));
+            catalogue.learn(&Method::ResourcesRead, scope, listed);
         }
         _ => {}
     }

@@ -84,10 +84,11 @@ function badge(element, breaker) {
 function card(name) {
   if (!upstreams.has(name)) {
     const root = byId("upstream").content.firstElementChild.cloneNode(true);
+    const [scroll, facts, body] = [".scroll", ".facts", "tbody"].map((part) => root.querySelector(part));
     put(root.querySelector("h2"), name);
-    root.querySelector(".scroll").setAttribute("aria-label", `Tools of ${name}`);
+    scroll.setAttribute("aria-label", `Tools of ${name}`);
     byId("upstreams").append(root);
-    upstreams.set(name, { root, rows: new Map(), facts: root.querySelector(".facts"), body: root.querySelector("tbody") });
+    upstreams.set(name, { root, rows: new Map(), scroll, facts, body });
   }
   return upstreams.get(name);
 }
@@ -116,7 +117,7 @@ function showRow(row, target, seconds) {
   row.root.classList.toggle("quiet", recent.calls === 0);
   put(row.rate, seconds ? figure(recent.calls / seconds) : "–");
   put(row.errors, percent(recent.errors, recent.calls));
-  row.errors.classList.toggle("hot", recent.errors > 0 && recent.errors >= recent.calls / 20);
+  row.errors.classList.toggle("hot", isHot(target));
   const kinds = Object.entries(target.errors).map(([kind, count]) => `${kind} ${count}`);
   row.errors.title = kinds.length ? `since the start: ${kinds.join(", ")}` : "none since the start";
   put(row.p50, duration(recent.p50_seconds));
@@ -137,44 +138,70 @@ function showRow(row, target, seconds) {
   badge(row.badge, target.breaker);
 }
 
-function fact(list, label, value, look) {
-  const item = make("li");
-  if (look) item.append(make("span", `badge ${look}`, value));
-  else item.append(`${label} `, make("b", "", value));
-  list.push(item);
+// What is said of an upstream as a whole. A value that changes keeps its place; only another fact is another element.
+function showFacts(list, facts) {
+  facts.forEach(([label, value, look], place) => {
+    let item = list.children[place];
+    if (!item || item.dataset.label !== label || item.dataset.look !== (look ?? "")) {
+      const fresh = make("li");
+      Object.assign(fresh.dataset, { label, look: look ?? "" });
+      if (!look) fresh.append(`${label} `);
+      fresh.append(make(look ? "span" : "b", look ? `badge ${look}` : ""));
+      if (item) item.replaceWith(fresh);
+      else list.append(fresh);
+      item = fresh;
+    }
+    put(item.lastElementChild, value);
+  });
+  while (list.children.length > facts.length) list.lastElementChild.remove();
+}
+
+function isHot({ recent }) {
+  return recent.errors > 0 && recent.errors >= recent.calls / 20;
+}
+
+// What is in trouble comes first; then tools before other methods, and those before both that anybody has called. Within each by name,
+// as they come. Nothing of this changes with every second, so rows stay where they are while one reads.
+function order(target) {
+  const { method, name, breaker, calls } = target;
+  const trouble = breaker?.state === "open" ? 0 : breaker?.state === "half_open" || isHot(target) ? 1 : 2;
+  const kind = method === "tools/call" ? Number(name === "_OTHER") : 2;
+  return 6 * trouble + 3 * Number(calls === 0) + kind;
 }
 
 function showUpstream(upstream, seconds) {
-  const { facts, rows, body } = card(upstream.name);
+  const { facts, rows, body, scroll } = card(upstream.name);
   const list = [];
-  fact(list, "in flight", String(upstream.in_flight));
+  const fact = (...said) => list.push(said);
+  fact("in flight", String(upstream.in_flight));
   for (const stack of upstream.stacks) {
-    fact(list, "retry budget", `${stack.retry.tokens} / ${stack.retry.capacity}`);
-    for (const limit of stack.quota.limits) fact(list, `quota per ${limit.per.replaceAll("_", " ")}`, `${limit.calls} in ${span(Math.ceil(limit.seconds))}`);
-    if (stack.cache) fact(list, "cache", `${stack.cache.entries} kept, ${bytes(stack.cache.bytes)}`);
-    if (stack.loop_guard) fact(list, "agents watched", String(stack.loop_guard.agents));
-    if (stack.audit) fact(list, "audit backlog", String(stack.audit.backlog));
-    if (stack.audit?.failing) fact(list, "", "Audit failing", "bad");
-    if (stack.faults) fact(list, "", "Faults injected on purpose", "warn");
+    fact("retry budget", `${stack.retry.tokens} / ${stack.retry.capacity}`);
+    for (const limit of stack.quota.limits) fact(`quota per ${limit.per.replaceAll("_", " ")}`, `${limit.calls} in ${span(Math.ceil(limit.seconds))}`);
+    if (stack.cache) fact("cache", `${stack.cache.entries} kept, ${bytes(stack.cache.bytes)}`);
+    if (stack.loop_guard) fact("agents watched", String(stack.loop_guard.agents));
+    if (stack.audit) fact("audit backlog", String(stack.audit.backlog));
+    if (stack.audit?.failing) fact("", "Audit failing", "bad");
+    if (stack.faults) fact("", "Faults injected on purpose", "warn");
     const observing = [["quota", stack.quota.mode], ["breaker", stack.breaker_mode], ["concurrency", stack.concurrency_mode], ["loop guard", stack.loop_guard?.mode]];
-    for (const [layer, mode] of observing) if (mode === "observe") fact(list, "", `${layer} only observes`, "warn");
+    for (const [layer, mode] of observing) if (mode === "observe") fact("", `${layer} only observes`, "warn");
   }
   if (upstream.breaker && upstream.breaker.state !== "closed") {
     const [word, look] = WORDS[upstream.breaker.state] ?? [upstream.breaker.state, "bad"];
-    fact(list, "", `Whole upstream: ${word.toLowerCase()}`, look);
+    fact("", `Whole upstream: ${word.toLowerCase()}`, look);
   }
-  facts.replaceChildren(...list);
+  showFacts(facts, list);
 
   const left = new Set(rows.keys());
-  // Tools first, and among them those without a name of their own last.
-  const order = ({ method, name }) => (method === "tools/call" ? Number(name === "_OTHER") : 2);
   const targets = [...upstream.targets].sort((a, b) => order(a) - order(b));
+  // Who points at a row, or is in the table with the keyboard, finds it where it was.
+  const held = scroll.matches(":hover, :focus-within");
   targets.forEach((target, place) => {
     const key = JSON.stringify([target.method, target.name]);
     left.delete(key);
     if (!rows.has(key)) rows.set(key, newRow());
     const row = rows.get(key);
     showRow(row, target, seconds);
+    if (held && row.root.isConnected) return;
     if (body.children[place] !== row.root) body.insertBefore(row.root, body.children[place] ?? null);
   });
   for (const key of left) {
@@ -274,7 +301,8 @@ function link(word, look) {
 function lost(why) {
   link("Lost", "bad");
   document.body.classList.add("stale");
-  const since = shown.at === null ? "Nothing has been heard of it yet." : `What you see is stale since ${new Date(shown.at).toLocaleTimeString()}, ${span((Date.now() - shown.at) / 1000)} ago.`;
+  // The same text for as long as it lasts: what is new in an alert is read out.
+  const since = shown.at === null ? "Nothing has been heard of it yet." : `What you see is stale since ${new Date(shown.at).toLocaleTimeString()}.`;
   put(byId("stale"), `The server cannot be reached (${why}). ${since}`);
   byId("stale").hidden = false;
 }

@@ -7,17 +7,15 @@ use ::rmcp::{
     model::{ClientRequest, GetMeta, RequestId, RequestMetaObject, ServerResult},
     transport::{IntoTransport, Transport},
 };
-use tokio::sync::oneshot;
 use tower::Layer;
 
 use super::{
     Client,
     call::{Call, Link, Outlet, Ways},
     changes::Changes,
-    passing::{Elsewhere, Passer},
+    passing::{Elsewhere, Passed, Passer},
     transport::LayeredTransport,
     transport_error::{Plain, ReadError, leaf, read},
-    wire::Outcome,
 };
 use crate::{
     adapters::rmcp::{
@@ -52,7 +50,7 @@ pub(super) struct Shared {
     service: StackService<Call, ServerResult>,
     /// Where a connection has no room for a call.
     crowded: StackService<Call, ServerResult>,
-    recorded: StackService<oneshot::Receiver<Outcome>, ServerResult>,
+    recorded: StackService<Passed, ServerResult>,
 }
 
 /// What became of a call.
@@ -179,11 +177,11 @@ impl Shared {
     }
 
     /// Begins the record of a request that passes by the stack.
-    pub(super) fn record(&self, request: &ClientRequest) -> Passer {
+    pub(super) fn record(&self, id: &RequestId, request: &ClientRequest) -> Passer {
         let (method, name) = addressed(request);
-        let (reply, outcome) = oneshot::channel();
+        let (passed, reply) = Passed::new(id.clone());
         let target = self.catalogue.resolve(&method, name, self.caller.audience());
-        Passer::Call(reply, self.recorded.answer(Request::new(target, outcome)))
+        Passer::Call(reply, self.recorded.answer(Request::new(target, passed)))
     }
 
     /// Opens a subscription, if there is room for it.

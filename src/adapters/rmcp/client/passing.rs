@@ -2,11 +2,12 @@
 //! subscriptions, which are counted.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -18,7 +19,7 @@ use tower::Service;
 use super::wire::Outcome;
 use crate::{
     adapters::rmcp::{listen::Open, model::error_object},
-    call::{Request, Response},
+    call::{CallParams, Request, Response},
     error::{BoxError, Transport},
 };
 
@@ -80,11 +81,32 @@ impl fmt::Debug for Passing {
     }
 }
 
-/// The bottom of what only records: waits for the outcome that came with the call.
+/// A request that is on its way elsewhere: its id, and where its outcome will be, for the one attempt that there is.
+#[derive(Clone)]
+pub(super) struct Passed {
+    id: RequestId,
+    outcome: Arc<Mutex<Option<oneshot::Receiver<Outcome>>>>,
+}
+
+impl Passed {
+    /// This request, and what tells how it ended.
+    pub(super) fn new(id: RequestId) -> (Self, oneshot::Sender<Outcome>) {
+        let (reply, outcome) = oneshot::channel();
+        (Self { id, outcome: Arc::new(Mutex::new(Some(outcome))) }, reply)
+    }
+}
+
+impl CallParams for Passed {
+    fn request_id(&self) -> Option<Cow<'_, str>> {
+        Some(self.id.to_string().into())
+    }
+}
+
+/// The bottom of what only records: waits for the outcome of what has passed.
 #[derive(Clone)]
 pub(super) struct Elsewhere;
 
-impl Service<Request<oneshot::Receiver<Outcome>>> for Elsewhere {
+impl Service<Request<Passed>> for Elsewhere {
     type Response = Response<ServerResult>;
     type Error = BoxError;
     type Future = futures_util::future::Map<oneshot::Receiver<Outcome>, fn(Result<Outcome, oneshot::error::RecvError>) -> Answer>;
@@ -93,8 +115,10 @@ impl Service<Request<oneshot::Receiver<Outcome>>> for Elsewhere {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, call: Request<oneshot::Receiver<Outcome>>) -> Self::Future {
-        call.params.map(answer)
+    fn call(&mut self, call: Request<Passed>) -> Self::Future {
+        let outcome = call.params.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Asked twice, as no layer above does, it has nothing to wait for.
+        outcome.unwrap_or_else(|| oneshot::channel().1).map(answer)
     }
 }
 

@@ -94,7 +94,7 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
     fn pass(&self, id: &RequestId, request: &ClientRequest) -> Result<(), ErrorData> {
         let passer = match request {
             ClientRequest::SubscriptionsListenRequest(_) => Passer::Stream { _open: self.shared.open(id)? },
-            request => self.shared.record(request),
+            request => self.shared.record(id, request),
         };
         self.line.passing.follow(id.clone(), passer);
         Ok(())
