@@ -17,10 +17,11 @@ BURNS = [
 ]
 SECONDS = {"1h": 3600, "6h": 21600, "1d": 86400, "3d": 259200}
 
-TOOL = "upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} {{ $labels.gen_ai_tool_name }}{{ $labels.resource_template }}"
+TOOL = ("upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} "
+        "{{ $labels.gen_ai_tool_name }}{{ $labels.gen_ai_prompt_name }}{{ $labels.resource_template }}")
 UPSTREAM = "upstream {{ $labels.upstream }}"
 PERCENT = "{{ $value | humanizePercentage }}"
-BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name, resource_template"
+BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template"
 
 
 def burn(name, kind, budget, what):
@@ -34,11 +35,16 @@ def burn(name, kind, budget, what):
 
 
 def others():
-    yield ("ButtressBreakerOpen", f'max by ({BY_TARGET}) (buttress_circuit_breaker_state{{state="open"}}) >= 1', "2m", "warning",
-           "A circuit breaker has been open for minutes.", f"{TOOL}: calls are refused. Without a method it is the upstream's own breaker.")
+    # Breakers, limits and queues are each process's own, so one process that is in trouble counts, however well the others are. A tool
+    # that hangs is half open for as long as each probe of it does.
+    yield ("ButtressBreakerOpen", f'max by ({BY_TARGET}) (buttress_circuit_breaker_state{{state!="closed"}}) >= 1', "2m", "warning",
+           "A circuit breaker has not been closed for minutes.",
+           f"{TOOL}: calls are refused, but for probes. Without a method it is the upstream's own breaker.")
+    # From half open back to open is a plain outage: no probe was ever passed.
     yield ("ButtressBreakerFlapping",
-           f'sum by ({BY_TARGET}) (increase(buttress_circuit_breaker_transitions_total{{to="open"}}[15m])) > 5', "0m", "warning",
-           "A circuit breaker opens again and again.", f"{TOOL}: opened {{{{ $value | humanize }}}} times in 15 minutes.")
+           f'max by ({BY_TARGET}) (increase(buttress_circuit_breaker_transitions_total{{from="closed",to="open"}}[15m])) > 5', "0m", "warning",
+           "A circuit breaker closes and opens again and again.",
+           f"{TOOL}: closed and opened again {{{{ $value | humanize }}}} times in 15 minutes in one process.")
     # By what it does not pay for: a tenant has half of the budget at most, so the tokens need not be near 0.
     yield ("ButtressRetryBudgetEmpty",
            'sum by (job, upstream) (increase(buttress_retries_skipped_total{reason="no_budget"}[5m])) > 30', "5m", "warning",
@@ -48,11 +54,11 @@ def others():
     yield ("ButtressShedHigh", "job_upstream:buttress_shed:ratio_rate5m > 0.05 and " + _busy(), "5m", "warning",
            "Calls are refused for want of room.", f"{UPSTREAM}: {PERCENT} of the calls of the last 5 minutes.")
     yield ("ButtressQueueWaitHigh",
-           f"histogram_quantile(0.95, sum by (le, {BY_TARGET}) (rate(buttress_queue_duration_seconds_bucket[5m]))) > 1", "10m",
-           "warning", "Attempts wait long for a slot.", f"{TOOL}: one in twenty of those that wait does for {{{{ $value | humanizeDuration }}}} or longer.")
+           f"max by ({BY_TARGET}) (histogram_quantile(0.95, rate(buttress_queue_duration_seconds_bucket[5m]))) > 1", "10m",
+           "warning", "Attempts wait long for a slot.", f"{TOOL}: one in twenty of those that wait in one process does for {{{{ $value | humanizeDuration }}}} or longer.")
     yield ("ButtressConcurrencySaturated",
-           f"sum by ({BY_TARGET}) (buttress_concurrency_in_flight) / sum by ({BY_TARGET}) (buttress_concurrency_limit) > 0.9", "10m",
-           "warning", "Nearly all slots are taken, all the time.", f"{TOOL}: {PERCENT} of the slots are held.")
+           f"max by ({BY_TARGET}) (buttress_concurrency_in_flight / buttress_concurrency_limit) > 0.9", "10m",
+           "warning", "Nearly all slots are taken, all the time.", f"{TOOL}: {PERCENT} of the slots are held in one process.")
     yield ("ButtressAuditDropped", "sum by (job, upstream, reason) (increase(buttress_audit_dropped_total[10m])) > 0", "0m",
            "critical", "Calls were made that are not in the audit trail.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")

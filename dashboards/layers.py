@@ -3,7 +3,7 @@
 from grafana import graph, row, timeline
 from promql import PROCESS, TARGET
 
-NAME = "{{mcp_method_name}} {{gen_ai_tool_name}}{{resource_template}}"
+NAME = "{{upstream}} {{mcp_method_name}} {{gen_ai_tool_name}}{{gen_ai_prompt_name}}{{resource_template}}"
 STATES = [(0, "closed", "green"), (1, "half open", "orange"), (2, "open", "red")]
 
 
@@ -86,8 +86,8 @@ def retry(s, budget=True):
 def breaker(s):
     return row(
         "Circuit breakers: whom the stack leaves alone",
-        timeline("Breakers", "The state of each breaker. Without a method: the upstream's own.", s.breaker_states(),
-                 "{{upstream}} " + NAME + "{{gen_ai_prompt_name}}", STATES),
+        timeline("Breakers", "The state of each breaker, in the process that has it worst. Without a method: the upstream's own.",
+                 s.breaker_states(), NAME, STATES),
         graph("Breaker transitions", "Changes of state a second.", "ops",
               [(s.rate("buttress_circuit_breaker_transitions_total", by=f"{TARGET}, from, to"), NAME + " {{from}} to {{to}}")]),
     )
@@ -99,9 +99,9 @@ def concurrency(s):
         graph("Slots", "Slots held; kept are those of work that goes on after its attempt.", "short",
               [(s.gauge("buttress_concurrency_in_flight", by=TARGET), NAME),
                (s.gauge("buttress_concurrency_kept", by=TARGET), "kept " + NAME)]),
-        graph("Slots of the limit", "The share of the slots that are held. At 1, the next waits.", "percentunit",
-              [(s.slots(TARGET), NAME)]),
+        graph("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 1, the next waits.", "percentunit",
+              [(s.slots(), NAME)]),
         graph("Queue", "Attempts that wait for a slot.", "short", [(s.gauge("buttress_queue_length", by=TARGET), NAME)]),
         graph("Time in the queue", "Median and 95th percentile, of the attempts that had to wait and got a slot.", "s",
-              s.quantiles("buttress_queue_duration_seconds", "gen_ai_tool_name", "{{gen_ai_tool_name}}")),
+              s.quantiles("buttress_queue_duration_seconds", TARGET, NAME)),
     )

@@ -2,7 +2,7 @@
 
 import layers
 from grafana import annotation, dashboard, graph, heatmap, row, stat, variable
-from promql import CLIENT, PROCESS, SERVER, TARGET, TOOL, Scope
+from promql import CLIENT, PROCESS, SERVER, TARGET, Scope
 
 S = Scope('upstream=~"$upstream"')
 COUNT = f"{SERVER}_count"
@@ -10,7 +10,7 @@ LAG = "buttress_event_loop_lag_duration_seconds"
 
 TO_THE_TOOL = {
     "title": "This tool in depth",
-    "url": "/d/buttress-tool?var-upstream=${upstream}&var-tool=${__field.labels.gen_ai_tool_name}&${__url_time_range}",
+    "url": "/d/buttress-tool?var-upstream=${__field.labels.upstream}&var-tool=${__field.labels.gen_ai_tool_name}&${__url_time_range}",
 }
 
 
@@ -22,15 +22,15 @@ def golden():
              "percentunit", S.bad_ratio(), (0.005, 0.05)),
         stat("95th percentile", "Of all calls, over all that they waited for.", "s", S.quantile(0.95, SERVER), (2, 5)),
         stat("In flight", "Calls that have arrived and have no answer yet.", "short", S.gauge("buttress_requests_in_flight")),
-        stat("Breakers open", "Tools and upstreams that are left alone at the moment.", "short",
-             S.gauge("buttress_circuit_breaker_state", 'state="open"'), (1, 3)),
-        stat("Targets up", "Processes that Prometheus can scrape.", "short", PROCESS.gauge("up")),
+        stat("Breakers open", "Tools, prompts and upstreams that are left alone at the moment, but for probes, in one process or in several.", "short",
+             S.breakers_open(), (1, 3)),
+        stat("Targets up", "Processes with a Buttress in them that Prometheus can scrape.", "short", PROCESS.gauge("up")),
         graph("Calls by tool", "Calls a second, refused and failed ones included.", "reqps",
               [(S.rate(COUNT, by=TARGET), layers.NAME)], [TO_THE_TOOL]),
         graph("Failures by kind", "Calls a second that did not end well, by error_type.", "reqps",
               [(S.rate(COUNT, 'error_type!=""', by="error_type"), "{{error_type}}")]),
         graph("Duration by tool", "Median and 95th percentile, over all that a call waited for: queues, backoffs, all attempts.", "s",
-              S.quantiles(SERVER, TOOL, "{{gen_ai_tool_name}}")),
+              S.quantiles(SERVER, TARGET, layers.NAME)),
         graph("In flight", "Calls that have arrived and have no answer yet, and open subscriptions.", "short",
               [(S.gauge("buttress_requests_in_flight", by="upstream"), "{{upstream}}"),
                (S.gauge("buttress_subscriptions", by="upstream"), "subscriptions {{upstream}}")]),
@@ -48,7 +48,7 @@ def attempts():
         graph("Attempts by outcome", "Attempts a second, by error_type.", "reqps",
               S.outcomes(CLIENT)),
         graph("Duration of attempts", "Median and 95th percentile, of single attempts.", "s",
-              S.quantiles(CLIENT, TOOL, "{{gen_ai_tool_name}}")),
+              S.quantiles(CLIENT, TARGET, layers.NAME)),
         graph("Timeouts", "Attempts a second that were given up, by the clock that ran out.", "reqps",
               [(S.rate("buttress_timeouts_total", by="kind"), "{{kind}}")]),
         graph("Panics", "Handlers a second that panicked.", "reqps", [(S.rate("buttress_panics_total", by=TARGET), layers.NAME)]),
@@ -94,14 +94,14 @@ ROWS = [
 
 def annotations(scope):
     opened = scope.select("buttress_circuit_breaker_transitions_total", 'to="open"')
-    by = f"sum by (upstream, {TOOL})"
+    by = f"sum by ({TARGET})"
     # Where there are many tools, a counter comes with its first event, which is no increase of it.
     first = f"({by} ({opened}) unless {by} ({opened} offset $__rate_interval)) > 0"
     builds = PROCESS.select("buttress_build_info")
     deployed = f"sum by (version) ({builds}) unless sum by (version) ({builds} offset $__rate_interval)"
     return [
         annotation("Breaker opened", "red", f"{by} (increase({opened}[$__rate_interval])) > 0 or {first}",
-                   "{{upstream}} {{gen_ai_tool_name}} opened"),
+                   f"{layers.NAME} opened"),
         annotation("Restarted", "blue", f"max by (instance) (resets({PROCESS.select(COUNT)}[$__rate_interval])) > 0",
                    "{{instance}} restarted"),
         annotation("Deployed", "purple", deployed, "version {{version}}"),

@@ -2,8 +2,8 @@
 
 SERVER = "mcp_server_operation_duration_seconds"
 CLIENT = "mcp_client_operation_duration_seconds"
-TOOL = "gen_ai_tool_name"
-TARGET = "mcp_method_name, gen_ai_tool_name, resource_template"
+# Whose series they are: two servers may each have a tool of one name.
+TARGET = "upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template"
 
 # What counts against the server, as dashboards/README.md says. The empty error_type is a success.
 CALLS = 'mcp_method_name="tools/call"'
@@ -46,8 +46,10 @@ class Scope:
         return [(self.rate(count, 'error_type=""'), "success"),
                 (self.rate(count, 'error_type!=""', by="error_type"), "{{error_type}}")]
 
-    def slots(self, by):
-        return f"{self.gauge('buttress_concurrency_in_flight', by=by)} / {self.gauge('buttress_concurrency_limit', by=by)}"
+    def slots(self):
+        """Of each target, in the process that has the fewest left: limits are each process's own."""
+        held, limit = (self.select(f"buttress_concurrency_{name}") for name in ("in_flight", "limit"))
+        return f"max by ({TARGET}) ({held} / {limit})"
 
     def bad_ratio(self):
         """The share of the tool calls that count which did not end well. Series of refusals are there once there were any."""
@@ -57,11 +59,32 @@ class Scope:
         return f"({bad} or 0 * {judged}) / {judged}"
 
     def breaker_states(self):
-        """0 where a breaker is closed, 1 where it is half open, 2 where it is open."""
-        by = f"upstream, {TARGET}, gen_ai_prompt_name"
-        state = "buttress_circuit_breaker_state"
-        half, opened = (self.gauge(state, f'state="{name}"', by=by) for name in ("half_open", "open"))
-        return f"{half} + 2 * {opened}"
+        """0 where a breaker is closed, 1 where it is half open, 2 where it is open, of each target in the process that has it worst. Not
+        every series is there from the start, and one that several breakers share counts them."""
+        half, opened, closed = (f"clamp_max({self._breakers(f'state={name}')}, 1)" for name in ('"half_open"', '"open"', '"closed"'))
+        return f"max by ({TARGET}) (2 * {opened} or {half} or 0 * {closed})"
+
+    def breakers_open(self):
+        """How many targets are left alone, but for probes, in one process or in several."""
+        left_alone = self._breakers('state!="closed"')
+        return f"sum(max by ({TARGET}) (sum by (job, instance, {TARGET}) ({left_alone})))"
+
+    def _breakers(self, state):
+        return self.select("buttress_circuit_breaker_state", state)
+
+
+class Processes(Scope):
+    """Series that have no upstream, of processes that have a Buttress in them: Prometheus scrapes others too. One that has gone is still
+    known by what it said of itself a day ago."""
+
+    def gauge(self, series, *matchers, by=""):
+        return _sum(self._ours(self.select(series, *matchers)), by)
+
+    def rate(self, series, *matchers, by=""):
+        return _sum(self._ours(self.each(series, *matchers)), by)
+
+    def _ours(self, expression):
+        return f"{expression} and on (job, instance) last_over_time({self.select('buttress_build_info')}[1d])"
 
 
 def _sum(expression, by):
@@ -69,4 +92,4 @@ def _sum(expression, by):
 
 
 # What series without an upstream are looked at by.
-PROCESS = Scope()
+PROCESS = Processes()

@@ -3,7 +3,7 @@
 import layers
 from grafana import dashboard, graph, heatmap, row, stat, variable
 from overview import annotations
-from promql import CLIENT, SERVER, TARGET, Scope
+from promql import CLIENT, SERVER, Scope
 
 S = Scope('upstream=~"$upstream"', 'gen_ai_tool_name=~"$tool"')
 COUNT = f"{SERVER}_count"
@@ -21,10 +21,10 @@ def golden():
         stat("Bad calls", "Of its calls that count, the share that did not end well.", "percentunit", S.bad_ratio(), (0.005, 0.05)),
         stat("Median", "Over all that a call waited for.", "s", S.quantile(0.5, SERVER)),
         stat("95th percentile", "Over all that a call waited for.", "s", S.quantile(0.95, SERVER), (2, 5)),
-        stat("Breakers open", "1 where the tool is left alone at the moment.", "short",
-             S.gauge("buttress_circuit_breaker_state", 'state="open"'), (1, 2)),
-        stat("Slots of the limit", "The share of the slots that are held. At 1, the next waits.", "percentunit",
-             f"max({S.slots(TARGET)})", (0.8, 0.95)),
+        stat("Breakers open", "1 where the tool is left alone at the moment, but for probes, in one process or in several.", "short",
+             S.breakers_open(), (1, 2)),
+        stat("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 1, the next waits.",
+             "percentunit", f"max({S.slots()})", (0.8, 0.95)),
         graph("Calls by outcome", "Calls a second, by error_type.", "reqps",
               S.outcomes(SERVER)),
         graph("Duration", "Of calls, and, where the upstream has few names, of single attempts: between them lie queues, backoffs and repeats.", "s",

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use buttress::metrics::{ALL, Kind, Metric};
 use serde_json::Value;
@@ -19,6 +19,9 @@ const TESTS: [&str; 4] = [
     include_str!("../dashboards/tests/layers.yml"),
     include_str!("../dashboards/tests/process.yml"),
 ];
+
+/// What some panels show, as promtool sees it.
+const PANELS: &str = include_str!("../dashboards/tests/panels.yml");
 
 /// What Prometheus adds to every series, and the bound of a bucket.
 const EVERYWHERE: [&str; 3] = ["job", "instance", "le"];
@@ -124,6 +127,57 @@ fn every_alert_has_a_runbook_and_tests() {
     assert_eq!(tested, alerts);
     for (alert, url) in lines(ALERTS, "alert").into_iter().zip(lines(ALERTS, "runbook_url")) {
         assert_eq!(url.trim_matches('\''), format!("dashboards/README.md#{}", alert.to_lowercase()));
+    }
+}
+
+/// Tools of one name on two servers are two, and so are two prompts.
+#[test]
+fn whoever_tells_tools_apart_tells_servers_and_prompts_apart() {
+    for expression in expressions() {
+        for (by, _) in expression.split(" by (").skip(1).filter_map(|rest| rest.split_once(')')) {
+            let all = ["upstream", "mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "resource_template"];
+            let named: Vec<bool> = all.iter().map(|label| by.split(", ").any(|one| one == *label)).collect();
+            assert!(!named[2] || !named.contains(&false), "{by} in {expression}");
+        }
+    }
+    for dashboard in [OVERVIEW, TOOL] {
+        for legend in dashboard.lines().filter(|line| line.contains("{{gen_ai_tool_name}}")) {
+            assert!(legend.contains("{{upstream}} ") && legend.contains("{{gen_ai_prompt_name}}{{resource_template}}"), "{legend}");
+        }
+    }
+    let links: Vec<&str> = OVERVIEW.lines().filter(|line| line.contains("/d/buttress-tool")).collect();
+    assert!(!links.is_empty() && links.iter().all(|link| link.contains("var-upstream=${__field.labels.upstream}&")), "{links:?}");
+}
+
+#[test]
+fn what_is_tested_of_panels_is_what_they_ask() {
+    let asked: BTreeSet<String> = [OVERVIEW, TOOL].into_iter().flat_map(shown).map(|expression| filled(&expression)).collect();
+    let tested = lines(PANELS, "expr");
+    assert!(tested.len() > 5, "{tested:?}");
+    for expression in tested {
+        assert!(asked.contains(expression.trim_matches('\'')), "{expression}");
+    }
+}
+
+/// An expression with its dashboard's variables filled in, as the tests of panels have them.
+fn filled(expression: &str) -> String {
+    ["$job", "$instance", "$upstream", "$tool"]
+        .iter()
+        .fold(expression.replace("$__rate_interval", "5m"), |filled, variable| filled.replace(variable, ".+"))
+}
+
+/// What is right of one process may be wrong of two.
+#[test]
+fn alerts_are_tested_with_two_processes() {
+    for test in TESTS.iter().flat_map(|file| file.split("input_series:").skip(1)) {
+        let mut jobs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for series in lines(test, "series") {
+            let value = |label: &str| series.split_once(&format!("{label}=\""))?.1.split('"').next();
+            jobs.entry(value("job").unwrap()).or_default().extend(value("instance"));
+        }
+        for (job, instances) in jobs {
+            assert!(instances.len() >= 2, "{job} of {test}");
+        }
     }
 }
 

@@ -31,7 +31,7 @@ async fn the_alerts_pass_their_tests() {
     for file in ["rules.yml", "alerts.yml"] {
         script::promtool(&["check", "rules", "--lint=all", "--lint-fatal", &dashboards(file)], "").await;
     }
-    for file in ["availability.yml", "latency.yml", "layers.yml", "process.yml"] {
+    for file in ["availability.yml", "latency.yml", "layers.yml", "panels.yml", "process.yml"] {
         script::promtool(&["test", "rules", &dashboards(&format!("tests/{file}"))], "").await;
     }
 }
