@@ -289,9 +289,10 @@ async fn invented_names_are_in_no_span() {
     let catalogue = Catalogue::new("up");
     let service = Stack::new().trace(TraceLayer::new()).service(Script::default());
     for n in 0..10_000 {
-        let (method, name) = match n % 3 {
+        let (method, name) = match n % 4 {
             0 => (Method::ToolsCall, format!("tool {n}")),
             1 => (Method::PromptsGet, format!("prompt{n}")),
+            2 => (Method::ResourcesRead, format!("invented://{n}")),
             _ => (Method::from_wire(&format!("invented/{n}")), String::new()),
         };
         let _answer = service.answer(Request::new(catalogue.resolve(&method, Some(&name), None), ())).await;
@@ -302,7 +303,18 @@ async fn invented_names_are_in_no_span() {
             *said.entry(span.says(member).to_owned()).or_default() += 1;
         }
     }
-    assert_eq!(said.keys().collect::<Vec<_>>(), ["", "_OTHER", "prompts/get", "tools/call"]);
+    assert_eq!(said.keys().collect::<Vec<_>>(), ["", "_OTHER", "prompts/get", "resources/read", "tools/call"]);
+}
+
+#[tokio::test]
+async fn a_read_is_named_by_its_template() {
+    let ended = Ended::default();
+    let _listening = ended.listen();
+    let catalogue = Catalogue::new("up").resource_template("a://{x}", Default::default()).unwrap();
+    let target = catalogue.resolve(&Method::ResourcesRead, Some("a://secret"), None);
+    assert!(TraceLayer::new().of_attempts().layer(Script::default()).oneshot(Request::new(target, ())).await.is_ok());
+    let [attempt] = ended.exactly();
+    assert_eq!(attempt.says("otel.name"), "resources/read a://{x}");
 }
 
 #[tokio::test]
