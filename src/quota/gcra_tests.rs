@@ -26,6 +26,11 @@ fn waits(decision: Decision) -> Option<u64> {
 }
 
 #[test]
+fn a_cell_means_something_for_as_long_as_a_burst_takes_to_come_back() {
+    assert_eq!(Gcra::new(quota(100, 3)).memory_ns(), 300);
+}
+
+#[test]
 fn a_burst_passes_at_once_and_then_one_call_an_emission() {
     let gcra = Gcra::new(quota(100, 3));
     assert_eq!(gcra.decide(0, 1_000, ONE), Decision::Admit { tat: 1_100 });

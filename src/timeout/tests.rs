@@ -45,6 +45,8 @@ async fn the_earliest_clock_ends_a_call_that_hangs() {
     assert_eq!(ended(TimeoutLayer::new(SECOND), request(5, 9)).await, (Clock::Attempt, SECOND));
     assert_eq!(ended(TimeoutLayer::new(7 * SECOND), request(5, 9)).await, (Clock::Soft, 5 * SECOND));
     assert_eq!(ended(TimeoutLayer::deadline_only(), request(9, 5)).await, (Clock::Hard, 5 * SECOND));
+    // Where both come at once, the call is over.
+    assert_eq!(ended(TimeoutLayer::new(5 * SECOND), request(5, 9)).await, (Clock::Soft, 5 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]
