@@ -1,7 +1,16 @@
 //! The dashboards and the rules, asked of a real Prometheus that has watched the example.
 
-use std::{net::TcpListener, path::Path, time::Duration};
+use std::{
+    net::TcpListener,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use axum::{Router, body::Bytes, routing::post};
 use serde_json::Value;
 use tokio::{
     process::{Child, Command},
@@ -56,7 +65,7 @@ async fn the_dashboards_are_as_generated() {
 #[ignore = "interop: needs prometheus"]
 async fn every_panel_has_data_and_every_rule_can_be_evaluated() {
     let _alone = weather::alone().await;
-    let Started { prometheus: url, traces, mut example } = start();
+    let Started { prometheus: url, traces, mut example } = start(WATCHED + Duration::from_secs(10), None);
     sleep(WATCHED).await;
     let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let trouble =
@@ -92,6 +101,28 @@ async fn every_panel_has_data_and_every_rule_can_be_evaluated() {
     assert!(ended.success(), "{ended}");
 }
 
+#[tokio::test]
+#[ignore = "interop: needs prometheus"]
+async fn spans_go_where_the_environment_says() {
+    let _alone = weather::alone().await;
+    let taken = Arc::<AtomicUsize>::default();
+    let take = {
+        let taken = taken.clone();
+        async move |spans: Bytes| {
+            taken.fetch_add(spans.len(), Ordering::Relaxed);
+        }
+    };
+    let collector = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let at = format!("http://{}", collector.local_addr().expect("it is bound"));
+    let taking = tokio::spawn(async { axum::serve(collector, Router::new().route("/v1/traces", post(take))).await });
+    let mut example = start(Duration::from_secs(3), Some(&at)).example;
+    let ended = timeout(PATIENCE, example.wait()).await.expect("the example ends by itself").expect("it has a status");
+    assert!(ended.success(), "{ended}");
+    taking.abort();
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken > 10_000, "{taken} bytes of spans");
+}
+
 /// The example, and where its Prometheus and its traces are.
 struct Started {
     prometheus: String,
@@ -99,8 +130,8 @@ struct Started {
     example: Child,
 }
 
-/// Starts the example beside the Prometheus that `install.sh` has put there.
-fn start() -> Started {
+/// Starts the example beside the Prometheus that `install.sh` has put there, and beside this collector, if there is one.
+fn start(time: Duration, collector: Option<&str>) -> Started {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("observability");
     // Data of an earlier run would fill panels that this one leaves empty.
     let _ = std::fs::remove_dir_all(&directory);
@@ -109,10 +140,11 @@ fn start() -> Started {
     let [prometheus, traces] = free.map(|listener| listener.local_addr().expect("it is bound").to_string());
     let mut command = Command::new(weather::build("observability"));
     command.args(["--admin", "127.0.0.1:0", "--prometheus", &prometheus, "--traces", &traces, "--directory"]).arg(directory);
-    command.args(["--for", &(WATCHED.as_secs() + 10).to_string()]);
+    command.args(["--for", &time.as_secs().to_string()]);
     command.env("PATH", format!("{beside}:{}", std::env::var("PATH").unwrap_or_default()));
     // What the environment says of a collector is for others.
     command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").env_remove("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    command.envs(collector.map(|at| ("OTEL_EXPORTER_OTLP_ENDPOINT", at)));
     let example = command.kill_on_drop(true).spawn().expect("the example starts");
     Started { prometheus: format!("http://{prometheus}"), traces: format!("http://{traces}"), example }
 }

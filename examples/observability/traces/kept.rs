@@ -86,9 +86,10 @@ impl Display for Tree<'_> {
         let name = format!("{:indent$}{} ({:?})", "", span.name, span.kind(), indent = 2 * depth);
         let (start, lasted) = (ms(began, span.start_time_unix_nano), ms(span.start_time_unix_nano, span.end_time_unix_nano));
         write!(f, "{name:<48} at {start:>8.1} ms, for {lasted:>8.1} ms ")?;
-        for word in SAID.iter().filter_map(|member| says(span, member)) {
-            write!(f, " {word}")?;
-        }
+        let mut words: Vec<&str> = SAID.iter().filter_map(|member| says(span, member)).collect();
+        // A kind of error is often called as its verdict is.
+        words.dedup();
+        write!(f, " {}", words.join(" "))?;
         f.write_char('\n')?;
         if depth == DEPTH {
             return Ok(());
