@@ -66,7 +66,7 @@ def others():
     yield ("ButtressSpansLost", "sum by (job, reason) (increase(buttress_spans_lost_total[5m])) > 0", "10m", "warning",
            "Spans are lost on their way to the collector.",
            "{{ $value | humanize }} spans were lost in 5 minutes ({{ $labels.reason }}).")
-    yield ("ButtressLabelOverflow", "sum by (job, upstream, label) (rate(buttress_metric_label_overflow_total[15m])) > 1", "30m", "warning",
+    yield ("ButtressLabelOverflow", "sum by (job, upstream, label) (rate(buttress_metric_label_overflow_total{label!=\"rpc_response_status_code\"}[15m])) > 1", "30m", "warning",
            "Many calls are recorded under no name of their own.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} calls a second have _OTHER as their {{{{ $labels.label }}}}.")
     # The last ones know no upstream: a process that is gone says nothing of any.
