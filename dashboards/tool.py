@@ -11,7 +11,7 @@ COUNT = f"{SERVER}_count"
 
 # What stands where a server with many tools leaves a panel without data.
 NOT_TOLD = ("Attempts of this tool are not told apart from those of others: its upstream has more names than the scrape budget pays for. "
-            "Give Catalogue::scrape_budget 24,000 bytes for each of them.")
+            "Name the tool (Catalogue::tool), or give Catalogue::scrape_budget 24,000 bytes for each name.")
 
 
 def golden():

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     call::{CallResult, ErrorObject, Failure, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
-    error::{BoxError, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
+    error::{BoxError, Clock, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
 };
 
 /// The JSON-RPC codes that have a meaning of their own, from the specification of all revisions.
@@ -133,6 +133,9 @@ impl Verdict {
                     Delivery::Unknown => Self::AMBIGUOUS,
                 };
             }
+            if error.downcast_ref::<TimedOut>().is_some_and(|timed_out| timed_out.clock == Clock::Patience) {
+                return Self::Hurried;
+            }
             if error.is::<TimedOut>() || error.is::<tower::timeout::error::Elapsed>() {
                 return Self::Ambiguous { retry_after: None, overload: true };
             }
@@ -196,6 +199,7 @@ fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
         // it is no service.
         "local_reject" if retry_after.is_some() || reason == Some("deadline") => Verdict::Throttled { retry_after },
         "local_reject" | "not_sent" => Verdict::NotSent,
+        "ambiguous" | "outcome_unknown" if facts.get("hurried") == Some(&Value::Bool(true)) => Verdict::Hurried,
         "ambiguous" | "outcome_unknown" => Verdict::Ambiguous { retry_after, overload: code == Some(504) },
         "denied" => Verdict::Denied,
         "session_lost" => Verdict::SessionLost,
@@ -208,7 +212,7 @@ fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
 /// nothing about whether this call had an effect.
 pub(crate) fn handlers(error: BoxError, word: Option<Word>) -> BoxError {
     let doubt = match Verdict::of_error(&*error) {
-        Verdict::Ambiguous { .. } => false,
+        Verdict::Ambiguous { .. } | Verdict::Hurried => false,
         Verdict::LocalReject => find::<Rejected>(&*error).is_some() || word == Some(Word::Ambiguous),
         _ => word == Some(Word::Ambiguous),
     };
@@ -253,7 +257,7 @@ pub(crate) fn attempts<R>(outcome: &Result<Response<R>, BoxError>) -> u32 {
 pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();
     match Verdict::of_error(&*error) {
-        Verdict::Ambiguous { .. } => Transport::not_sent(error).into(),
+        verdict if verdict.is_in_doubt() => Transport::not_sent(error).into(),
         _ => error,
     }
 }
@@ -265,7 +269,7 @@ mod tests {
     use super::*;
     use crate::{
         call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
-        error::{Clock, Panicked},
+        error::Panicked,
     };
 
     const OVERLOAD: Verdict = Verdict::Ambiguous { retry_after: None, overload: true };
@@ -349,6 +353,7 @@ mod tests {
         assert_eq!(of(Transport::unknown("reset").into()), Verdict::AMBIGUOUS);
         let timed_out = TimedOut { clock: Clock::Attempt, after: Duration::ZERO };
         assert_eq!(of(timed_out.into()), OVERLOAD);
+        assert_eq!(of(TimedOut { clock: Clock::Patience, ..timed_out }.into()), Verdict::Hurried);
         assert_eq!(of(tower::timeout::error::Elapsed::new().into()), OVERLOAD);
         assert_eq!(of(Panicked.into()), Verdict::AMBIGUOUS);
         assert_eq!(of("anything else".into()), Verdict::AMBIGUOUS);
@@ -386,6 +391,7 @@ mod tests {
         // What is in doubt already keeps what else it says.
         let timed_out = TimedOut { clock: Clock::Attempt, after: Duration::ZERO };
         assert_eq!(of(timed_out.into(), Some(Word::Ambiguous)), OVERLOAD);
+        assert_eq!(of(TimedOut { clock: Clock::Patience, ..timed_out }.into(), Some(Word::Ambiguous)), Verdict::Hurried);
     }
 
     #[test]
@@ -467,6 +473,7 @@ mod tests {
             of(json!({ "class": "ambiguous", "retryAfterMs": 1500 })),
             Verdict::Ambiguous { retry_after: after, overload: false }
         );
+        assert_eq!(of(json!({ "class": "outcome_unknown", "hurried": true })), Verdict::Hurried);
         assert_eq!(of(json!({ "class": "not_sent" })), Verdict::NotSent);
         assert_eq!(of(json!({ "class": "denied" })), Verdict::Denied);
         assert_eq!(of(json!({ "class": "session_lost" })), Verdict::SessionLost);

@@ -234,11 +234,14 @@ pub enum Clock {
     Idle,
     /// The hard end of the call, which nothing moves.
     Hard,
+    /// The end that the caller had set, before the attempt had had a [fair time](crate::timeout#a-fair-time), or any end of a call that
+    /// [waits](crate::call::Method::waits): that says nothing of the target.
+    Patience,
 }
 
 impl Clock {
     /// All clocks, in the order of their declaration.
-    pub const ALL: &'static [Self] = &[Self::Attempt, Self::Soft, Self::Idle, Self::Hard];
+    pub const ALL: &'static [Self] = &[Self::Attempt, Self::Soft, Self::Idle, Self::Hard, Self::Patience];
 
     /// The value of the `kind` label of `buttress_timeouts_total`.
     pub const fn as_str(self) -> &'static str {
@@ -247,6 +250,7 @@ impl Clock {
             Self::Soft => "soft",
             Self::Idle => "idle",
             Self::Hard => "hard",
+            Self::Patience => "patience",
         }
     }
 }

@@ -26,10 +26,13 @@
 //!   any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`]. Gauges show the sum of those who share
 //!   one: how many slots they have together, how many of their breakers are open.
 //!
+//! **What you name comes first**: a quarter of the budget is kept for the first eight tools that the operator
+//! [names](crate::catalogue::Catalogue::tool), however many others are called before; they have all there is, as if there were no others.
+//!
 //! So whatever a server lists, and however its answers fail, its part of a scrape stays under 1 MB (930 kB, with names as long as may
 //! be and all ways to fail). Who has more tools, or wants all to be told of more than 32, raises the
-//! [budget](crate::catalogue::Catalogue::scrape_budget): all three bounds grow with it. Series are never forgotten, so names are
-//! paid for in the order of their first calls.
+//! [budget](crate::catalogue::Catalogue::scrape_budget): all bounds grow with it. Series are never forgotten, so other
+//! names are paid for in the order of their first calls.
 //!
 //! # From zero
 //!
@@ -38,8 +41,8 @@
 //! timeouts, breaker transitions, panics, and the refusals of those layers that every stack has. Those of [`hedge`](crate::hedge),
 //! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets a call that concerns it; those of
 //! [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe
-//! appear with what they count. That of lost spans is there once a span has ended. Failures among the durations are not there either, since each kind is a histogram: ask the counters
-//! where the first one matters.
+//! appear with what they count. That of lost spans is there once a span has ended. Failures among the durations
+//! are not there either, since each kind is a histogram: ask the counters where the first one matters.
 //!
 //! # What is missing
 //!
@@ -64,7 +67,7 @@ pub use labels::Values;
 #[cfg(feature = "admin")]
 pub(crate) use labels::upstream_label;
 pub(crate) use labels::{shared_label, upstream};
-pub(crate) use outcomes::{Durations, ErrorType, Side};
+pub(crate) use outcomes::{Durations, ErrorType, RpcCode, Side};
 pub(crate) use subject::{Counters, Level, Subject};
 
 /// What a metric is.

@@ -14,15 +14,19 @@ use std::{
 
 use buttress::{
     BoxError, Stack, StackService,
-    breaker::BreakerLayer,
-    call::{Annotations, CallResult, Facts, Meta, Method, Request, Response, ResultKind, Target},
+    breaker::{BreakerLayer, State},
+    call::{
+        Annotations, CallResult, Caller, Facts, Meta, Method, Request, Response, ResultKind, TIMEOUT_KEY, Target, TargetPolicy,
+    },
     catalogue::{Catalogue, Scope},
     coalesce::CoalesceLayer,
     concurrency::ConcurrencyLayer,
     deadline::Limits,
     error::Transport,
+    hedge::HedgeLayer,
     retry::RetryLayer,
 };
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
@@ -92,6 +96,110 @@ async fn what_fails_behind_two_stacks_is_repeated_by_one() {
             assert_eq!(behind_two(client(), 9, failure).await, (false, 3), "client {number}, {}", failure());
         }
     }
+}
+
+/// Calls of two tools that take 50 ms, by one who waits for 10 and another who waits: how many of the other's are answered.
+async fn beside_one_in_a_hurry(stack: &Stack, a_second: u32) -> (u32, u32) {
+    let service = stack.service(service_fn(async |_: Request<()>| {
+        sleep(Duration::from_millis(50)).await;
+        Ok::<_, BoxError>(Response::new("done".to_owned()))
+    }));
+    let catalogue = Catalogue::new("up").tool("a", TargetPolicy::default()).tool("b", TargetPolicy::default());
+    let call = async |name, tenant: &'static str, timeout| {
+        let mut request = Request::new(catalogue.resolve(&Method::ToolsCall, Some(name), None), ());
+        request.head.caller = Caller::of_tenant(tenant);
+        request.head.meta = Some(Arc::new(Meta::read(json!({ TIMEOUT_KEY: timeout }).as_object().unwrap())));
+        let answer = service.answer(request).await.unwrap();
+        (answer.result == Ok("done".to_owned()), answer.facts.map(|facts| facts.class))
+    };
+    let (mut answered, mut asked) = (0, 0);
+    for _ in 0..60 {
+        for name in ["a", "b"] {
+            for _ in 0..a_second {
+                assert_eq!(call(name, "hurried", Some(10)).await, (false, Some("outcome_unknown")));
+            }
+            asked += 1;
+            answered += u32::from(call(name, "patient", None).await.0);
+        }
+        sleep(SECOND).await;
+    }
+    (answered, asked)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_too_short_costs_nobody_else_a_tool() {
+    for a_second in [3, 12] {
+        assert_eq!(beside_one_in_a_hurry(&Stack::new(), a_second).await, (120, 120));
+    }
+}
+
+/// How the breaker of a client fares whose trusted server says of a call that it had no time for it, where its caller gives it so much.
+async fn in_front_of_one_without_time(timeout: Option<u64>) -> Option<State> {
+    let breaker = BreakerLayer::default();
+    let handle = breaker.handle();
+    let facts = json!({ "class": "outcome_unknown", "retryable": false, "hurried": true });
+    let service = Stack::new().breaker(breaker).service(service_fn(move |_: Request<()>| {
+        std::future::ready(Ok::<_, BoxError>(Response::new(Said::Refused(facts.clone()))))
+    }));
+    let target = Catalogue::new("up").trust_next_hop().resolve(&Method::ToolsCall, Some("a"), None);
+    for _ in 0..6 {
+        let mut request = Request::new(target.clone(), ());
+        request.head.meta = Some(Arc::new(Meta::read(json!({ TIMEOUT_KEY: timeout }).as_object().unwrap())));
+        service.answer(request).await.unwrap();
+    }
+    handle.target(&target).map(|status| status.state)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_next_hop_without_time_is_no_failure_where_the_caller_gave_none() {
+    assert_eq!(in_front_of_one_without_time(Some(10)).await, Some(State::Closed));
+    assert_eq!(in_front_of_one_without_time(None).await, Some(State::Open), "it had all the time that there was");
+}
+
+/// Else a stack behind another would never see that its tool hangs.
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_hangs_opens_the_breaker_of_whoever_is_given_nearly_all_the_time() {
+    let breaker = BreakerLayer::default();
+    let handle = breaker.handle();
+    let hangs = service_fn(|_: Request<()>| std::future::pending::<Result<Response<String>, BoxError>>());
+    let service = Stack::new().breaker(breaker).service(hangs);
+    let target = Catalogue::new("up").tool("a", TargetPolicy::default()).resolve(&Method::ToolsCall, Some("a"), None);
+    for _ in 0..6 {
+        let mut request = Request::new(target.clone(), ());
+        request.head.meta = Some(Arc::new(Meta::read(json!({ TIMEOUT_KEY: 19_990 }).as_object().unwrap())));
+        service.answer(request).await.unwrap();
+    }
+    assert_eq!(handle.target(&target).map(|status| status.state), Some(State::Open));
+}
+
+/// `tasks/result` answers when the task has ended (2025-11-25).
+#[tokio::test(start_paused = true)]
+async fn a_task_of_two_minutes_is_waited_for_and_one_of_an_hour_opens_no_breaker() {
+    let (breaker, calls) = (BreakerLayer::default(), Arc::new(AtomicU32::new(0)));
+    let handle = breaker.handle();
+    let task = Arc::new(Mutex::new(120 * SECOND));
+    let service = {
+        let (task, calls) = (task.clone(), calls.clone());
+        Stack::new().breaker(breaker).hedge(HedgeLayer::new()).service(service_fn(move |_: Request<()>| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            let takes = *task.lock().unwrap();
+            async move {
+                sleep(takes).await;
+                Ok::<_, BoxError>(Response::new("done".to_owned()))
+            }
+        }))
+    };
+    let target = Catalogue::new("up").resolve(&Method::TasksResult, None, None);
+    let answer = async || service.answer(Request::new(target.clone(), ())).await.unwrap().result;
+    for _ in 0..30 {
+        assert_eq!(answer().await, Ok("done".to_owned()));
+    }
+    *task.lock().unwrap() = 3600 * SECOND;
+    for _ in 0..30 {
+        assert!(answer().await.is_err());
+    }
+    assert_eq!(calls.load(Ordering::Relaxed), 60, "each asked once");
+    assert_eq!(handle.target(&target).map(|status| status.state), Some(State::Closed));
 }
 
 /// A report of 25 s, with attempts that are given up after 20.

@@ -184,9 +184,12 @@ async fn attempts_are_told_where_there_are_few_names_and_null_where_there_are_ma
     let _recording = metrics::set_default_local_recorder(&recorder);
     let stack = Stack::new();
     let service = stack.service(service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new("done"))));
-    for (upstream, names, attempts) in [("few", 32, json!(2)), ("many", 33, Value::Null)] {
+    for (upstream, names, attempts) in [("few", 32, json!(2)), ("many", 33, Value::Null), ("named", 33, json!(2))] {
         let names: Vec<String> = (0..names).map(|n| format!("tool-{n:05}")).collect();
-        let catalogue = Catalogue::new(upstream);
+        let mut catalogue = Catalogue::new(upstream);
+        if upstream == "named" {
+            catalogue = catalogue.tool(&*names[0], crate::call::TargetPolicy::default());
+        }
         catalogue.learn(&Method::ToolsCall, Scope::Public, names.iter().map(|name| (&**name, Annotations::default())));
         let catalogue = Arc::new(catalogue);
         let call = || service.answer(Request::new(catalogue.resolve(&Method::ToolsCall, Some(&names[0]), None), ()));

@@ -175,6 +175,7 @@ mod tests {
              mcp_server_operation_duration_seconds_count{{{target},error_type=\"rejected\"}} 9\n\
              mcp_server_operation_duration_seconds_count{{{target},error_type=\"cancelled\"}} 2\n\
              mcp_client_operation_duration_seconds_count{{{target},error_type=\"timeout\"}} 7\n\
+             mcp_server_operation_duration_seconds_count{{upstream=\"up\",mcp_method_name=\"resources/read\",resource_template=\"a://{{x}}\"}} 3\n\
              buttress_quota_waiting{{{target}}} 2\n\
              buttress_requests_in_flight{{upstream=\"a\"}} 5\n\
              tokio_runtime_workers 2\nbroken{{a=\"\n"
@@ -184,7 +185,8 @@ mod tests {
         assert_eq!((figures.calls, figures.attempts, figures.failed(), figures.quota_waiting), (15, Some(7), 9, 2));
         assert_eq!((figures.within[1], figures.within[PLACES - 1]), (3, 4));
         assert_eq!(sample.in_flight["a"], 5);
-        assert_eq!(sample.targets.len(), 1);
+        assert_eq!(sample.targets[&Key { method: "resources/read".to_owned(), ..key("up", "a://{x}") }].calls, 3);
+        assert_eq!(sample.targets.len(), 2);
     }
 
     #[test]

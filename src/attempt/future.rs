@@ -23,14 +23,15 @@ pin_project! {
         #[pin]
         inner: F,
         word: Option<Word>,
-        // Only where the operator has said something of what its answers mean.
-        judged: Option<Arc<Target>>,
+        // Only where the operator has said something of what its answers mean: and whether a hop that had no time for the call had that
+        // from its caller.
+        judged: Option<(Arc<Target>, bool)>,
         open: Open,
     }
 }
 
 impl<F> AttemptFuture<F> {
-    pub(super) const fn new(inner: F, judged: Option<Arc<Target>>, durations: Arc<Durations>, began: Instant) -> Self {
+    pub(super) const fn new(inner: F, judged: Option<(Arc<Target>, bool)>, durations: Arc<Durations>, began: Instant) -> Self {
         Self { inner, word: None, judged, open: Open { durations, began, closed: false } }
     }
 }
@@ -79,7 +80,11 @@ where
                 (said, answered) => said.or(answered),
             };
             response.verdict = Some(match this.judged {
-                Some(target) => Verdict::of_answer_to(target, response),
+                Some((target, hurries)) => match Verdict::of_answer_to(target, response) {
+                    // It had all the time that there was to give.
+                    Verdict::Hurried if !*hurries => Verdict::Ambiguous { retry_after: None, overload: true },
+                    verdict => verdict,
+                },
                 None => Verdict::of_answer(response),
             });
         }

@@ -43,7 +43,8 @@ where
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let target = &request.head.target;
         let durations = target.cell(&self.slot, || Arc::new(Durations::new(Side::Client, Subject::of(target)))).clone();
-        let judged = (target.trusts_next_hop() || target.policy().judge_errors.is_some()).then(|| target.clone());
+        let hurries = request.head.granted.is_some() || target.method().waits();
+        let judged = (target.trusts_next_hop() || target.policy().judge_errors.is_some()).then(|| (target.clone(), hurries));
         let began = request.head.attempt_at;
         AttemptFuture::new(self.inner.call(request), judged, durations, began)
     }

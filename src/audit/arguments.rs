@@ -51,7 +51,7 @@ impl Arguments {
     /// The `arguments` member of a record, of a call with these arguments.
     pub(super) fn said(&self, json: &str, listed: bool, deny: &Deny, cap: usize) -> Option<Box<RawValue>> {
         let outline = serde_json::from_str::<Outline>(json).ok();
-        let mut said = Said { mode: self.mode(), bytes: json.len(), count: None, ..Said::default() };
+        let mut said = Said { mode: self.mode(), bytes: json.len(), ..Said::default() };
         said.count = outline.as_ref().map(|outline| outline.count);
         match self {
             Self::Hash(key) => said.hash = key.hash(json),

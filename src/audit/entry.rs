@@ -96,7 +96,7 @@ impl End {
         end.refused = refusal(outcome);
         if let Ok(response) = outcome {
             end.served = Some(response.served);
-            end.answered = Some(Answered::of(&response.result));
+            end.answered = Some(Answered::of(response));
         }
         end
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    call::{CallResult, ErrorObject, Response, ResultKind, Verdict},
+    call::{CallResult, Response, ResultKind, Verdict},
     error::{BoxError, Panicked, TimedOut, find},
 };
 
@@ -48,7 +48,7 @@ impl Outcome {
             Verdict::LocalReject => Self::Rejected,
             Verdict::Cancelled => Self::Cancelled,
             Verdict::ClientFault | Verdict::SessionLost | Verdict::Throttled { .. } | Verdict::NotSent => Self::Error,
-            Verdict::Ambiguous { .. } => match outcome {
+            Verdict::Ambiguous { .. } | Verdict::Hurried => match outcome {
                 Ok(_) => Self::Error,
                 Err(error) if find::<Panicked>(&**error).is_some() => Self::Panic,
                 Err(error) if find::<TimedOut>(&**error).is_some() => Self::Timeout,
@@ -86,17 +86,9 @@ pub(super) struct Answered {
 }
 
 impl Answered {
-    pub(super) fn of<R: CallResult>(result: &Result<R, ErrorObject>) -> Self {
-        let (kind, bytes) = match result {
-            Ok(result) => (result.kind(), result.bytes()),
-            Err(error) => (ResultKind::Error(error.code), None),
-        };
-        match kind {
-            ResultKind::Error(code) => Self { is_error: true, code: Some(code), bytes },
-            ResultKind::ToolError | ResultKind::Unrecognised => Self { is_error: true, code: None, bytes },
-            ResultKind::Unstated | ResultKind::Complete | ResultKind::InputRequired | ResultKind::Task => {
-                Self { is_error: false, code: None, bytes }
-            }
-        }
+    pub(super) fn of<R: CallResult>(response: &Response<R>) -> Self {
+        let (code, result) = (response.error_code(), response.result.as_ref().ok());
+        let failed = result.is_some_and(|result| matches!(result.kind(), ResultKind::ToolError | ResultKind::Unrecognised));
+        Self { is_error: code.is_some() || failed, code, bytes: result.and_then(CallResult::bytes) }
     }
 }

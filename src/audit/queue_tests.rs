@@ -35,6 +35,7 @@ proptest! {
     #[test]
     fn records_come_out_in_order_and_within_the_bound(acts in acts(), capacity in 1_usize..5) {
         let queue = Queue::new(capacity);
+        prop_assert_eq!(queue.capacity(), capacity);
         let (mut next, mut reserved, mut failing, mut reopen) = (0_u64, 0_usize, false, false);
         let (mut inside, mut in_hand, mut batch) = (std::collections::VecDeque::new(), None::<Orders>, Vec::new());
         for act in acts {

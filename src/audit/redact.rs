@@ -254,6 +254,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_text_that_is_cut_before_a_long_character_has_no_end() {
+        let cut = redacted(r#""seven: €""#, Texts::Kept, &Deny::default(), 9);
+        assert_eq!(cut, Some((r#""seven: "#.to_owned(), true)));
+        assert_eq!(redacted(r#""seven: €""#, Texts::Kept, &Deny::default(), 12), Some((r#""seven: €""#.to_owned(), false)));
+    }
+
     fn name() -> impl Strategy<Value = String> {
         prop_oneof!["[a-z]{1,4}", Just("Pass_Word".to_owned()), Just("myTOKEN".to_owned())]
     }

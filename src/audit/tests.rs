@@ -136,6 +136,18 @@ impl Counted {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_is_on_record_by_its_template_and_never_by_its_uri() {
+    let catalogue = Catalogue::new("up").resource_template("a://{x}", Default::default()).unwrap();
+    for (uri, template) in [("a://secret", "a://{x}".into()), ("b://secret", Value::Null)] {
+        let target = catalogue.resolve(&Method::ResourcesRead, Some(uri), None);
+        let said = Said { name: uri.to_owned(), arguments: None };
+        let (told, text) = line(AuditLayer::all_methods, Request::new(target, said)).await;
+        assert_eq!([&told["resource_template"], &told["known"], &told["tool"]], [&template, &Value::Null, &Value::Null]);
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_end_of_a_call_has_its_line() {
     let error = |code| Ok(Response::from_error(ErrorObject::new(code, "words of the handler's")));
     let lost = |error: BoxError| Err(error);

@@ -2,7 +2,8 @@
 //!
 //! One breaker per target. It opens after six failures in a row (of calls that began after the last success ended), or when
 //! fewer than half of the recent calls succeeded; everything is then refused at once, for a cool-down that doubles with each
-//! relapse. After it, one call goes through as a probe: an answer, a timeout or the first progress decides it. If it succeeds,
+//! relapse. After it, one call goes through as a probe: an answer, a timeout or the first progress decides it, and where it tells
+//! nothing (a caller that was turned away, or left), the next call is the probe. If it succeeds,
 //! traffic grows back along a ramp. What counts as a failure is the [`Verdict`](crate::call::Verdict)'s business: a tool that
 //! answers `isError` is alive, a request that is at fault counts nowhere, and what this stack itself refused is no failure of
 //! the upstream's.

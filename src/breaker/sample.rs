@@ -16,7 +16,7 @@ pub(crate) enum Sample {
     Throttled { retry_after: Option<Duration> },
     /// The call was wrong, and the upstream said so: counts nowhere, but passes a probe.
     Neutral,
-    /// The upstream had no say: counts nowhere, and frees a probe's place for the next call.
+    /// Nothing was learned of the upstream's work: counts nowhere, and frees a probe's place for the next call.
     Ignored,
 }
 
@@ -25,11 +25,14 @@ impl Sample {
     pub(super) const fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Ok | Verdict::ToolError | Verdict::InputRequired | Verdict::Task => Self::Success,
-            Verdict::ClientFault | Verdict::Denied | Verdict::SessionLost => Self::Neutral,
+            Verdict::ClientFault => Self::Neutral,
             Verdict::Throttled { retry_after } => Self::Throttled { retry_after },
             Verdict::Ambiguous { retry_after, .. } => Self::Failure { retry_after },
             Verdict::NotSent => Self::Failure { retry_after: None },
-            Verdict::LocalReject | Verdict::Cancelled => Self::Ignored,
+            // Who is turned away at the door has not seen how the tool fares behind it.
+            Verdict::Denied | Verdict::SessionLost | Verdict::Hurried | Verdict::LocalReject | Verdict::Cancelled => {
+                Self::Ignored
+            }
         }
     }
 
@@ -59,7 +62,7 @@ impl Contact {
         match verdict {
             _ if answered => Self::Made,
             Verdict::NotSent => Self::Failed,
-            Verdict::LocalReject | Verdict::Cancelled | Verdict::Ambiguous { .. } => Self::Unknown,
+            Verdict::LocalReject | Verdict::Cancelled | Verdict::Ambiguous { .. } | Verdict::Hurried => Self::Unknown,
             Verdict::Ok
             | Verdict::ToolError
             | Verdict::InputRequired
@@ -79,14 +82,14 @@ mod tests {
     const AFTER: Option<Duration> = Some(Duration::from_secs(3));
 
     /// Verdict, sample, contact if it came as an answer, contact if it came as an error.
-    const TABLE: [(Verdict, Sample, Contact, Contact); 12] = [
+    const TABLE: [(Verdict, Sample, Contact, Contact); 13] = [
         (Verdict::Ok, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::ToolError, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::InputRequired, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::Task, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::ClientFault, Sample::Neutral, Contact::Made, Contact::Made),
-        (Verdict::Denied, Sample::Neutral, Contact::Made, Contact::Made),
-        (Verdict::SessionLost, Sample::Neutral, Contact::Made, Contact::Made),
+        (Verdict::Denied, Sample::Ignored, Contact::Made, Contact::Made),
+        (Verdict::SessionLost, Sample::Ignored, Contact::Made, Contact::Made),
         (Verdict::Throttled { retry_after: AFTER }, Sample::Throttled { retry_after: AFTER }, Contact::Made, Contact::Made),
         (Verdict::NotSent, Sample::Failure { retry_after: None }, Contact::Made, Contact::Failed),
         (
@@ -95,6 +98,7 @@ mod tests {
             Contact::Made,
             Contact::Unknown,
         ),
+        (Verdict::Hurried, Sample::Ignored, Contact::Made, Contact::Unknown),
         (Verdict::LocalReject, Sample::Ignored, Contact::Made, Contact::Unknown),
         (Verdict::Cancelled, Sample::Ignored, Contact::Made, Contact::Unknown),
     ];

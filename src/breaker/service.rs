@@ -47,7 +47,9 @@ where
             return BreakerFuture::new(Gate::passed(self.inner.call(request)), None, None);
         };
         let cell = shared.cell(&head.target, now);
-        let guard = match cell.admit(|| head.is_safe(), now) {
+        // One that waits for work elsewhere would have all others wait with it.
+        let probes = || head.is_safe() && !head.method().waits();
+        let guard = match cell.admit(probes, now) {
             // A probe is held to the end of its attempt, and nobody stays with an attempt that nobody needs. Dropped here, the
             // guard leaves the probe to the next call.
             Ok(guard) if head.spare && guard.is_probe() && shared.mode() == Mode::Enforce => {

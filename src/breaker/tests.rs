@@ -66,6 +66,7 @@ async fn only_failures_of_the_upstream_count() {
         Verdict::SessionLost,
         Verdict::InputRequired,
         Verdict::Task,
+        Verdict::Hurried,
         Verdict::Cancelled,
     ];
     let steps = verdicts.into_iter().cycle().take(70).map(answered).chain((0..70).map(|_| rejected()));

@@ -12,7 +12,8 @@
 //!   one caller only ([`single_caller`](CacheLayer::single_caller)). Answers of tools are private.
 //! * **In which shape**: an answer in one revision of the protocol is not given to a caller of another. Up to 2025-11-25 a private
 //!   answer is one [session](crate::call::Session)'s too, since a server may answer by what was asked in it before; what is public
-//!   is every session's.
+//!   is every session's. From 2026-07-28 on an answer, a public one too, is for clients that declare the same capabilities with their
+//!   requests.
 //! * **How long**: fresh while `now < received + ttlMs`, never longer. Past it, an answer may be served while a new one is
 //!   fetched ([`stale_while_revalidate`](CacheLayer::stale_while_revalidate)) or where none can be had
 //!   ([`stale_if_error`](CacheLayer::stale_if_error)): when the call was refused by this stack, not sent, throttled, or its

@@ -94,7 +94,11 @@ impl Word {
     pub(super) const fn of(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Ok => Self::Renewed,
-            Verdict::LocalReject | Verdict::NotSent | Verdict::Throttled { .. } | Verdict::Ambiguous { .. } => Self::Silent,
+            Verdict::LocalReject
+            | Verdict::NotSent
+            | Verdict::Throttled { .. }
+            | Verdict::Ambiguous { .. }
+            | Verdict::Hurried => Self::Silent,
             Verdict::ToolError | Verdict::ClientFault | Verdict::Denied | Verdict::InputRequired | Verdict::Task => Self::Gone,
             Verdict::SessionLost | Verdict::Cancelled => Self::None,
         }

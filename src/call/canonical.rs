@@ -23,13 +23,11 @@ pub(crate) fn digest_of_value(value: &Value) -> Digest {
 
 /// The digest of a JSON text. `None` where it is not one value with one of each member: what a server would make of it is then
 /// not known here.
-#[cfg(test)]
-fn digest_of_text(json: &str) -> Option<Digest> {
+pub(crate) fn digest_of_text(json: &str) -> Option<Digest> {
     text_of_text(json).as_deref().map(Digest::of)
 }
 
 /// The one spelling of a JSON text. `None` as for [`digest_of_text`].
-#[cfg(any(feature = "audit", test))]
 pub(crate) fn text_of_text(json: &str) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(json.len());
     Reader::of(serde_json::from_str(json).ok()?).write(&mut text, DEPTH)?;

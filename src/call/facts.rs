@@ -33,6 +33,9 @@ pub struct Facts {
     /// How old the answer is, where it is past its time; whole milliseconds in JSON, rounded up.
     #[serde(rename = "ageMs", skip_serializing_if = "Option::is_none", serialize_with = "whole_milliseconds")]
     pub age: Option<Duration>,
+    /// Whether it was given up before it had had a fair time, at an end that its sender had set: [`Hurried`](super::Verdict::Hurried).
+    #[serde(skip_serializing_if = "is_false")]
+    pub hurried: bool,
     /// How many attempts were made; 1 goes without saying.
     #[serde(skip_serializing_if = "is_one")]
     pub attempts: u32,
@@ -40,7 +43,17 @@ pub struct Facts {
 
 impl Facts {
     pub(crate) const fn new(class: &'static str, retryable: bool) -> Self {
-        Self { class, retryable, retry_after: None, layer: None, reason: None, scope: None, age: None, attempts: 1 }
+        Self {
+            class,
+            retryable,
+            retry_after: None,
+            layer: None,
+            reason: None,
+            scope: None,
+            age: None,
+            hurried: false,
+            attempts: 1,
+        }
     }
 
     /// As JSON.
@@ -77,6 +90,11 @@ fn reason<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok
 
 fn scope<S: Serializer>(scope: &Option<Scope>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(scope.map_or("", Scope::as_str))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_false(said: &bool) -> bool {
+    !*said
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

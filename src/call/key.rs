@@ -46,11 +46,11 @@ impl Identity {
 pub(crate) struct Question {
     target: u64,
     revision: Option<Revision>,
-    arguments: Digest,
+    asked: Digest,
 }
 
 impl Question {
-    /// `None`: no other call is known to be the same. So with arguments that cannot be read; with a call that continues an
+    /// `None`: no other call is known to be the same. So with arguments or capabilities that cannot be read; with a call that continues an
     /// earlier one, since its answer depends on what is not part of the question; and with methods that no revision defines,
     /// which share one target whatever they are called.
     pub(crate) fn of<P: CallParams>(request: &Request<P>) -> Option<Self> {
@@ -58,7 +58,7 @@ impl Question {
         if matches!(target.method(), Method::Custom(_)) || request.params.continuation().is_some() {
             return None;
         }
-        Some(Self { target: target.id(), revision: request.head.revision, arguments: request.params.arguments()? })
+        Some(Self { target: target.id(), revision: request.head.revision, asked: request.params.question()? })
     }
 
     /// The key of an answer that `identity` may have.

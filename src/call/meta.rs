@@ -22,9 +22,17 @@ pub const REPEATS_KEY: &str = "dev.buttress/repeats";
 /// milliseconds from when the request is read, so that no two clocks have to agree.
 pub const TIMEOUT_KEY: &str = "dev.buttress/timeoutMs";
 
+/// The key in a request's `_meta`, beside [`TIMEOUT_KEY`] or alone, that says how long the sender will wait in any case: progress, which
+/// moves that other end, does not move this one. Whole milliseconds.
+pub const HARD_TIMEOUT_KEY: &str = "dev.buttress/hardTimeoutMs";
+
 /// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand:
 /// [`Facts`](super::Facts).
 pub const OUTCOME_KEY: &str = "dev.buttress/outcome";
+
+/// The key in a request's `_meta` under which a client says what it is capable of, from revision 2026-07-28 on (specification, `_meta`).
+#[cfg(feature = "rmcp")]
+pub(crate) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The key in a request's `_meta` that says which span of which trace it is made in (specification, `_meta`); as an HTTP header, it
 /// has the same name.
@@ -73,8 +81,10 @@ pub struct Meta {
     pub attempt: Option<u32>,
     /// What the sender would repeat, from [`REPEATS_KEY`]. Means something only beside an [`attempt`](Self::attempt).
     pub repeats: Repeats,
-    /// How long the sender will wait, from [`TIMEOUT_KEY`].
+    /// How long the sender will wait where it hears nothing of the call, from [`TIMEOUT_KEY`].
     pub timeout: Option<Duration>,
+    /// How long it will wait in any case, from [`HARD_TIMEOUT_KEY`].
+    pub hard_timeout: Option<Duration>,
     /// The span that the sender says the call is made in, from [`TRACEPARENT_KEY`] and [`TRACESTATE_KEY`]. What is not valid is as
     /// if it were not there.
     pub trace: Option<TraceContext>,
@@ -92,6 +102,7 @@ impl Meta {
             attempt: number(ATTEMPT_KEY).map(|attempt| u32::try_from(attempt).unwrap_or(u32::MAX)),
             repeats: Repeats::read(text(REPEATS_KEY)),
             timeout: number(TIMEOUT_KEY).map(Duration::from_millis),
+            hard_timeout: number(HARD_TIMEOUT_KEY).map(Duration::from_millis),
             trace: text(TRACEPARENT_KEY).and_then(|parent| TraceContext::parse(parent, text(TRACESTATE_KEY))),
             baggage: text(BAGGAGE_KEY).and_then(Baggage::parse),
         }
@@ -118,7 +129,8 @@ impl Meta {
     }
 
     /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is and what would be
-    /// repeated of the call, if a layer of ours or the sender repeats it; how long we will wait for this attempt; and where a layer
+    /// repeated of the call, if a layer of ours or the sender repeats it; how long we will wait for this attempt, and in any case where its
+    /// progress can be heard; and where a layer
     /// [traces](Head::traced) the call, its trace.
     ///
     /// A next hop whose word [is not taken](crate::call::Target::trusts_next_hop) is told nothing of repetitions where the call is not

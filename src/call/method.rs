@@ -61,6 +61,7 @@ enum Trait {
     Read,
     Idempotent,
     Lifecycle,
+    Waits,
 }
 
 methods! {
@@ -98,8 +99,8 @@ methods! {
     SubscriptionsListen = "subscriptions/listen";
     /// The state of a task.
     TasksGet = "tasks/get" Read;
-    /// The result of a task (2025-11-25).
-    TasksResult = "tasks/result" Read;
+    /// The result of a task, once there is one (2025-11-25).
+    TasksResult = "tasks/result" Read Waits;
     /// The tasks (2025-11-25).
     TasksList = "tasks/list" Read;
     /// Answers what a task asks.
@@ -122,6 +123,12 @@ impl Method {
     /// would set again.
     pub const fn is_repeatable(&self) -> bool {
         self.is_read() || self.has(Trait::Idempotent)
+    }
+
+    /// Whether the method waits for work that goes on elsewhere, by its definition: how long it takes says nothing of who serves it. Such
+    /// a call has the hard end only, and no attempt of it is given up before that.
+    pub const fn waits(&self) -> bool {
+        self.has(Trait::Waits)
     }
 
     /// Whether the method keeps the connection itself alive (`initialize`, `server/discover`, `ping`). Such calls are exempt

@@ -43,9 +43,11 @@ pub use facts::Facts;
 pub use joint::Joint;
 pub(crate) use key::{Identity, Key, Question};
 pub(crate) use label::{LONGEST, OTHER, is_fit, is_fit_name, is_fit_template};
+#[cfg(feature = "rmcp")]
+pub(crate) use meta::CAPABILITIES_KEY;
 pub use meta::{
-    ATTEMPT_KEY, BAGGAGE_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY, TRACEPARENT_KEY,
-    TRACESTATE_KEY,
+    ATTEMPT_KEY, BAGGAGE_KEY, HARD_TIMEOUT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY,
+    TRACEPARENT_KEY, TRACESTATE_KEY,
 };
 pub use method::Method;
 pub use onward::Onward;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{ATTEMPT_KEY, Head, REPEATS_KEY, Repeats, TIMEOUT_KEY, Traced};
+use super::{ATTEMPT_KEY, HARD_TIMEOUT_KEY, Head, Joint, REPEATS_KEY, Repeats, TIMEOUT_KEY, Traced};
 
 /// What the next hop is to be told of an attempt in its `_meta`, key by key; all other keys travel as they came. Made by
 /// [`Meta::onward`](super::Meta::onward).
@@ -23,8 +23,12 @@ impl Onward {
         }
         let call = head.end().map(|(end, _)| end);
         if let Some(end) = call.into_iter().chain(head.attempt_end).min() {
-            let left = end.saturating_duration_since(Instant::now()).as_millis();
-            said.push((TIMEOUT_KEY, Some(u64::try_from(left).unwrap_or(u64::MAX).into())));
+            said.push((TIMEOUT_KEY, Some(left(end))));
+        }
+        // Where there is no progress to be heard, one end says it all.
+        let hard = head.joint.as_ref().map_or(head.deadline, Joint::deadline).hard;
+        if let Some(hard) = hard.filter(|_| head.peer.is_some()) {
+            said.push((HARD_TIMEOUT_KEY, Some(left(hard))));
         }
         if let Some(traced) = &head.traced {
             said.extend(Self::of_trace(traced).0);
@@ -51,6 +55,12 @@ impl Onward {
             }
         }
     }
+}
+
+/// The time until then.
+fn left(end: Instant) -> Value {
+    let left = end.saturating_duration_since(Instant::now()).as_millis();
+    u64::try_from(left).unwrap_or(u64::MAX).into()
 }
 
 /// Which attempt this is, and what would be repeated of the call, here or by a sender that has said this `word`.

@@ -18,6 +18,13 @@ pub trait CallParams: Clone {
         None
     }
 
+    /// A digest of all that an answer may hang on: the [arguments](Self::arguments), and what the client declares that it is capable
+    /// of (`io.modelcontextprotocol/clientCapabilities` in `_meta`, from revision 2026-07-28 on). Two requests that differ in it are
+    /// never given one answer. `None`: unknown. Default: the arguments are all there is.
+    fn question(&self) -> Option<Digest> {
+        self.arguments()
+    }
+
     /// The name that is asked for: of the tool or the prompt, the URI of a resource that is read, or the method's own where no revision
     /// defines it. Also where nobody has listed it, and so always the same for the same call. `None`: unknown, and then it is the target's that counts.
     fn name(&self) -> Option<Cow<'_, str>> {
@@ -80,6 +87,10 @@ impl CallParams for Bytes {
 impl<T: CallParams> CallParams for std::sync::Arc<T> {
     fn arguments(&self) -> Option<Digest> {
         T::arguments(self)
+    }
+
+    fn question(&self) -> Option<Digest> {
+        T::question(self)
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

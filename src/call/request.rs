@@ -1,6 +1,6 @@
 //! One call, as layers see it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -49,6 +49,9 @@ pub struct Head {
     pub arrived: Instant,
     /// When the call has to end.
     pub deadline: Deadline,
+    /// How long the call could have taken with nothing heard of it, where its caller gives it less: see
+    /// [a fair time](crate::timeout#a-fair-time). `None`: it does not.
+    pub granted: Option<Duration>,
     /// Set where the call is made for all who ask the same: then the deadline is there, and moves.
     pub joint: Option<Joint>,
     /// Whether this attempt may wait for a slot.
@@ -94,6 +97,7 @@ impl Head {
             session: None,
             arrived,
             deadline: Deadline::default(),
+            granted: None,
             joint: None,
             admission: Admission::Wait,
             spare: false,

@@ -112,6 +112,33 @@ impl<R> Response<R> {
         self
     }
 
+    /// The code of the JSON-RPC error that this is, whichever side of the result it stands on: raw messages
+    /// [carry theirs within](ResultKind::Error). `None`: it is a result.
+    pub fn error_code(&self) -> Option<i64>
+    where
+        R: CallResult,
+    {
+        match &self.result {
+            Err(error) => Some(error.code),
+            Ok(result) => match result.kind() {
+                ResultKind::Error(code) => Some(code),
+                _ => None,
+            },
+        }
+    }
+
+    /// What that error says. `None`: it is a result, or the error says nothing.
+    pub(crate) fn error_message(&self) -> Option<Cow<'_, str>>
+    where
+        R: CallResult,
+    {
+        self.error_code()?;
+        match &self.result {
+            Err(error) => Some(Cow::Borrowed(&error.message)),
+            Ok(result) => result.error_text(),
+        }
+    }
+
     /// The same answer with another result type.
     pub fn map<T>(self, f: impl FnOnce(R) -> T) -> Response<T> {
         Response {
@@ -182,7 +209,7 @@ pub enum ResultKind {
     ToolError,
     /// `resultType` is `input_required`.
     InputRequired,
-    /// `resultType` is `task`.
+    /// `resultType` is `task`; or, in revision 2025-11-25, which has no types, there is a `task` with a `taskId`.
     Task,
     /// `resultType` is none of these, or the result cannot be read: not valid for a client that does not know it either. Taken for
     /// the tool's own failure: the server has spoken, and what it said is neither repeated nor kept.

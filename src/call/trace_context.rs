@@ -146,11 +146,11 @@ pub(super) fn joined(headers: &HeaderMap, name: &str, longest: usize) -> Option<
     let mut list = String::new();
     for (n, value) in headers.get_all(name).iter().enumerate() {
         let value = value.to_str().ok()?;
-        if list.len() + value.len() >= longest {
-            return None;
-        }
         if n > 0 {
             list.push(',');
+        }
+        if list.len() + value.len() > longest {
+            return None;
         }
         list.push_str(value);
     }

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::{Baggage, Meta, TraceContext};
+use super::{Baggage, Meta, TraceContext, trace_context::joined};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -43,10 +43,11 @@ fn a_traceparent_is_as_the_specification_has_it() {
 #[test]
 fn a_later_version_is_read_as_far_as_it_must_agree() {
     let later = PARENT.replacen("00-", "cc-", 1);
-    for fine in [later.clone(), format!("{later}-"), format!("{later}-what comes then")] {
+    let long = |length: usize| format!("{later}-{}", "x".repeat(length - later.len() - 1));
+    for fine in [later.clone(), format!("{later}-"), format!("{later}-what comes then"), long(512)] {
         assert_eq!(parse(&fine).as_deref(), Some(PARENT), "{fine}");
     }
-    for wrong in [format!("{later}."), format!("{later}00"), format!("{later}-{}", "x".repeat(1 << 20))] {
+    for wrong in [format!("{later}."), format!("{later}00"), long(513), long(1 << 20)] {
         assert_eq!(parse(&wrong), None);
     }
 }
@@ -114,6 +115,23 @@ fn headers_say_the_same() {
     assert_eq!(Baggage::of_headers(&headers(&[])), None);
 }
 
+#[test]
+fn headers_may_be_as_long_as_meta_whether_they_are_one_or_several() {
+    let list = |said: &[&str]| {
+        let said: Vec<_> = said.iter().map(|said| ("tracestate", *said)).collect();
+        joined(&headers(&said), "tracestate", 9)
+    };
+    assert_eq!(list(&["a=1,b=234"]).as_deref(), Some("a=1,b=234"));
+    assert_eq!(list(&["a=1", "b=234"]).as_deref(), Some("a=1,b=234"));
+    assert_eq!(
+        [list(&["a=1,b=2345"]), list(&["a=1", "b=2345"]), list(&["a=1,b=234", ""]), list(&[""]), list(&[])],
+        [const { None }; 5]
+    );
+    let longest = format!("a={},b={}", "v".repeat(256), "w".repeat(251));
+    let context = TraceContext::of_headers(&headers(&[("traceparent", PARENT), ("tracestate", &longest)])).unwrap();
+    assert_eq!(context.state(), Some(&*longest));
+}
+
 fn read(meta: Value) -> Meta {
     let Value::Object(meta) = meta else { return Meta::read(&Map::new()) };
     Meta::read(&meta)
@@ -126,6 +144,7 @@ fn a_request_says_it_in_its_meta_and_else_in_its_headers() {
     let span = |meta: Meta| meta.trace.unwrap().span_id();
     let said = json!({ "traceparent": PARENT, "tracestate": "a=1", "baggage": "b=2" });
     let meta = read(said).or_headers(&headers);
+    assert!(!meta.is_empty());
     assert_eq!((meta.baggage.as_ref().unwrap().as_str(), meta.idempotency_key.as_deref()), ("b=2", Some("k")));
     assert_eq!(span(meta), 0xb7ad_6b71_6920_3331);
     for garbage in [json!(null), json!(7), json!([PARENT]), json!("00-0-0-0"), json!("x".repeat(1 << 20))] {

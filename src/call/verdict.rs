@@ -9,12 +9,14 @@ use std::time::Duration;
 /// | `Ok` | - | success | +1 |
 /// | `ToolError` | no | success | 0 |
 /// | `InputRequired`, `Task` | never | success | 0 |
-/// | `ClientFault`, `Denied`, `SessionLost` | no | neutral | 0 |
+/// | `ClientFault` | no | neutral; passes a probe | 0 |
+/// | `Denied`, `SessionLost` | no | neutral; releases a probe | 0 |
 /// | `Throttled` | after the delay, any tool not yet committed | success rate only | cost 5 |
 /// | `NotSent` | any tool not yet committed | failure | cost 5 |
 /// | `Ambiguous` | only where repeating is safe | failure | cost 14 |
-/// | `LocalReject` | never in this stack | ignored | 0 |
-/// | `Cancelled` | never | ignored | 0 |
+/// | `Hurried` | only where repeating is safe | ignored; releases a probe | cost 14 |
+/// | `LocalReject` | never in this stack | ignored; releases a probe | 0 |
+/// | `Cancelled` | never | ignored; releases a probe | 0 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -46,6 +48,9 @@ pub enum Verdict {
         /// Whether it is a sign of too much load (a timeout, 503).
         overload: bool,
     },
+    /// It may or may not have happened; it was given up before it had had a fair time, so that says nothing of the target. To its
+    /// caller it is no other than [`Ambiguous`](Self::Ambiguous).
+    Hurried,
     /// A layer of this stack said no.
     LocalReject,
     /// The caller left.
@@ -69,12 +74,17 @@ impl Verdict {
         matches!(self, Self::Throttled { .. } | Self::NotSent | Self::LocalReject)
     }
 
+    /// Whether it may have happened, and may not.
+    pub const fn is_in_doubt(self) -> bool {
+        matches!(self, Self::Ambiguous { .. } | Self::Hurried)
+    }
+
     /// Whether it says of its own attempt that nothing was done: of the call it says so only if no other attempt ended in doubt.
     pub(crate) const fn denies(self) -> bool {
         self.is_unexecuted() || matches!(self, Self::ClientFault | Self::Denied | Self::SessionLost)
     }
 
-    /// A stable lower-case name, for logs and `_meta`.
+    /// A stable lower-case name, for logs and traces.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -87,6 +97,7 @@ impl Verdict {
             Self::Throttled { .. } => "throttled",
             Self::NotSent => "not_sent",
             Self::Ambiguous { .. } => "ambiguous",
+            Self::Hurried => "hurried",
             Self::LocalReject => "local_reject",
             Self::Cancelled => "cancelled",
         }

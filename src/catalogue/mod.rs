@@ -48,7 +48,7 @@ pub enum Scope {
 /// anything; `{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}` and `{&x}` cover nothing, or what begins with their character. Of several templates
 /// that cover a URI it is **the one with most characters of its own**, outside of its expressions; of those with as many, the one whose
 /// expressions go less far. What is no template, or longer than 1,024 bytes, is not learned; and where a URI and the templates are made
-/// so that to find one would take more than some tenths of a millisecond, it is covered by none. Subscriptions are not reads: all of an
+/// so that to find one would take more than about a millisecond, it is covered by none. Subscriptions are not reads: all of an
 /// upstream have one entry.
 ///
 /// ```
@@ -195,10 +195,13 @@ impl Catalogue {
         self
     }
 
-    /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers.
+    /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers. Where the upstream has
+    /// [many names](crate::metrics#what-it-costs), the first of those named here have all their series all the same.
     #[must_use]
     pub fn tool(mut self, name: impl Into<String>, policy: TargetPolicy) -> Self {
-        self.policies.insert(name.into(), policy);
+        let name = name.into();
+        self.upstream.ledger().names_tool(&name);
+        self.policies.insert(name, policy);
         self.declared()
     }
 

@@ -231,7 +231,7 @@ pub(super) fn encoded(text: &str) -> Cow<'_, str> {
 pub(super) struct Steps(pub(super) usize);
 
 impl Steps {
-    /// Enough to find one of a thousand templates that all begin alike for a URI of a hundred bytes; some tenths of a millisecond.
+    /// Enough to find one of a thousand templates that all begin alike for a URI of a hundred bytes; about a millisecond.
     pub(super) const MOST: usize = 100_000;
 
     fn take(&mut self) -> bool {

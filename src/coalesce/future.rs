@@ -122,9 +122,7 @@ where
 /// it cannot do another may (specification, multi round-trip requests: `requestState` is for the retry of that very request).
 fn is_leaders_alone<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> bool {
     matches!(Verdict::of(outcome), Verdict::InputRequired | Verdict::Task)
-        || outcome.as_ref().is_ok_and(|response| {
-            response.result.as_ref().is_err_and(|error| error.code == code::MISSING_REQUIRED_CLIENT_CAPABILITY)
-        })
+        || outcome.as_ref().is_ok_and(|response| response.error_code() == Some(code::MISSING_REQUIRED_CLIENT_CAPABILITY))
 }
 
 /// The answer for one whose request was not the one that was sent.

@@ -4,7 +4,7 @@
 //! that may be repeated is not shared: another may have come between the two), and only among callers of one tenant, principal
 //! and access token: what an answer says of its `cacheScope` is known too late. Callers without authorisation share nothing, unless
 //! the transport has one caller only ([`single_caller`](CoalesceLayer::single_caller)); nor do callers of two revisions, or up to
-//! 2025-11-25 of two [sessions](crate::call::Session). Never shared: calls that continue an earlier one
+//! 2025-11-25 of two [sessions](crate::call::Session), or since then of clients that declare other capabilities. Never shared: calls that continue an earlier one
 //! (`inputResponses`, `requestState`), calls whose arguments cannot be read, and calls whose caller asked for progress (as
 //! rmcp's clients do with each request), since a shared call has nobody to tell it to; and calls that must not wait, or that nobody
 //! needs (a fetch in the background). Calls of two

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use super::{
     AdaptiveLimit, Bounds, ConcurrencyLayer, Crowd, Sample,
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::{
     Mode,
-    call::{Admission, Method, TargetPolicy, Verdict},
+    call::{Admission, Method, Request, Response, TargetPolicy, Verdict},
     catalogue::Catalogue,
-    error::{Reason, Rejected},
+    error::{BoxError, Reason, Rejected},
     testing::{Script, Step, tool},
 };
 
@@ -119,8 +119,8 @@ impl AdaptiveLimit for Reluctant {
         self.0
     }
 
-    fn may_start(&self, _now: Instant) -> bool {
-        false
+    fn may_start(&self, now: Instant) -> Instant {
+        now + Duration::from_secs(3600)
     }
 
     fn sample(&mut self, _sample: &Sample) {
@@ -137,6 +137,124 @@ async fn a_limit_may_hold_back_who_waits_as_long_as_anybody_runs() {
     let all = tokio::time::timeout(Duration::from_secs(60), futures_util::future::join_all(calls)).await;
     assert!(all.is_ok_and(|all| all.into_iter().all(|call| call.unwrap().is_ok())));
     assert_eq!(began.elapsed(), Duration::from_secs(3), "one after the other, although there are slots for all");
+}
+
+/// As many slots as it says, and whoever waits is let in ten milliseconds after the last one who was, or when it is told.
+#[derive(Debug, Clone)]
+pub(super) struct Paced {
+    pub(super) limit: NonZeroU32,
+    pub(super) due: Arc<std::sync::Mutex<Instant>>,
+}
+
+impl Paced {
+    pub(super) fn new(limit: u32) -> Self {
+        Self { limit: NonZeroU32::new(limit).unwrap(), due: Arc::new(std::sync::Mutex::new(Instant::now())) }
+    }
+}
+
+impl AdaptiveLimit for Paced {
+    fn limit(&self) -> NonZeroU32 {
+        self.limit
+    }
+
+    fn started(&mut self, _crowd: Crowd, now: Instant) {
+        *self.due.lock().unwrap() = now + 10 * MS;
+    }
+
+    fn may_start(&self, _now: Instant) -> Instant {
+        *self.due.lock().unwrap()
+    }
+
+    fn sample(&mut self, _sample: &Sample) {}
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Takes so many milliseconds, and notes when it began.
+fn takes() -> (TakesSo, Arc<std::sync::Mutex<Vec<Duration>>>) {
+    let (epoch, begun) = (Instant::now(), Arc::<std::sync::Mutex<Vec<Duration>>>::default());
+    let service = {
+        let begun = begun.clone();
+        service_fn(move |call: Request<u64>| {
+            begun.lock().unwrap().push(epoch.elapsed());
+            async move {
+                tokio::time::sleep(Duration::from_millis(call.params)).await;
+                Ok::<_, BoxError>(Response::new(()))
+            }
+        })
+    };
+    (BoxCloneSyncService::new(service), begun)
+}
+
+type TakesSo = BoxCloneSyncService<Request<u64>, Response<()>, BoxError>;
+
+/// One call hangs and four are quick; four more wait, and have four slots when these have ended.
+#[tokio::test(start_paused = true)]
+async fn who_waits_beside_free_slots_is_let_in_when_due_though_nothing_comes_or_ends() {
+    // Whoever of them leaves meanwhile, another one looks out.
+    for leaves in [None, Some(0), Some(1), Some(2), Some(3)] {
+        let (inner, begun) = takes();
+        let layer = ConcurrencyLayer::adaptive_with(|_| Paced::new(5));
+        let (service, target) = (layer.layer(inner), tool("t"));
+        let call = |took| tokio::spawn(service.clone().oneshot(Request::new(target.clone(), took)));
+        let _running: Vec<_> = [3_600_000, 5, 5, 5, 5].into_iter().map(call).collect();
+        tokio::task::yield_now().await;
+        let waiting: Vec<_> = (0..4).map(|_| call(3_600_000)).collect();
+        tokio::time::sleep(7 * MS).await;
+        if let Some(leaves) = leaves {
+            waiting[leaves].abort();
+        }
+        tokio::time::sleep(1000 * MS).await;
+        let expected = [0, 0, 0, 0, 0, 10, 20, 30, 40].map(|at| at * MS);
+        let expected = &expected[..expected.len() - usize::from(leaves.is_some())];
+        assert_eq!(*begun.lock().unwrap(), expected, "{leaves:?} left");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_out_hears_that_the_next_is_due_sooner() {
+    let (inner, begun) = takes();
+    let paced = Paced::new(2);
+    let layer = ConcurrencyLayer::adaptive_with({
+        let paced = paced.clone();
+        move |_| paced.clone()
+    });
+    let (service, target, epoch) = (layer.layer(inner), tool("t"), Instant::now());
+    let call = |took| tokio::spawn(service.clone().oneshot(Request::new(target.clone(), took)));
+    let _running = [call(3_600_000), call(5)];
+    tokio::task::yield_now().await;
+    *paced.due.lock().unwrap() = epoch + 1000 * MS;
+    let _first = call(3_600_000);
+    tokio::time::sleep(100 * MS).await;
+    *paced.due.lock().unwrap() = epoch + 200 * MS;
+    // Whoever comes asks the limit again.
+    let _second = call(3_600_000);
+    tokio::time::sleep(1000 * MS).await;
+    assert_eq!(begun.lock().unwrap()[2..], [200 * MS]);
+}
+
+/// The limit has seen calls one by one, in quick succession or one a minute. A burst beside one that hangs is not held back by that.
+#[tokio::test(start_paused = true)]
+async fn a_burst_beside_a_call_that_hangs_is_served_though_calls_were_few() {
+    for apart in [0, 60_000] {
+        let layer = ConcurrencyLayer::adaptive(Bounds::default());
+        let (service, target) = (layer.layer(takes().0), tool("t"));
+        let call = |took| {
+            let mut request = Request::new(target.clone(), took);
+            request.head.deadline.soft = Some(Instant::now() + Duration::from_secs(55));
+            service.clone().oneshot(request)
+        };
+        for _ in 0..200 {
+            call(50).await.unwrap();
+            tokio::time::sleep(apart * MS).await;
+        }
+        let _hangs = tokio::spawn(call(50_000));
+        tokio::time::sleep(10 * MS).await;
+        let began = Instant::now();
+        let answered = futures_util::future::join_all((0..60).map(|_| call(50))).await;
+        let answered = answered.iter().filter(|outcome| outcome.is_ok()).count();
+        assert!(answered == 60 && began.elapsed() < 500 * MS, "{apart} ms apart: {answered} in {:?}", began.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,11 +23,10 @@ pub trait AdaptiveLimit: Send + fmt::Debug {
         let _ = (crowd, now);
     }
 
-    /// Whether one of those who wait may have a slot that is free. Asked again whenever a call comes or an attempt ends; not
-    /// asked, so that nobody waits for ever, where no slot is held.
-    fn may_start(&self, now: Instant) -> bool {
-        let _ = now;
-        true
+    /// When one of those who wait may have a slot that is free: `now` or before means at once. Asked whenever a call comes or an
+    /// attempt ends, and again at the time that it says; not asked, so that nobody waits for ever, where no slot is held.
+    fn may_start(&self, now: Instant) -> Instant {
+        now
     }
 
     /// An attempt has ended, and its slot is about to be free.
@@ -48,8 +47,8 @@ pub struct Sample {
     pub in_flight: u32,
     /// The crowd that it leaves behind, without it.
     pub crowd: Crowd,
-    /// What became of it. [`Cancelled`](Verdict::Cancelled): its time is only the least that it would have taken. Whatever a
-    /// layer of this stack refused is not told.
+    /// What became of it. [`Cancelled`](Verdict::Cancelled) or [`Hurried`](Verdict::Hurried): its time is only the least that it would
+    /// have taken. Whatever a layer of this stack refused is not told.
     pub verdict: Verdict,
 }
 
@@ -66,7 +65,7 @@ impl AdaptiveLimit for Adaptive {
         self.started(crowd, now);
     }
 
-    fn may_start(&self, now: Instant) -> bool {
+    fn may_start(&self, now: Instant) -> Instant {
         self.may_start(now)
     }
 
@@ -80,7 +79,7 @@ impl Outcome {
         match verdict {
             Verdict::Ok | Verdict::ToolError => Self::Answered,
             Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { overload: true, .. } => Self::Overload,
-            Verdict::Cancelled => Self::Cut,
+            Verdict::Cancelled | Verdict::Hurried => Self::Cut,
             _ => Self::Nothing,
         }
     }
@@ -123,6 +122,7 @@ mod tests {
             (doubt(true), Outcome::Overload),
             (doubt(false), Outcome::Nothing),
             (Verdict::Cancelled, Outcome::Cut),
+            (Verdict::Hurried, Outcome::Cut),
             (Verdict::ClientFault, Outcome::Nothing),
             (Verdict::Denied, Outcome::Nothing),
         ] {

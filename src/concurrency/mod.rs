@@ -69,6 +69,7 @@ mod handle;
 mod latency;
 mod layer;
 mod limit;
+mod lookout;
 mod permit;
 mod queue;
 mod service;

@@ -5,7 +5,7 @@ use std::{
     num::NonZeroU32,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use tokio::time::Instant;
 use tower::{Layer, Service, service_fn};
 
-use super::{Bounds, ConcurrencyLayer, tests::of_tenant};
+use super::{Bounds, ConcurrencyLayer, adapting_tests::Paced, tests::of_tenant};
 use crate::{
     call::{Admission, Criticality, Request, Response, SlotPool},
     error::BoxError,
@@ -72,8 +72,9 @@ impl Future for AtWork {
 }
 
 /// Whatever happens, no more are at work than there are slots, nobody waits while a slot is free, and in the end all is given
-/// back.
-async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer) {
+/// back. Where those who wait are let in at a pace, the model knows it, and everybody who is woken is polled at once: nobody waits while
+/// a slot is free and somebody due.
+async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer, paced: Option<Paced>) {
     let at_work = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let pool = Arc::<std::sync::Mutex<Option<Arc<dyn SlotPool>>>>::default();
     let inner = {
@@ -113,24 +114,27 @@ async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer) {
             Act::Limit(limit) => handle.set_limit(&target, NonZeroU32::new(limit).unwrap()),
             Act::Poll(_) | Act::Drop(_) | Act::GiveBack(_) => {}
         }
+        while paced.is_some() && calls.iter().any(|(_, woken, _)| woken.is_set()) {
+            poll_woken(&mut calls);
+        }
         let Some(status) = handle.target(&target) else { return };
         let held = status.in_flight - status.kept;
         most = held.max(status.limit).min(most.max(status.limit));
         assert!(held <= most, "{held} held of {most}: {status:?}");
         assert!(at_work.load(std::sync::atomic::Ordering::Relaxed) <= held, "more at work than hold a slot: {status:?}");
-        // A limit that adapts may let those who wait in one by one, as long as somebody is there to come back.
-        let served = status.in_flight >= if status.adapts { 1 } else { status.limit };
+        // A limit that adapts may let those who wait in one by one, as long as somebody runs.
+        let paces = match &paced {
+            Some(paced) => *paced.due.lock().unwrap() > Instant::now(),
+            None => true,
+        };
+        let served = status.in_flight >= if status.adapts && paces { 1 } else { status.limit };
         assert!(status.waiting == 0 || served, "who waits is not served: {status:?}");
         assert_eq!(status.kept, u32::try_from(kept.len()).unwrap());
     }
     // Everybody who is woken, and nobody else, is polled: all get on to their ends.
     for _ in 0..200 {
         tokio::time::advance(Duration::from_millis(1)).await;
-        calls.retain_mut(|(call, woken, waker)| {
-            let running = woken.take();
-            let mut cx = Context::from_waker(waker);
-            !running || tokio::task::unconstrained(call.as_mut()).poll_unpin(&mut cx).is_pending()
-        });
+        poll_woken(&mut calls);
     }
     drop(kept);
     calls.clear();
@@ -138,13 +142,26 @@ async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer) {
     assert_eq!((status.in_flight, status.waiting, status.kept, status.tenants_waiting), (0, 0, 0, 0));
 }
 
+/// Polls those who are woken. Who has ended goes.
+fn poll_woken<F: Future>(calls: &mut Vec<(Pin<Box<F>>, Arc<Flag>, Waker)>) {
+    calls.retain_mut(|(call, woken, waker)| {
+        let running = woken.take();
+        let mut cx = Context::from_waker(waker);
+        !running || tokio::task::unconstrained(call.as_mut()).poll_unpin(&mut cx).is_pending()
+    });
+}
+
 /// Whether a waker was called.
 struct Flag(std::sync::atomic::AtomicBool);
 
 impl Flag {
-    fn new() -> (Arc<Self>, std::task::Waker) {
+    fn new() -> (Arc<Self>, Waker) {
         let flag = Arc::new(Self(std::sync::atomic::AtomicBool::new(true)));
         (flag.clone(), flag.into())
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn take(&self) -> bool {
@@ -164,12 +181,25 @@ proptest! {
     #[test]
     fn slots_are_conserved(acts in prop::collection::vec(act(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(conserves(acts, ConcurrencyLayer::new(NonZeroU32::new(2).unwrap()).queue(4)));
+        runtime.block_on(conserves(acts, ConcurrencyLayer::new(NonZeroU32::new(2).unwrap()).queue(4), None));
     }
 
     #[test]
     fn slots_of_a_limit_that_adapts_are_conserved(acts in prop::collection::vec(act(), 1..200)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(conserves(acts, ConcurrencyLayer::adaptive(Bounds::try_new(1, 2, 4).unwrap()).queue(4)));
+        runtime.block_on(conserves(acts, ConcurrencyLayer::adaptive(Bounds::try_new(1, 2, 4).unwrap()).queue(4), None));
+    }
+
+    #[test]
+    fn slots_that_are_given_out_at_a_pace_are_conserved(acts in prop::collection::vec(act(), 1..200)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let paced = Paced::new(4);
+            let layer = ConcurrencyLayer::adaptive_with({
+                let paced = paced.clone();
+                move |_| paced.clone()
+            });
+            conserves(acts, layer.queue(4), Some(paced)).await;
+        });
     }
 }

@@ -4,13 +4,14 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    lookout::Lookout,
     queue::{Charge, Key},
     slots::Slots,
 };
@@ -102,17 +103,30 @@ pub(super) struct Place {
     // A permit on its way to a place that is given up goes back like any other: by its drop.
     outcome: oneshot::Receiver<Result<Permit, Reason>>,
     called: bool,
+    lookout: Option<Lookout>,
 }
 
 impl Place {
-    pub(super) const fn new(slots: Arc<Slots>, key: Key, outcome: oneshot::Receiver<Result<Permit, Reason>>) -> Self {
-        Self { slots, key, outcome, called: false }
+    pub(super) const fn new(
+        slots: Arc<Slots>,
+        key: Key,
+        outcome: oneshot::Receiver<Result<Permit, Reason>>,
+        lookout: Option<Lookout>,
+    ) -> Self {
+        Self { slots, key, outcome, called: false, lookout }
     }
 
     /// A slot, or why there is none.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Reason>> {
-        let outcome = ready!(Pin::new(&mut self.outcome).poll(cx));
+        let Poll::Ready(outcome) = Pin::new(&mut self.outcome).poll(cx) else {
+            if let Some(lookout) = &mut self.lookout {
+                lookout.poll(cx);
+            }
+            return Poll::Pending;
+        };
         self.called = true;
+        // The call may have to wait on for the inner service. Who still waits for a slot looks out for itself.
+        self.lookout = None;
         Poll::Ready(outcome.unwrap_or(Err(Reason::Shed)))
     }
 }

@@ -23,6 +23,7 @@ use super::{
     handle::Status,
     latency::Latency,
     limit::{AdaptiveLimit, Limit},
+    lookout::Lookout,
     permit::{Account, Kept, Permit, Place},
     queue::{Arrival, Key, Queue},
     turnstile::{Barred, MOST, Turnstile},
@@ -46,6 +47,8 @@ pub(super) struct Slots {
     latency: Latency,
     /// Whether the desk has to hear of every attempt.
     adapts: AtomicBool,
+    /// Where the limit adapts: calls one of those who wait to look again later.
+    lookouts: Option<Arc<Notify>>,
     observes: Arc<AtomicBool>,
     observed: Observed,
     kept: AtomicU32,
@@ -64,6 +67,8 @@ struct Desk {
     queue: Queue<Caller>,
     adaptive: Option<Box<dyn AdaptiveLimit>>,
     told: Told,
+    /// When one of those who wait looks again. It holds a [`Lookout`], or is on its way to.
+    look: Option<Instant>,
 }
 
 struct Gauges {
@@ -87,16 +92,23 @@ pub(super) enum Entry {
 /// Who is told what, once the lock is given back: a waker may do anything.
 #[derive(Debug, Default)]
 #[must_use = "who waits is to be told"]
-struct Calls(Vec<(Caller, Result<Permit, Reason>)>);
+struct Calls {
+    told: Vec<(Caller, Result<Permit, Reason>)>,
+    /// Whether one of those who still wait is to look again.
+    lookout: bool,
+}
 
 impl Calls {
     /// A permit that nobody takes any more goes back by its drop.
     fn make(self, slots: &Slots) {
-        for (caller, outcome) in self.0 {
+        for (caller, outcome) in self.told {
             if let Err(reason) = outcome {
                 slots.sheds(reason, Instant::now());
             }
             let _unheard = caller.send(outcome);
+        }
+        if let Some(lookouts) = slots.lookouts.as_ref().filter(|_| self.lookout) {
+            lookouts.notify_one();
         }
     }
 }
@@ -122,7 +134,8 @@ impl Slots {
         Self {
             turnstile,
             adapts: AtomicBool::new(adaptive.is_some()),
-            desk: Mutex::new(Desk { queue, adaptive, told: Told::new(limit) }),
+            lookouts: adaptive.is_some().then(Arc::default),
+            desk: Mutex::new(Desk { queue, adaptive, told: Told::new(limit), look: None }),
             latency: Latency::default(),
             observes,
             observed: Observed::new("concurrency"),
@@ -196,7 +209,7 @@ impl Slots {
             receiver = Some(outcome);
             sender
         };
-        let joined = desk.queue.join(arrival, sender, self.latency.typical(), now);
+        let joined = desk.queue.join(arrival, sender, self.latency.typical(), self.turnstile.view().limit, now);
         // Where the limit adapts there may be room already, and somebody due.
         let calls = if desk.adaptive.is_some() { self.serve(&mut desk, now) } else { Calls::default() };
         self.settle_down(&desk);
@@ -208,7 +221,8 @@ impl Slots {
                     self.sheds(Reason::QueueFull, now);
                     let _gone = displaced.send(Err(Reason::QueueFull));
                 }
-                Entry::Place(Place::new(self.clone(), key, outcome))
+                let lookout = self.lookouts.clone().map(|called| Lookout::new(self.clone(), called));
+                Entry::Place(Place::new(self.clone(), key, outcome, lookout))
             }
             (Err(reason), _) => {
                 self.sheds(reason, now);
@@ -278,16 +292,21 @@ impl Slots {
     fn serve(self: &Arc<Self>, desk: &mut Desk, now: Instant) -> Calls {
         let typical = self.latency.typical();
         let (mut calls, mut shed) = (Calls::default(), Vec::new());
-        while desk.queue.len() > 0 && (self.turnstile.has_room() || self.observes()) && self.is_due(desk, now) {
+        while desk.queue.len() > 0 && (self.turnstile.has_room() || self.observes()) {
+            let due = self.due(desk, now);
+            if due > now {
+                calls.lookout = desk.looks_at(due);
+                break;
+            }
             let Some(granted) = desk.queue.next(typical, now, &mut shed) else { break };
             let in_flight = self.turnstile.enter_anyway();
             self.tell_of_start(desk, in_flight, now);
             self.gauges.in_flight.increment();
             self.gauges.waited(granted.waited);
             let permit = Permit::queued(self.clone(), granted.charge, now, granted.waited, in_flight);
-            calls.0.push((granted.value, Ok(permit)));
+            calls.told.push((granted.value, Ok(permit)));
         }
-        calls.0.extend(shed.into_iter().map(|(caller, reason)| (caller, Err(reason))));
+        calls.told.extend(shed.into_iter().map(|(caller, reason)| (caller, Err(reason))));
         self.settle_down(desk);
         calls
     }

@@ -366,6 +366,33 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     assert!(waiting.is_done().await);
 }
 
+/// The pace at which slots came free in an incident says nothing of a burst an hour and a thousand quick calls later.
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_not_shed_by_the_pace_of_an_incident_long_over() {
+    let service = service_fn(|call: Request<u64>| async move {
+        tokio::time::sleep(Duration::from_millis(call.params)).await;
+        Ok::<_, BoxError>(Response::new(()))
+    });
+    for (limit, slow, took, burst) in [(1, 3, 15_000, 20), (4, 8, 20_000, 40), (64, 65, 20_000, 128)] {
+        let (service, target) = (ConcurrencyLayer::new(NonZeroU32::new(limit).unwrap()).queue(64).layer(service), tool("t"));
+        let at_once = async |calls: usize, took| {
+            let call = || {
+                let mut request = Request::new(target.clone(), took);
+                request.head.deadline.soft = Some(Instant::now() + Duration::from_secs(55));
+                service.clone().oneshot(request)
+            };
+            let outcomes = futures_util::future::join_all((0..calls).map(|_| call())).await;
+            outcomes.iter().filter(|outcome| outcome.is_ok()).count()
+        };
+        assert_eq!(at_once(slow, took).await, slow);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        for _ in 0..1000 {
+            assert_eq!(at_once(1, 50).await, 1);
+        }
+        assert_eq!(at_once(burst, 50).await, burst, "{limit} slots");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_answers_tell_how_long_calls_take() {
     let layer = ConcurrencyLayer::default();

@@ -1,7 +1,10 @@
 //! The deadline: says once when a call has to end.
 //!
 //! It only stamps the instants; who waits (a queue, a backoff, the attempt's timer) keeps to them, so that a call costs one
-//! timer and not one per layer. A deadline that the caller brought along is only ever shortened.
+//! timer and not one per layer. What the caller says of its own patience can only shorten a deadline: its
+//! [end where it hears nothing](crate::call::TIMEOUT_KEY) the soft one, which progress moves on, and its [end in any
+//! case](crate::call::HARD_TIMEOUT_KEY) the hard one. A call that
+//! [waits](crate::call::Method::waits) for work elsewhere has the hard end only.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::Deadline`](crate::error::Reason::Deadline) for a call that arrives after its deadline.

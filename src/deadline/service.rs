@@ -1,6 +1,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tower::Service;
@@ -42,8 +43,16 @@ where
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
         head.deadline = head.deadline.tightened(self.in_force.from(head.arrived));
+        if head.method().waits() {
+            (head.deadline.soft, head.deadline.idle) = (None, None);
+        }
         if let Some(own) = callers_own(head) {
+            let [ours, both] =
+                [head.deadline, head.deadline.tightened(own)].map(|deadline| deadline.end(None).map(|(end, _)| end));
             head.deadline = head.deadline.tightened(own);
+            if both != ours {
+                head.granted = Some(ours.map_or(Duration::MAX, |end| end.saturating_duration_since(head.arrived)));
+            }
         }
         let late = head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived);
         if late && !head.target.is_exempt() {
@@ -55,7 +64,9 @@ where
 
 /// How long the sender of the request will wait, by its own word.
 fn callers_own(head: &Head) -> Option<Deadline> {
-    let end = head.arrived.checked_add(head.meta.as_ref()?.timeout?)?;
-    // Progress moves it, here as there: it passes through to the sender.
-    Some(Deadline { soft: Some(end), idle: None, hard: None })
+    let meta = head.meta.as_ref()?;
+    let end = |timeout: Option<Duration>| head.arrived.checked_add(timeout?);
+    // Progress moves the one, here as there: it passes through to the sender.
+    let (soft, hard) = (end(meta.timeout), end(meta.hard_timeout));
+    (soft.is_some() || hard.is_some()).then_some(Deadline { soft, idle: None, hard })
 }

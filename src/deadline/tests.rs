@@ -6,7 +6,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::{DeadlineLayer, Limits, LimitsError, Settings};
 use crate::{
-    call::{Deadline, Meta, Request, Response},
+    call::{Deadline, Meta, Method, Request, Response},
+    catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     testing::tool,
 };
@@ -71,6 +72,57 @@ async fn the_sender_may_say_how_long_it_waits() {
     let arrived = request.head.arrived;
     let deadline = stamped(limits(Some(10 * SECOND), None), request).await.unwrap();
     assert_eq!(deadline.soft, Some(arrived + 4 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sender_may_say_how_long_it_waits_in_any_case() {
+    let said = |timeout, hard_timeout| {
+        let mut request = Request::new(tool("t"), ());
+        request.head.meta = Some(Meta { timeout, hard_timeout, ..Meta::default() }.into());
+        request
+    };
+    let arrived = Instant::now();
+    let ours = limits(Some(10 * SECOND), Some(20 * SECOND));
+    let stamped = async |timeout, hard| stamped(ours, said(timeout, hard)).await.unwrap();
+    let both = stamped(Some(4 * SECOND), Some(9 * SECOND)).await;
+    assert_eq!((both.soft, both.hard), (Some(arrived + 4 * SECOND), Some(arrived + 9 * SECOND)));
+    // Nothing that is heard of the call moves it.
+    assert_eq!(both.end(Some(arrived + 8 * SECOND)).map(|(end, _)| end), Some(arrived + 4 * SECOND), "no idle time here");
+    let idle = Deadline { idle: Some(5 * SECOND), ..both };
+    assert_eq!(idle.end(Some(arrived + 8 * SECOND)).map(|(end, _)| end), Some(arrived + 9 * SECOND));
+    let hard = stamped(None, Some(4 * SECOND)).await;
+    assert_eq!(hard.end(None).map(|(end, _)| end), Some(arrived + 4 * SECOND));
+    assert_eq!(stamped(None, Some(99 * SECOND)).await.hard, Some(arrived + 20 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_could_have_had_is_known_where_its_sender_gives_it_less() {
+    let granted = async |limits: Limits, timeout: Option<Duration>| {
+        let mut request = Request::new(tool("t"), ());
+        request.head.meta = Some(Meta { timeout, ..Meta::default() }.into());
+        let handler = service_fn(async |call: Request<()>| Ok::<_, BoxError>(Response::new(call.head.granted)));
+        DeadlineLayer::new(limits).layer(handler).oneshot(request).await.unwrap().result.unwrap()
+    };
+    let ours = limits(Some(10 * SECOND), Some(20 * SECOND));
+    assert_eq!(granted(ours, Some(4 * SECOND)).await, Some(10 * SECOND));
+    for as_much in [None, Some(10 * SECOND), Some(99 * SECOND)] {
+        assert_eq!(granted(ours, as_much).await, None);
+    }
+    assert_eq!(granted(limits(None, Some(20 * SECOND)), Some(4 * SECOND)).await, Some(20 * SECOND));
+    assert_eq!(granted(Limits::NONE, Some(4 * SECOND)).await, Some(Duration::MAX), "as long as it takes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_a_task_has_the_hard_end_only() {
+    let waiting = || Request::new(Catalogue::new("up").resolve(&Method::TasksResult, None, None), ());
+    let hard = Some(waiting().head.arrived + 600 * SECOND);
+    assert_eq!(stamped(Limits::default(), waiting()).await.unwrap(), Deadline { hard, ..Deadline::default() });
+    let mut own = waiting();
+    own.head.meta = Some(Meta { timeout: Some(4 * SECOND), ..Meta::default() }.into());
+    assert_eq!(
+        stamped(Limits::default(), own).await.unwrap().end(None).map(|(end, _)| end),
+        hard.map(|hard| hard - 596 * SECOND)
+    );
 }
 
 #[test]

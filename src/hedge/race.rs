@@ -85,7 +85,7 @@ where
             }));
         }
         let verdict = Verdict::of(&outcome);
-        self.doubt |= matches!(verdict, Verdict::Ambiguous { .. });
+        self.doubt |= verdict.is_in_doubt();
         if verdict == Verdict::LocalReject {
             self.tool.count(Hedged::Refused);
             self.tool.refund();

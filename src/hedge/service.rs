@@ -32,12 +32,13 @@ impl<S: Clone> Hedge<S> {
     }
 }
 
-/// A call that is repeated elsewhere, or that must not wait, is not hedged; nor one that an idempotency key alone makes safe:
+/// A call that is repeated elsewhere, that must not wait, or that waits for work elsewhere, is not hedged; nor one that an idempotency key alone makes safe:
 /// two at once under one key are a conflict.
 fn may_be_hedged(head: &Head) -> bool {
     let elsewhere = head.meta.as_ref().and_then(|meta| meta.repeated()) == Some(Repeats::All);
+    let takes_its_time = head.method().waits();
     let first = head.admission == Admission::Wait && !head.spare;
-    head.target.is_safe() && !head.target.is_exempt() && !head.is_committed() && first && !elsewhere
+    head.target.is_safe() && !head.target.is_exempt() && !head.is_committed() && first && !elsewhere && !takes_its_time
 }
 
 impl<S, P, R> Service<Request<P>> for Hedge<S>

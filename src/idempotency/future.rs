@@ -108,7 +108,10 @@ fn end<R: CallResult + Send + 'static>(outcome: &Outcome<R>) -> End {
             | Verdict::LocalReject,
             _,
         ) => End::Nothing,
-        (Verdict::Ok | Verdict::ToolError | Verdict::Task | Verdict::Ambiguous { .. } | Verdict::Cancelled, _) => End::Unknown,
+        (
+            Verdict::Ok | Verdict::ToolError | Verdict::Task | Verdict::Ambiguous { .. } | Verdict::Hurried | Verdict::Cancelled,
+            _,
+        ) => End::Unknown,
     }
 }
 

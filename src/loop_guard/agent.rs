@@ -51,7 +51,7 @@ struct Run {
     streak: Streak,
     /// When it was last added to.
     at: Instant,
-    /// How many attempts of the client's own were let through since then.
+    /// How many attempts of the client's own went with it.
     retries: u32,
     /// The one call that is let through where the next has to wait for it.
     trial: Option<Ticket>,
@@ -195,7 +195,6 @@ impl Agent {
     fn add(&mut self, key: Key, outcome: Outcome, policy: &Policy, now: Instant) -> bool {
         if let Some(place) = self.place(key, policy, now) {
             let run = &mut self.runs[place];
-            run.retries = 0;
             return run.grow(run.streak.and(outcome), policy, now);
         }
         if self.runs.len() >= CALLS

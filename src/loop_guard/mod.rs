@@ -14,11 +14,11 @@
 //! * **Successes** pass, however often they are the same: asking again whether something is done is what polling is, and a
 //!   status seldom changes as often as it is asked for. If you know that your agents do not share one name, you can have them
 //!   spaced too: [`Settings::identical_successes`].
-//! * **What the backend never executed** (refused by this stack, throttled, not sent) says nothing about the call, and neither
+//! * **What the backend never executed** (refused by this stack, throttled, not sent, denied) says nothing about the call, and neither
 //!   counts nor ends a count: retry, breaker and quotas deal with it. The same goes for a caller that leaves.
 //! * **What a client repeats of its own accord**, and marks so ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)), is one call: its further
-//!   attempts neither wait nor count, unless one goes well. A mark can be forged, so at most four go with each outcome that is counted
-//!   ([`Settings::client_retries`]), and the budget counts them all.
+//!   attempts neither wait nor count, unless one goes well. A mark can be forged, so at most eight go with a count, two for each of the
+//!   first four outcomes ([`Settings::client_retries`]), and the budget counts them all.
 //! * **Ping-pong**: an agent that goes to and fro between two calls, both failing as they did before, is counted as if it were one.
 //! * **Budget**: if you set one, so many calls of any kind per agent and time.
 //!

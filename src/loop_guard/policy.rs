@@ -30,8 +30,8 @@ pub struct Settings {
     /// See `identical_successes`.
     pub success_gap: Duration,
     /// How many attempts that a client makes of its own accord, and marks (`_meta` with an [`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)
-    /// above 1), go with each outcome that is counted: they neither have to wait nor make a count longer. Those beyond are calls like
-    /// any other, as a mark is easily forged. 0: no mark is believed.
+    /// above 1), go with a count: they neither have to wait nor make it longer. Those beyond are calls like any other, as a mark is
+    /// easily forged. 0: no mark is believed.
     pub client_retries: u32,
     /// Whether an agent that goes to and fro between two failing calls is counted as if they were one.
     pub ping_pong: bool,
@@ -50,7 +50,7 @@ impl Default for Settings {
             remember_for: Duration::from_secs(10 * 60),
             identical_successes: 0,
             success_gap: Duration::from_secs(1),
-            client_retries: 4,
+            client_retries: 8,
             ping_pong: true,
             budget: None,
         }

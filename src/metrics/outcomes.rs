@@ -10,12 +10,13 @@ use metrics::Histogram;
 
 use super::{CLIENT_DURATION, SERVER_DURATION, Subject};
 use crate::{
-    call::{OTHER, Response, Verdict},
+    call::{CallResult, OTHER, Response, Verdict},
     classify::code,
     error::{BoxError, Panicked, TimedOut, find},
 };
 
-/// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set.
+/// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set. Where a handler's word names an
+/// error, its code is in spans alone: each pair of the two would be a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorType {
     None,
@@ -61,12 +62,12 @@ const CODES: [(i64, &str); 15] = [
 ];
 
 impl RpcCode {
-    fn of(code: i64) -> Self {
+    pub(crate) fn of(code: i64) -> Self {
         let place = CODES.iter().position(|(known, _)| *known == code).unwrap_or(CODES.len());
         Self(u8::try_from(place).unwrap_or(u8::MAX))
     }
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         CODES.get(usize::from(self.0)).map_or(OTHER, |(_, label)| label)
     }
 
@@ -85,12 +86,9 @@ impl ErrorType {
     const COUNT: usize = 13 + CODES.len() + 1;
 
     #[inline]
-    pub(crate) fn of<R>(outcome: &Result<Response<R>, BoxError>) -> Self {
+    pub(crate) fn of<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> Self {
         let verdict = Verdict::of(outcome);
-        let code = match outcome {
-            Ok(response) => response.result.as_ref().err().map(|error| error.code),
-            Err(_) => None,
-        };
+        let code = outcome.as_ref().ok().and_then(Response::error_code);
         match verdict {
             Verdict::Ok | Verdict::InputRequired | Verdict::Task if code.is_none() => Self::None,
             Verdict::LocalReject => Self::Rejected,

@@ -11,7 +11,7 @@ use super::{
     Kind, Metric,
     labels::{labels_of, overflowing, shared_labels_of, upstream_label},
 };
-use crate::call::{Target, Upstream};
+use crate::call::{Method, Target, Upstream};
 
 /// How many lines a histogram has: fourteen bounds, infinity, the sum and the count.
 const HISTOGRAM: usize = 17;
@@ -28,17 +28,22 @@ pub(crate) struct Subject {
     shared: [SharedString; 5],
     /// Whether no other target has these labels.
     alone: bool,
+    /// Whether the upstream keeps room for it.
+    kept: bool,
     /// Whether there is room for what may never be needed, and not only for what has happened.
     detailed: bool,
 }
 
 impl Subject {
     pub(crate) fn of(target: &Target) -> Arc<Self> {
+        let ledger = target.server().ledger();
+        let kept = *target.method() == Method::ToolsCall && target.name().is_some_and(|name| ledger.keeps_room_for(name));
         Arc::new(Self {
             own: labels_of(target),
             shared: shared_labels_of(target),
             alone: overflowing(target).is_none(),
-            detailed: target.name().is_none() || target.server().ledger().is_roomy(),
+            kept,
+            detailed: kept || target.name().is_none() || ledger.is_roomy(),
             upstream: Some(target.server().clone()),
         })
     }
@@ -47,7 +52,7 @@ impl Subject {
     pub(crate) fn whole(upstream: &str) -> Arc<Self> {
         let none = || SharedString::const_str("");
         let own = [upstream_label(upstream), none(), none(), none(), none()];
-        Arc::new(Self { upstream: None, shared: own.clone(), own, alone: true, detailed: true })
+        Arc::new(Self { upstream: None, shared: own.clone(), own, alone: true, kept: true, detailed: true })
     }
 
     /// The labels of the upstream and the method, and what says the most of the target beside them: the tool's or prompt's name, or
@@ -80,7 +85,7 @@ impl Subject {
     fn key(&self, metric: Metric, last: &[&'static str]) -> (Key, bool) {
         let key = metric.key(Self::values(&self.own, last));
         match &self.upstream {
-            Some(upstream) if self.own != self.shared && !upstream.ledger().affords(&key, cost(metric, &key)) => {
+            Some(upstream) if self.own != self.shared && !upstream.ledger().affords(&key, cost(metric, &key), self.kept) => {
                 (metric.key(Self::values(&self.shared, last)), false)
             }
             _ => (key, self.alone),
@@ -199,7 +204,7 @@ mod tests {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     use super::*;
-    use crate::{call::Method, catalogue::Catalogue, metrics::CONCURRENCY_LIMIT};
+    use crate::{catalogue::Catalogue, metrics::CONCURRENCY_LIMIT};
 
     /// What this series says.
     fn gauge(recorder: &DebuggingRecorder, tool: &str) -> f64 {

@@ -12,7 +12,7 @@ use tracing::Level;
 
 use super::layer::Handles;
 use crate::{
-    call::{Response, Verdict},
+    call::{CallResult, Response, Verdict},
     classify::{attempts, refusal},
     error::BoxError,
     metrics::ErrorType,
@@ -44,7 +44,7 @@ struct Open {
 }
 
 impl Open {
-    fn close<R>(&mut self, outcome: &Result<Response<R>, BoxError>) {
+    fn close<R: CallResult>(&mut self, outcome: &Result<Response<R>, BoxError>) {
         self.closed = true;
         let completed = match outcome {
             // A repeated call may have waited after the answer that it gives in the end, so only the first attempt's
@@ -82,6 +82,7 @@ impl<F, R, E> Future for RecordFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError>,
+    R: CallResult,
 {
     type Output = Result<Response<R>, BoxError>;
 

@@ -4,7 +4,7 @@ use tower::Service;
 
 use super::{RecordFuture, layer::Slots};
 use crate::{
-    call::{Request, Response},
+    call::{CallResult, Request, Response},
     error::BoxError,
 };
 
@@ -25,6 +25,7 @@ impl<S, P, R> Service<Request<P>> for Record<S>
 where
     S: Service<Request<P>, Response = Response<R>>,
     S::Error: Into<BoxError>,
+    R: CallResult,
 {
     type Response = Response<R>;
     type Error = BoxError;

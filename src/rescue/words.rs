@@ -95,18 +95,22 @@ impl Scene {
     /// Whether the caller has to be warned that the call may have happened and must not be repeated.
     fn is_unknown(&self, verdict: Verdict) -> bool {
         let committed = self.peer.as_ref().is_some_and(Peer::is_committed);
-        matches!(verdict, Verdict::Ambiguous { .. }) && (!self.safe || committed)
+        verdict.is_in_doubt() && (!self.safe || committed)
     }
 
     /// The facts for machines.
     fn facts(&self, verdict: Verdict, retry_after: Option<Duration>, attempts: u32) -> Facts {
         let retryable = match verdict {
             Verdict::Throttled { .. } | Verdict::NotSent | Verdict::LocalReject => true,
-            Verdict::Ambiguous { .. } => !self.is_unknown(verdict),
+            Verdict::Ambiguous { .. } | Verdict::Hurried => !self.is_unknown(verdict),
             _ => false,
         };
-        let class = if self.is_unknown(verdict) { "outcome_unknown" } else { verdict.as_str() };
-        Facts { retry_after, attempts, ..Facts::new(class, retryable) }
+        let class = match verdict {
+            _ if self.is_unknown(verdict) => "outcome_unknown",
+            Verdict::Hurried => Verdict::AMBIGUOUS.as_str(),
+            _ => verdict.as_str(),
+        };
+        Facts { retry_after, attempts, hurried: verdict == Verdict::Hurried, ..Facts::new(class, retryable) }
     }
 
     /// Adds what its handler cannot know to an answer, where it matters.
@@ -115,7 +119,7 @@ impl Scene {
             self.date(response, age);
             return;
         }
-        let worth_a_word = matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent | Verdict::Ambiguous { .. });
+        let worth_a_word = verdict.is_in_doubt() || matches!(verdict, Verdict::Throttled { .. } | Verdict::NotSent);
         // A handshake that failed is simply made again.
         if !worth_a_word || self.target.is_exempt() {
             return;

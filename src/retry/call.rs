@@ -110,7 +110,7 @@ impl<S, P, R> Call<S, P, R> {
             Ok(Some((at, paid))) => {
                 let trouble = self.trouble.get_or_insert_default();
                 trouble.payment = Some(Payment::Reserved(paid));
-                trouble.doubt |= matches!(verdict, Verdict::Ambiguous { .. });
+                trouble.doubt |= verdict.is_in_doubt();
                 trouble.last = Some(outcome);
                 Next::RepeatAt(at)
             }

@@ -81,7 +81,7 @@ impl Skip {
 const fn cost(verdict: Verdict) -> Option<u32> {
     match verdict {
         Verdict::Throttled { .. } | Verdict::NotSent => Some(UNEXECUTED),
-        Verdict::Ambiguous { .. } => Some(14),
+        Verdict::Ambiguous { .. } | Verdict::Hurried => Some(14),
         _ => None,
     }
 }

@@ -3,6 +3,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -13,6 +14,9 @@ use crate::{
     call::{Deadline, Joint, Peer, Slot, Target},
     error::{BoxError, Clock, TimedOut},
 };
+
+/// Each hop of a chain hands on a little less time than it has: such a part of a fair time may be missing.
+const LOST_ON_THE_WAY: u32 = 10;
 
 pin_project! {
     /// The future of [`Timeout`](super::Timeout).
@@ -44,6 +48,8 @@ pub(super) struct Timer {
     /// Whether the target was known to be slow when the attempt began.
     pub(super) slow: bool,
     pub(super) deadline: Deadline,
+    /// What the operator would have granted the call, where its caller gives it less.
+    pub(super) granted: Option<Duration>,
     /// Where there is one, the deadline is in here.
     pub(super) joint: Option<Joint>,
     pub(super) peer: Option<Peer>,
@@ -88,12 +94,26 @@ impl Timer {
 
     /// What the limit was is told, and not what the clock says: a timer is always a little late.
     fn fire(&self, end: Instant, clock: Clock) -> TimedOut {
+        let after = end.saturating_duration_since(self.began);
+        let clock = if clock != Clock::Attempt && self.hurried(after) { Clock::Patience } else { clock };
         let cell = self.target.cell(&self.slot, || Cell::new(&self.target));
         cell.count(clock);
         if clock == Clock::Attempt {
             cell.set_slow(true);
         }
-        TimedOut { clock, after: end.saturating_duration_since(self.began) }
+        TimedOut { clock, after }
+    }
+
+    /// Whether an attempt that took so long has not had a fair time, and that is not the operator's doing.
+    fn hurried(&self, took: Duration) -> bool {
+        if self.target.method().waits() {
+            return true;
+        }
+        let Some(granted) = self.granted else { return false };
+        let limit = self.attempt.or(self.quick).map(|end| end.saturating_duration_since(self.began));
+        let fair = limit.map_or(granted, |limit| limit.min(granted));
+        let stood_still = self.peer.as_ref().map_or(Duration::ZERO, |peer| peer.stood_still().0);
+        took.saturating_sub(stood_still) < fair - fair / LOST_ON_THE_WAY
     }
 }
 

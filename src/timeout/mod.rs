@@ -12,6 +12,16 @@
 //! at a target was given up so, all have their call's whole time, until one is answered within the limit again. A replica that hangs
 //! costs one limit, and a tool that takes longer is learned by one call. Where [all attempts](TimeoutLayer::new) have a limit, it holds.
 //!
+//! # A fair time
+//!
+//! A caller may say how long it will wait ([`TIMEOUT_KEY`](crate::call::TIMEOUT_KEY)), and one that waits for ten milliseconds proves
+//! nothing against a tool that takes fifty. So an attempt that its caller's end cuts short is a failure of the target only if it had
+//! had the time that the operator has in mind: the attempt's limit, or what a call may take where that is less. A tenth of that may be
+//! missing, since each hop of a chain hands on a little less than it has, and the last one has to see a tool that hangs. Any
+//! other is [`Hurried`](crate::call::Verdict::Hurried): its caller is told as of any timeout, breakers ignore it, and a limit that adapts
+//! learns only that it would have taken longer. For a call that [waits](crate::call::Method::waits) for work elsewhere no time is fair, and no
+//! attempt's limit holds.
+//!
 //! What is short of the call's time is in the attempt's head ([`attempt_end`](crate::call::Head::attempt_end)), so that the next hop is
 //! told how long it really has.
 //!

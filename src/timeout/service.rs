@@ -46,7 +46,8 @@ where
     #[inline]
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let head = &mut request.head;
-        let end = self.limit.get().and_then(|limit| head.attempt_at.checked_add(limit));
+        let limit = self.limit.get().filter(|_| !head.method().waits());
+        let end = limit.and_then(|limit| head.attempt_at.checked_add(limit));
         let slow = head.target.get_cell(&self.slot).is_some_and(Cell::is_slow);
         let (attempt, quick) = match self.holds_for {
             HoldsFor::All => (end, None),
@@ -60,6 +61,7 @@ where
             quick,
             slow,
             deadline: head.deadline,
+            granted: head.granted,
             joint: head.joint.clone(),
             peer: head.peer.clone(),
             target: head.target.clone(),

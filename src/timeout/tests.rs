@@ -9,7 +9,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::TimeoutLayer;
 use crate::{
-    call::{Deadline, Meta, Notify, Peer, Progress, Request, Response, Target},
+    call::{Deadline, Meta, Method, Notify, Peer, Progress, Request, Response, Target},
+    catalogue::Catalogue,
     error::{BoxError, Clock, TimedOut},
     testing::{Script, Step, tool},
 };
@@ -197,7 +198,9 @@ async fn the_next_hop_is_told_when_the_attempt_is_given_up() {
             service_fn(move |call: Request<()>| {
                 let mut said = serde_json::Map::new();
                 Meta::onward(&call.head).apply(&mut said);
-                seen.lock().unwrap().push(Meta::read(&said).timeout);
+                let said = Meta::read(&said);
+                assert_eq!(said.hard_timeout, Some(9 * SECOND), "progress may move the other");
+                seen.lock().unwrap().push(said.timeout);
                 std::future::ready(Ok::<_, BoxError>(Response::new(())))
             })
         };
@@ -211,4 +214,52 @@ async fn the_next_hop_is_told_when_the_attempt_is_given_up() {
     assert_eq!(told(&TimeoutLayer::repeatable(7 * SECOND), 0).await, Some(5 * SECOND));
     assert_eq!(told(&TimeoutLayer::new(2 * SECOND), 1).await, Some(2 * SECOND));
     assert_eq!(told(&TimeoutLayer::deadline_only(), 0).await, Some(5 * SECOND));
+}
+
+/// How an attempt ends that its caller gives up after `seconds` of the `granted` ones, once it has waited for its slot for `waited`.
+async fn given_up(layer: TimeoutLayer, seconds: u32, granted: Duration, waited: Duration) -> (Clock, Duration) {
+    let mut request = request(seconds, 600);
+    request.head.granted = Some(granted);
+    sleep(waited).await;
+    request.head.attempt_at = Instant::now();
+    ended(layer, request).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_before_a_fair_time_is_the_callers_patience() {
+    let limited = || TimeoutLayer::repeatable(20 * SECOND);
+    let (at_once, minute) = (Duration::ZERO, 60 * SECOND);
+    assert_eq!(given_up(limited(), 4, minute, at_once).await, (Clock::Patience, 4 * SECOND));
+    // As long as a hop in front that has the same limit gives it, and a little less.
+    assert_eq!(given_up(limited(), 20, minute, at_once).await, (Clock::Soft, 20 * SECOND));
+    assert_eq!(given_up(limited(), 18, minute, at_once).await, (Clock::Soft, 18 * SECOND));
+    assert_eq!(given_up(limited(), 17, minute, at_once).await, (Clock::Patience, 17 * SECOND));
+    // What it spent in a line it was not given.
+    assert_eq!(given_up(limited(), 20, minute, 3 * SECOND).await, (Clock::Patience, 17 * SECOND));
+    // No attempt is fairly given more than a call.
+    assert_eq!(given_up(limited(), 9, 10 * SECOND, at_once).await, (Clock::Soft, 9 * SECOND));
+    assert_eq!(given_up(limited(), 8, 10 * SECOND, at_once).await, (Clock::Patience, 8 * SECOND));
+    // Without a limit, it is what the call may take; where that may take for ever, nothing is enough.
+    assert_eq!(given_up(TimeoutLayer::deadline_only(), 40, minute, at_once).await, (Clock::Patience, 40 * SECOND));
+    assert_eq!(given_up(TimeoutLayer::deadline_only(), 54, minute, at_once).await, (Clock::Soft, 54 * SECOND));
+    assert_eq!(given_up(TimeoutLayer::deadline_only(), 500, Duration::MAX, at_once).await, (Clock::Patience, 500 * SECOND));
+    // The operator's own limit is the operator's word, whatever the caller says.
+    assert_eq!(given_up(TimeoutLayer::new(SECOND), 4, minute, at_once).await, (Clock::Attempt, SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_a_task_is_given_up_at_its_own_end_and_proves_nothing() {
+    for layer in [TimeoutLayer::new(SECOND), TimeoutLayer::repeatable(SECOND)] {
+        let mut request = request(500, 600);
+        request.head.target = Catalogue::new("up").resolve(&Method::TasksResult, None, None);
+        request.head.repeatable = true;
+        assert_eq!(ended(layer, request).await, (Clock::Patience, 500 * SECOND));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_took_to_answer_was_not_given_to_the_target() {
+    let mut request = request(5, 600);
+    request.head.granted = Some(30 * SECOND);
+    assert_eq!(asking(request, 1, 100).await, (Clock::Patience, 105 * SECOND));
 }

@@ -7,7 +7,10 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::span::Open;
-use crate::{call::Response, error::BoxError};
+use crate::{
+    call::{CallResult, Response},
+    error::BoxError,
+};
 
 pin_project! {
     /// The future of [`Trace`](super::Trace).
@@ -41,6 +44,7 @@ impl<F, R, E> Future for TraceFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError>,
+    R: CallResult,
 {
     type Output = Result<Response<R>, BoxError>;
 

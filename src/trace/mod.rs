@@ -25,7 +25,8 @@
 //! | `mcp.protocol.version` | yes | yes | where it is known |
 //! | `mcp.session.id` | yes | | where the call is made in one: [16 digits](crate::call::Session::pseudonym) that stand for it |
 //! | `jsonrpc.request.id` | yes | | where it is known; at most 256 bytes |
-//! | `error.type`, `rpc.response.status_code` | yes | yes | as the labels of the two durations, and where those are there |
+//! | `error.type` | yes | yes | as the label of the two durations, and where that is there |
+//! | `rpc.response.status_code` | yes | yes | as the label; also where the answer is an error, and the handler's word names it |
 //! | `otel.status_code` | yes | yes | `error`, where there is an `error.type` |
 //! | `otel.status_description` | yes | yes | the error's own message then: at most 256 bytes, on one line |
 //! | `buttress.upstream` | yes | yes | as the label |

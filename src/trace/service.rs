@@ -7,7 +7,7 @@ use tower::Service;
 
 use super::{TraceFuture, policy::Policy, span::Open};
 use crate::{
-    call::{CallParams, Head, Request, Response},
+    call::{CallParams, CallResult, Head, Request, Response},
     error::BoxError,
     metrics::Side,
 };
@@ -31,6 +31,7 @@ where
     S: Service<Request<P>, Response = Response<R>>,
     S::Error: Into<BoxError>,
     P: CallParams,
+    R: CallResult,
 {
     type Response = Response<R>;
     type Error = BoxError;

@@ -6,10 +6,10 @@ use tracing::{Level, Span, field::Empty};
 
 use super::{Incoming, context};
 use crate::{
-    call::{CallParams, Head, Method, OTHER, Request, Response, Session, Target, TraceContext, Verdict},
+    call::{CallParams, CallResult, Head, Method, OTHER, Request, Response, Session, Target, TraceContext, Verdict},
     classify::{attempts, refusal},
     error::BoxError,
-    metrics::{ErrorType, Side, upstream},
+    metrics::{ErrorType, RpcCode, Side, upstream},
 };
 
 /// The target of all spans of this module.
@@ -106,7 +106,7 @@ impl Open {
         self.span.in_scope(run)
     }
 
-    pub(super) fn close<R>(self, outcome: &Result<Response<R>, BoxError>) {
+    pub(super) fn close<R: CallResult>(self, outcome: &Result<Response<R>, BoxError>) {
         let span = &self.span;
         if self.side == Side::Server {
             span.record("buttress.attempts", i64::from(attempts(outcome)));
@@ -118,8 +118,12 @@ impl Open {
             span.record("buttress.refused.layer", layer);
             span.record("buttress.refused.reason", reason.as_str());
         }
+        // Also where it is the handler's word that names the error.
+        if let Some(code) = outcome.as_ref().ok().and_then(Response::error_code) {
+            span.record("rpc.response.status_code", RpcCode::of(code).as_str());
+        }
         self.end(Verdict::of(outcome), ErrorType::of(outcome), || match outcome {
-            Ok(response) => response.result.as_ref().err().map(|error| Capped(&error.message).to_string()),
+            Ok(response) => response.error_message().map(|message| Capped(&message).to_string()),
             Err(error) => Some(Capped(&error.to_string()).to_string()),
         });
     }
@@ -132,10 +136,7 @@ impl Open {
     fn end(self, verdict: Verdict, error_type: ErrorType, said: impl FnOnce() -> Option<String>) {
         let span = &self.span;
         span.record("buttress.verdict", verdict.as_str());
-        let [error_type, code] = error_type.labels(self.side);
-        if !code.is_empty() {
-            span.record("rpc.response.status_code", code);
-        }
+        let [error_type, _] = error_type.labels(self.side);
         if !error_type.is_empty() {
             span.record("error.type", error_type);
             span.record("otel.status_code", "error");

@@ -1,6 +1,7 @@
 //! What is shown of calls, by a subscriber that keeps the spans that have ended.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex},
@@ -24,7 +25,7 @@ use tracing_subscriber::{
 use super::{TARGET, TraceLayer};
 use crate::{
     Stack,
-    call::{ErrorObject, Method, Request, Response, Revision, Session, TraceContext},
+    call::{CallResult, ErrorObject, Method, Request, Response, ResultKind, Revision, Session, TraceContext, Word},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     retry::{FullJitter, RetryLayer},
@@ -195,6 +196,48 @@ async fn what_is_the_callers_fault_is_an_error_to_whoever_asked_alone() {
     assert_eq!(call.says("rpc.response.status_code"), "-32602");
 }
 
+/// An answer that carries its error within itself.
+#[derive(Clone)]
+struct Fault;
+
+impl CallResult for Fault {
+    fn kind(&self) -> ResultKind {
+        ResultKind::Error(-32602)
+    }
+
+    fn error_text(&self) -> Option<Cow<'_, str>> {
+        Some("no such tool".into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn so_it_is_where_the_answer_carries_the_error_within() {
+    let ended = Ended::default();
+    let _listening = ended.listen();
+    let server = service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::new(Fault)));
+    let _answer = Stack::new().trace(TraceLayer::new()).service(server).answer(Request::new(tool("t"), ())).await;
+    let [attempt, call] = ended.exactly();
+    assert_eq!(attempt.all(OUTCOME), ["client_fault", "-32602", "error", "no such tool"]);
+    assert_eq!(call.all(OUTCOME), ["client_fault", "", "", ""]);
+    assert_eq!(call.says("rpc.response.status_code"), "-32602");
+}
+
+/// The word says more than the code, and does not hide it.
+#[tokio::test(start_paused = true)]
+async fn an_error_that_the_handler_has_a_word_for_has_its_code_all_the_same() {
+    let ended = Ended::default();
+    let _listening = ended.listen();
+    let throttled = Response::from_error(ErrorObject::new(-32603, "busy")).with_word(Word::Throttled { retry_after: None });
+    let script = Script::new([Step::Answer(Ok(throttled))]);
+    let stack = Stack::new().retry(RetryLayer::off()).trace(TraceLayer::new());
+    let _answer = stack.service(script).answer(Request::new(tool("t"), ())).await;
+    let [attempt, call] = ended.exactly();
+    for span in [attempt, call] {
+        assert_eq!(span.all(OUTCOME), ["throttled", "throttled", "error", "busy"]);
+        assert_eq!(span.says("rpc.response.status_code"), "-32603");
+    }
+}
+
 #[tokio::test]
 async fn what_the_handler_does_is_within_the_attempt_on_each_poll() {
     let ended = Ended::default();
@@ -246,9 +289,10 @@ async fn invented_names_are_in_no_span() {
     let catalogue = Catalogue::new("up");
     let service = Stack::new().trace(TraceLayer::new()).service(Script::default());
     for n in 0..10_000 {
-        let (method, name) = match n % 3 {
+        let (method, name) = match n % 4 {
             0 => (Method::ToolsCall, format!("tool {n}")),
             1 => (Method::PromptsGet, format!("prompt{n}")),
+            2 => (Method::ResourcesRead, format!("invented://{n}")),
             _ => (Method::from_wire(&format!("invented/{n}")), String::new()),
         };
         let _answer = service.answer(Request::new(catalogue.resolve(&method, Some(&name), None), ())).await;
@@ -259,7 +303,18 @@ async fn invented_names_are_in_no_span() {
             *said.entry(span.says(member).to_owned()).or_default() += 1;
         }
     }
-    assert_eq!(said.keys().collect::<Vec<_>>(), ["", "_OTHER", "prompts/get", "tools/call"]);
+    assert_eq!(said.keys().collect::<Vec<_>>(), ["", "_OTHER", "prompts/get", "resources/read", "tools/call"]);
+}
+
+#[tokio::test]
+async fn a_read_is_named_by_its_template() {
+    let ended = Ended::default();
+    let _listening = ended.listen();
+    let catalogue = Catalogue::new("up").resource_template("a://{x}", Default::default()).unwrap();
+    let target = catalogue.resolve(&Method::ResourcesRead, Some("a://secret"), None);
+    assert!(TraceLayer::new().of_attempts().layer(Script::default()).oneshot(Request::new(target, ())).await.is_ok());
+    let [attempt] = ended.exactly();
+    assert_eq!(attempt.says("otel.name"), "resources/read a://{x}");
 }
 
 #[tokio::test]

@@ -164,6 +164,30 @@ async fn a_hostile_list_fills_the_catalogue_and_no_more() {
     }
 }
 
+/// Templates are read from braces, and bear labels that tools may not have.
+#[tokio::test]
+async fn a_hostile_list_of_templates_costs_no_more_than_one_of_tools() {
+    let (_turn, metrics) = metrics();
+    let templates: Vec<String> = hostile().into_iter().take(2_000).map(|name| format!("{name}://{{x}}{{?y}}")).collect();
+    let server = Server::new("shelves", &templates);
+    assert!(server.call("resources/templates/list", "").await);
+    for template in &templates {
+        assert!(server.call("resources/read", template).await, "{template}");
+    }
+    let (size, samples) = scrape(metrics, "shelves");
+    let counts = samples["mcp_server_operation_duration_seconds_count"].keys();
+    let named: BTreeSet<_> = counts.flatten().filter(|(name, _)| name == "resource_template").map(|(_, value)| value).collect();
+    assert!((2..=DEFAULT_CAPACITY + 1).contains(&named.len()), "{} templates", named.len());
+    assert!(named.contains(&"tool_1://{x}{?y}".to_owned()) && named.contains(&"_OTHER".to_owned()), "{named:?}");
+    assert!(
+        named.iter().all(|label| label.len() <= 128 && label.bytes().all(|c| c.is_ascii_graphic() && c != b'"' && c != b'\\'))
+    );
+    let calls = sum(&samples, "mcp_server_operation_duration_seconds_count", &[("upstream", "shelves")]);
+    assert_eq!(calls, 2_001.0, "every call is there, under some name");
+    println!("2,000 templates listed and read: {} names, {size} bytes of scrape", named.len());
+    assert!(size < SCRAPE, "{size} bytes of scrape");
+}
+
 /// What a tool costs in the default stack once it has been called, if nothing goes wrong: where there are few, and where there are
 /// many. The docs of `metrics` say so.
 const SERIES_PER_TOOL: usize = 69;

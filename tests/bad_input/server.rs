@@ -17,13 +17,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers every call; a list, with the tools of these names.
+    /// Answers every call; a list, with the tools of these names, or the resource templates.
     pub fn new(upstream: &'static str, listed: &[String]) -> Self {
         let tools: Vec<_> = listed.iter().map(|name| json!({"name": name, "inputSchema": {"type": "object"}})).collect();
-        let list = Bytes::from(json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}}).to_string());
+        let templates: Vec<_> = listed.iter().map(|text| json!({"uriTemplate": text, "name": "one of many"})).collect();
+        let result = json!({"tools": tools, "resourceTemplates": templates});
+        let list = Bytes::from(json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string());
         let done = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#);
         Self::with(&Stack::new(), upstream, move |call| {
-            let answer = if *call.head.method() == Method::ToolsList { list.clone() } else { done.clone() };
+            let listing = matches!(call.head.method(), Method::ToolsList | Method::ResourcesTemplatesList);
+            let answer = if listing { list.clone() } else { done.clone() };
             Ok(Response::new(RawAnswer::parse(answer)?))
         })
     }
@@ -42,7 +45,7 @@ impl Server {
 
     /// Whether a call is answered with a result.
     pub async fn call(&self, method: &str, name: &str) -> bool {
-        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": name}}).to_string();
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"name": name, "uri": name}}).to_string();
         let call = RawCall::parse(message.into()).unwrap();
         let caller = Caller::of_tenant("t");
         let response = self.service.answer(call.request(&self.catalogue, caller.clone())).await.unwrap();

@@ -58,8 +58,8 @@ fn server(mode: Mode, upstream: &'static str, way: &Arc<AtomicUsize>) -> Server 
 }
 
 /// Names that are as long as a label may be.
-fn long(kind: &str) -> Vec<String> {
-    (0..300).map(|n| format!("{kind}_{n:0>width$}", width = 127 - kind.len())).collect()
+fn long(kind: &str, names: u32) -> Vec<String> {
+    (0..names).map(|n| format!("{kind}_{n:0>width$}", width = 127 - kind.len())).collect()
 }
 
 async fn everything(upstream: &'static str, budget: Option<usize>) -> BTreeMap<String, f64> {
@@ -70,8 +70,8 @@ async fn everything(upstream: &'static str, budget: Option<usize>) -> BTreeMap<S
     if let Some(budget) = budget {
         catalogue = catalogue.scrape_budget(budget);
     }
-    let (tools, prompts) = (long("tool"), long("prompt"));
-    for (method, names) in [(Method::ToolsCall, &tools), (Method::PromptsGet, &prompts)] {
+    let (tools, prompts, templates) = (long("tool", 300), long("prompt", 150), long("template", 150));
+    for (method, names) in [(Method::ToolsCall, &tools), (Method::PromptsGet, &prompts), (Method::ResourcesRead, &templates)] {
         catalogue.learn(&method, Scope::Public, names.iter().map(|name| (&**name, Annotations::default().read_only(true))));
     }
     enforcing.catalogue = catalogue;
@@ -81,7 +81,7 @@ async fn everything(upstream: &'static str, budget: Option<usize>) -> BTreeMap<S
         way.store(kind, Ordering::Relaxed);
         for service in [&enforcing.service, &observing.service] {
             let server = Server { service: service.clone(), catalogue: enforcing.catalogue };
-            for (method, names) in [("tools/call", &tools), ("prompts/get", &prompts)] {
+            for (method, names) in [("tools/call", &tools), ("prompts/get", &prompts), ("resources/read", &templates)] {
                 for name in names.iter().chain([&invented(kind as u32)]) {
                     server.call(method, name).await;
                     calls += 1;
@@ -107,7 +107,7 @@ async fn everything(upstream: &'static str, budget: Option<usize>) -> BTreeMap<S
     let shared = [("upstream", upstream), ("gen_ai_tool_name", "_OTHER")];
     let of = |metric, labels: &[(&str, &str)]| sum(&samples, metric, &[&shared, labels].concat());
     let breakers = ["closed", "half_open", "open"].map(|state| of("buttress_circuit_breaker_state", &[("state", state)]));
-    let overflow = ["mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name"]
+    let overflow = ["mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "resource_template"]
         .map(|label| sum(&samples, "buttress_metric_label_overflow_total", &[("upstream", upstream), ("label", label)]));
     BTreeMap::from([
         ("named".to_owned(), series_with(&samples, &[("upstream", upstream), ("gen_ai_tool_name", &tools[0])]) as f64),

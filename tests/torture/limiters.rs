@@ -18,7 +18,10 @@ use buttress::{
     retry::RetryLayer,
 };
 use fastrand::Rng;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tower::{Service as _, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 
 use crate::world::{Backend, Discipline, Load, Machine, Sizes, Work, drive, run, tool};
@@ -208,6 +211,48 @@ pub fn play(seed: u64, sizes: &Sizes, scene: &Scene<'_>, subject: Subject<'_>) -
             }
         }
         came
+    })
+}
+
+/// How long the answered calls of forty agents took, in seconds. Each makes its next call when it has thought about the answer to the
+/// last. Before they come, calls are made one by one; while they are there, one more call hangs.
+pub fn play_agents(seed: u64, secs: u64, deadline: Duration, subject: Subject<'_>) -> Vec<f64> {
+    run(async {
+        let backend = Backend::new(MACHINE, Discipline::Shared);
+        let upstream = Upstream { backend, delay: Arc::default(), waits_first: false };
+        let service = subject(&upstream, deadline);
+        let target = tool("quick", false);
+        let call = move |size, slow| {
+            let ask = Ask { size, slow, admitted: Arc::default() };
+            let answer = service.clone().oneshot(Request::new(target.clone(), ask));
+            async move { answer.await.is_ok_and(|response| response.result.is_ok()) }
+        };
+        let sizes = Sizes::even(SIZE, 0.2);
+        let mut alone = sizes.seeded(seed);
+        for _ in 0..200 {
+            call(alone.draw(), Duration::ZERO).await;
+        }
+        let hangs = tokio::spawn(call(SIZE, deadline));
+        let ends = Instant::now() + Duration::from_secs(secs);
+        let mut agents = JoinSet::new();
+        for agent in 0..40 {
+            let (call, seed) = (call.clone(), seed * 40 + agent);
+            let (mut sizes, mut rng) = (sizes.seeded(seed), Rng::with_seed(seed));
+            agents.spawn(async move {
+                let mut took = Vec::new();
+                while Instant::now() < ends {
+                    let began = Instant::now();
+                    if call(sizes.draw(), Duration::ZERO).await {
+                        took.push(began.elapsed().as_secs_f64());
+                    }
+                    sleep(Duration::from_millis(rng.u64(200..250))).await;
+                }
+                took
+            });
+        }
+        let took = agents.join_all().await.into_iter().flatten().collect();
+        hangs.abort();
+        took
     })
 }
 

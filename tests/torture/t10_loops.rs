@@ -1,7 +1,8 @@
 //! T10: agents in a loop. Fifty agents of one tenant, a fifth of them stuck on a call that fails, a tenth polling, a few who mend
 //! their arguments and fail all the same, among other tenants. How much of it reaches the backend, and who suffers?
 //!
-//! A stuck agent makes its call every 2 s for ten minutes, in one of four ways: the tool says no (`isError`), it says no in other
+//! A stuck agent makes its call every 2 s for ten minutes, in one of five ways: the tool says no (`isError`), it does so and the
+//! client marks each call as a repetition, it says no in other
 //! words each time (when it was asked), the tool breaks (-32603, which leaves the outcome in doubt and counts against the tool), or
 //! the agent goes to and fro between two such calls. A poll's answer stays the same for a minute at a time. All others ask for
 //! something new each time, of the same tool that the stuck agents call, and the backend is busy enough that a call more is felt.
@@ -14,7 +15,7 @@ use std::{
 
 use buttress::{
     BoxError, Stack, StackService,
-    call::{CallParams, CallResult, Caller, Digest, ErrorObject, Facts, Request, Response, ResultKind, Target, Verdict},
+    call::{CallParams, CallResult, Caller, Digest, ErrorObject, Facts, Meta, Request, Response, ResultKind, Target, Verdict},
     loop_guard::LoopGuardLayer,
 };
 use fastrand::Rng;
@@ -81,6 +82,7 @@ enum Kind {
     Denied,
     Reworded,
     Broken,
+    Marking,
     ToAndFro,
     Polling,
     Mending,
@@ -89,13 +91,13 @@ enum Kind {
 }
 
 impl Kind {
-    const STUCK: [Self; 4] = [Self::Denied, Self::Broken, Self::ToAndFro, Self::Reworded];
+    const STUCK: [Self; 5] = [Self::Denied, Self::Broken, Self::ToAndFro, Self::Reworded, Self::Marking];
 
     /// Of fifty agents ten are stuck, five are polling and three mend their arguments; of those beyond fifty each is a tenant of its
     /// own.
     fn of(agent: usize) -> Self {
         match agent {
-            0..10 => Self::STUCK[agent % 4],
+            0..10 => Self::STUCK[agent % 5],
             10..15 => Self::Polling,
             15..18 => Self::Mending,
             18..AGENTS => Self::Neighbour,
@@ -183,7 +185,7 @@ async fn live(service: StackService<Ask, Answer>, target: Arc<Target>, agent: us
     };
     let calls = drive(times.into_iter().map(|at| begins + at), |number| {
         let ask = match kind {
-            Kind::Denied => Ask::Denied(format!("city {agent}")),
+            Kind::Denied | Kind::Marking => Ask::Denied(format!("city {agent}")),
             Kind::Reworded => Ask::Reworded(format!("city {agent}")),
             Kind::Broken => Ask::Broken(format!("city {agent}")),
             Kind::ToAndFro if number % 2 == 0 => Ask::Denied(format!("file {agent}")),
@@ -196,6 +198,11 @@ async fn live(service: StackService<Ask, Answer>, target: Arc<Target>, agent: us
         async move {
             let mut request = Request::new(target, ask);
             request.head.caller = caller;
+            if kind == Kind::Marking {
+                let mut meta = Meta::default();
+                meta.attempt = Some(2);
+                request.head.meta = Some(meta.into());
+            }
             service.answer(request).await.is_ok_and(|response| response.verdict != Some(Verdict::LocalReject))
         }
     });
@@ -212,6 +219,7 @@ fn experiment(run: Run, stack: impl Fn() -> Stack + Sync, how_many: u64) {
     for (kind, name) in [
         (Kind::Denied, "stuck: the tool says no"),
         (Kind::Reworded, "stuck: the tool says no, in other words each time"),
+        (Kind::Marking, "stuck: the tool says no, and each call is marked as a repetition"),
         (Kind::Broken, "stuck: the tool breaks"),
         (Kind::ToAndFro, "stuck: to and fro between two calls"),
         (Kind::Polling, "polling"),
@@ -229,7 +237,7 @@ fn experiment(run: Run, stack: impl Fn() -> Stack + Sync, how_many: u64) {
         let (mean, worst) = (ratio(per_agent.mean()), ratio(per_agent.worst()));
         let agents = count(agents.len());
         match kind {
-            Kind::Denied | Kind::Reworded | Kind::Broken | Kind::ToAndFro => {
+            Kind::Denied | Kind::Marking | Kind::Reworded | Kind::Broken | Kind::ToAndFro => {
                 table.row(name, [agents, made, mean, worst.at_most(15.0), share(answered)]);
             }
             Kind::Polling | Kind::Mending => {

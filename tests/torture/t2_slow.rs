@@ -1,15 +1,17 @@
 //! T2: slow is not overloaded. Something behind the backend answers late; the load is what it was. Callers wait half a minute.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use buttress::{
     call::Verdict,
     concurrency::{AdaptiveLimit, ConcurrencyLayer, Sample},
 };
 
+use tokio::time::Instant;
+
 use crate::{
-    limiters::{ORACLE, Phase, SIZE, Scene, Subject, adaptive, adaptive_from, fixed, ours, play, tower},
-    report::{Figure, Run, Table, share},
+    limiters::{ORACLE, Phase, SIZE, Scene, Subject, adaptive, adaptive_from, fixed, ours, play, play_agents, tower},
+    report::{Figure, Run, Table, seconds, share},
     world::{Account, Sizes, seeds},
 };
 
@@ -61,6 +63,25 @@ fn distributions() -> [(&'static str, Sizes); 2] {
     [("exponential sizes", Sizes::exponential(SIZE)), ("even sizes", Sizes::even(SIZE, 0.2))]
 }
 
+/// Agents that wait for their answers, beside a call that hangs: calls answered, as a share of those without a limit, and the time of
+/// the slowest. What it takes is that those are let in who wait beside free slots, though little comes and ends.
+#[expect(clippy::cast_precision_loss, reason = "no experiment counts to 2^52")]
+fn agents(run: Run, secs: u64, how_many: u64, name: &str, limit: impl Fn() -> ConcurrencyLayer + Sync) {
+    let title = format!("forty agents beside a call that hangs ({how_many} x {secs} s)");
+    let mut table = Table::new(run, "T2", title, &["answered, of those without a limit", "slowest"]);
+    let deadline = Duration::from_secs(secs + 10);
+    let came = |subject: Subject<'_>| -> Vec<f64> {
+        seeds(how_many, |at| play_agents(FRESH + at, secs, deadline, subject)).into_iter().flatten().collect()
+    };
+    let free = came(&ours(ConcurrencyLayer::off)).len() as f64;
+    let figures = |came: Vec<f64>| (share(came.len() as f64 / free), seconds(Account::of(came).worst()));
+    let (answered, slowest) = figures(came(&ours(limit)));
+    table.row(name, [answered.at_least(0.95), slowest.at_most(1.0)]);
+    let (answered, slowest) = figures(came(&ours(fixed(ORACLE))));
+    table.row("static limit of 24, the oracle's in T1", [answered, slowest]);
+    table.finish();
+}
+
 const TITLE: &str = "slow is not overloaded: answered in time at load 0.7, callers' deadline 30 s";
 
 #[test]
@@ -70,6 +91,7 @@ fn short() {
     let came = seeds(1, |at| seed(at, sizes, [&BRIEF, &BRIEF_MIX], false, &ours(adaptive)));
     row(&mut table, &format!("adaptive limit, {name}"), true, &came);
     table.finish();
+    agents(Run::Short, 15, 1, "adaptive limit", adaptive);
 }
 
 #[test]
@@ -96,6 +118,7 @@ fn whole() {
     beside("limit that follows latency", &ours(|| ConcurrencyLayer::adaptive_with(|_| Gradient { limit: 64.0, best: DEADLINE })));
     beside("tower: timeout, load shed, limit of 24", &tower(24));
     table.finish();
+    agents(Run::Whole, 45, 10, "adaptive limit", adaptive);
 }
 
 /// A limit that takes slowness for overload, as those after Vegas and Gradient do.
@@ -107,8 +130,8 @@ struct Gradient {
 
 impl AdaptiveLimit for Gradient {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 1000")]
-    fn limit(&self) -> std::num::NonZeroU32 {
-        std::num::NonZeroU32::new(self.limit as u32).unwrap_or(std::num::NonZeroU32::MIN)
+    fn limit(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.limit as u32).unwrap_or(NonZeroU32::MIN)
     }
 
     fn sample(&mut self, sample: &Sample) {
@@ -131,4 +154,25 @@ fn planted() {
     let came = seeds(1, |at| seed(at, &Sizes::even(SIZE, 0.2), [&BRIEF, &BRIEF_MIX], false, &ours(limit)));
     row(&mut table, "limit that follows latency", true, &came);
     table.finish();
+}
+
+/// A limit that lets nobody in who waits for as long as anybody runs.
+#[derive(Debug)]
+struct Reluctant;
+
+impl AdaptiveLimit for Reluctant {
+    fn limit(&self) -> NonZeroU32 {
+        NonZeroU32::new(ORACLE).unwrap_or(NonZeroU32::MIN)
+    }
+
+    fn may_start(&self, now: Instant) -> Instant {
+        now + DEADLINE
+    }
+
+    fn sample(&mut self, _sample: &Sample) {}
+}
+
+#[test]
+fn planted_for_agents() {
+    agents(Run::Planted, 15, 1, "nobody is due", || ConcurrencyLayer::adaptive_with(|_| Reluctant));
 }

@@ -1,11 +1,11 @@
 //! T5: noisy neighbours. Ten tenants share a tool: eight ask for a little less than an equal share of it, one for a hundred times
-//! as much, and one hammers another tool that fails. Do the eight notice?
+//! as much, and one hammers another tool that fails. Do the eight notice? And do they notice one whose calls have no time?
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use buttress::{
     BoxError, Stack,
-    call::{CallParams, Caller, ErrorObject, Method, Request, Response, Target, TargetPolicy},
+    call::{CallParams, Caller, ErrorObject, Meta, Method, Request, Response, Target, TargetPolicy},
     catalogue::Catalogue,
     concurrency::ConcurrencyLayer,
     deadline::{DeadlineLayer, Limits},
@@ -51,6 +51,8 @@ enum Who {
     Light(usize),
     Heavy,
     Hammering,
+    /// Gives each call too little time.
+    Hurried,
 }
 
 impl Who {
@@ -59,6 +61,7 @@ impl Who {
             Self::Light(number) => Caller::of_tenant(format!("light {number}")),
             Self::Heavy => Caller::of_tenant("heavy"),
             Self::Hammering => Caller::of_tenant("hammering"),
+            Self::Hurried => Caller::of_tenant("hurried"),
         }
     }
 }
@@ -111,7 +114,7 @@ fn seed(seed: u64, sizes: &Sizes, lasts: Duration, tenants: &[Who], layers: &Lay
         };
         let mut calls: Vec<(Duration, Who)> = Vec::new();
         for (number, who) in (0..).zip(tenants) {
-            let rate = if let Who::Light(_) = who { LIGHT } else { HEAVY };
+            let rate = if let Who::Light(_) | Who::Hurried = who { LIGHT } else { HEAVY };
             let arrivals = Load::steady(rate, lasts).arrivals(seed * 100 + number);
             calls.extend(arrivals.map(|at| (at, *who)));
         }
@@ -123,7 +126,8 @@ fn seed(seed: u64, sizes: &Sizes, lasts: Duration, tenants: &[Who], layers: &Lay
             let caller = callers.iter().find(|(known, _)| *known == who).map(|(_, caller)| caller.clone());
             let fails = who == Who::Hammering;
             let target = if fails { &broken } else { &tool };
-            let asked = call(service.clone(), target.clone(), caller.expect("known"), Ask { size: sizes.draw(), fails });
+            let hurry = (who == Who::Hurried).then_some(Duration::from_millis(10));
+            let asked = call(service.clone(), target.clone(), caller.expect("known"), hurry, Ask { size: sizes.draw(), fails });
             async move { (who, asked.await) }
         });
         let done = done.await;
@@ -143,11 +147,21 @@ fn seed(seed: u64, sizes: &Sizes, lasts: Duration, tenants: &[Who], layers: &Lay
 }
 
 /// Whether the call was answered before its caller had enough.
-async fn call(service: Handler, target: Arc<Target>, caller: Caller, ask: Ask) -> bool {
+async fn call(service: Handler, target: Arc<Target>, caller: Caller, hurry: Option<Duration>, ask: Ask) -> bool {
     let mut request = Request::new(target, ask);
     request.head.caller = caller;
+    if hurry.is_some() {
+        let mut meta = Meta::default();
+        meta.timeout = hurry;
+        request.head.meta = Some(meta.into());
+    }
     let answer = timeout(PATIENCE, service.oneshot(request)).await;
     answer.is_ok_and(|answer| answer.is_ok_and(|response| response.result.is_ok()))
+}
+
+/// The eight, and one more who asks for as much, but has no time.
+fn with_one_in_a_hurry() -> Vec<Who> {
+    (0..LIGHT_TENANTS).map(Who::Light).chain([Who::Hurried]).collect()
 }
 
 fn everybody() -> Vec<Who> {
@@ -162,12 +176,19 @@ enum Bounded {
     Yes,
     /// It has, and it is known that too few calls of the light are answered.
     Misses,
+    /// All calls of the light are answered; the rest is told.
+    Answered,
     No,
 }
 
 /// Adds a row.
 fn row(table: &mut Table, name: &str, bounded: Bounded, runs: Runs, sizes: &Sizes, layers: &Layers) {
-    let came = seeds(runs.seeds, |at| seed(FRESH + at, sizes, runs.lasts, &everybody(), layers));
+    row_of(&everybody(), table, name, bounded, runs, sizes, layers);
+}
+
+/// Adds a row of these tenants.
+fn row_of(who: &[Who], table: &mut Table, name: &str, bounded: Bounded, runs: Runs, sizes: &Sizes, layers: &Layers) {
+    let came = seeds(runs.seeds, |at| seed(FRESH + at, sizes, runs.lasts, who, layers));
     let alone = seeds(runs.seeds, |at| seed(FRESH + at, sizes, runs.lasts * 4, &[Who::Light(0)], layers));
     // Over all seeds, of the tenant that came off worst.
     let answered = |number: usize| Account::of(came.iter().map(|came| came.answered[number])).mean();
@@ -179,6 +200,7 @@ fn row(table: &mut Table, name: &str, bounded: Bounded, runs: Runs, sizes: &Size
     let (least, times, used) = match bounded {
         Bounded::Yes => (least.at_least(0.999), times.at_most(2.0), used.at_least(0.98)),
         Bounded::Misses => (least.at_least(0.999).known_miss(0.997), times.at_most(2.0), used.at_least(0.98)),
+        Bounded::Answered => (least.at_least(0.999), times, used),
         Bounded::No => (least, times, used),
     };
     table.row(name, [least, seconds(p99), times, used]);
@@ -258,11 +280,18 @@ fn exponential() -> Sizes {
     Sizes::exponential(SIZE)
 }
 
+/// Its calls fail all, and none of that is the tool's failure. The servers are not full.
+fn hurried(table: &mut Table, runs: Runs) {
+    let name = "default stack; the ninth gives its calls 10 ms";
+    row_of(&with_one_in_a_hurry(), table, name, Bounded::Answered, runs, &exponential(), &ours);
+}
+
 #[test]
 fn short() {
     let mut table = Table::new(Run::Short, "T5", format!("{TITLE} (2 seeds)"), &COLUMNS);
     let runs = Runs { seeds: 2, lasts: Duration::from_secs(15) };
     row(&mut table, "default stack", Bounded::Yes, runs, &exponential(), &ours);
+    hurried(&mut table, runs);
     table.finish();
 }
 
@@ -273,6 +302,7 @@ fn whole() {
     let runs = Runs { seeds: 20, lasts: Duration::from_secs(60) };
     row(&mut table, "default stack, exponential sizes", Bounded::Yes, runs, &exponential(), &ours);
     row(&mut table, "default stack, even sizes", Bounded::Yes, runs, &Sizes::even(SIZE, 0.2), &ours);
+    hurried(&mut table, runs);
     row(&mut table, "default stack, lognormal sizes", Bounded::Misses, runs, &Sizes::lognormal(SIZE, 1.0), &ours);
     let runs = Runs { seeds: 3, ..runs };
     let mut beside = |name: &str, layers: &Layers| row(&mut table, name, Bounded::No, runs, &exponential(), layers);

@@ -26,8 +26,6 @@ pub(super) enum Body {
     AsItCame { message: Bytes, id: Option<Bytes> },
     /// The `result` of a message that is still to be written, under the id of the caller's own spelling.
     Result(Bytes),
-    /// The `error` of such a message.
-    Error(Bytes),
 }
 
 /// The text of a body that is made here.
@@ -58,8 +56,17 @@ struct ResultView<'a> {
     is_error: Option<bool>,
     #[serde(borrow)]
     result_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    task: Option<&'a RawValue>,
     #[serde(borrow, rename = "_meta")]
     meta: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskView<'a> {
+    #[serde(borrow)]
+    task_id: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -140,7 +147,7 @@ impl RawAnswer {
 
     /// The text of the `result` or `error` member.
     pub(super) fn text(&self) -> Option<&str> {
-        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes)) = &self.body;
         let text = std::str::from_utf8(bytes).ok()?;
         if !matches!(self.body, Body::AsItCame { .. }) {
             return Some(text);
@@ -156,7 +163,7 @@ impl RawAnswer {
     /// Puts another text in the place of what it was made from.
     fn set_text(&mut self, text: Bytes) {
         match &mut self.body {
-            Body::Result(body) | Body::Error(body) => {
+            Body::Result(body) => {
                 *body = text;
                 self.states_facts = self.holder().is_some_and(|holder| facts(holder).is_some());
             }
@@ -180,18 +187,20 @@ impl RawAnswer {
 
 /// What stands under our own key.
 fn facts(holder: &RawValue) -> Option<&RawValue> {
-    let Members(members) = object(holder.get())?;
-    members.into_iter().find(|(name, _)| name == OUTCOME_KEY).map(|(_, facts)| facts)
+    object::<Members<'_>>(holder.get())?.get(OUTCOME_KEY)
 }
 
 /// What kind a result is, and its `_meta`. A type that is not known makes a result that is not valid; and what has a member
 /// twice, or one of another type, is read by nobody alike.
 fn result_kind(result: &str) -> (ResultKind, Option<&RawValue>) {
-    let Some(ResultView { is_error, result_type, meta }) = object(result) else { return (ResultKind::Unrecognised, None) };
+    let Some(ResultView { is_error, result_type, task, meta }) = object(result) else { return (ResultKind::Unrecognised, None) };
+    // 2025-11-25 has tasks and no types: there a task is known by its member.
+    let is_task = || task.and_then(|task| object::<TaskView<'_>>(task.get())?.task_id).is_some();
     let kind = match (result_type.as_deref(), is_error) {
         (Some("input_required"), _) => ResultKind::InputRequired,
         (Some("task"), _) => ResultKind::Task,
         (None | Some("complete"), Some(true)) => ResultKind::ToolError,
+        (None, _) if is_task() => ResultKind::Task,
         (None | Some("complete"), _) => ResultKind::Complete,
         (Some(_), _) => ResultKind::Unrecognised,
     };
@@ -247,7 +256,7 @@ impl CallResult for RawAnswer {
         if !self.states_facts {
             return;
         }
-        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes)) = &self.body;
         let mut edits = Edits::of(bytes);
         if let Some(holder) = self.holder()
             && let Some(members) = object::<Members<'_>>(holder.get())
@@ -272,7 +281,7 @@ impl CallResult for RawAnswer {
         if said.as_millis() == left.as_millis() {
             return;
         }
-        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes)) = &self.body;
         let mut edits = Edits::of(bytes);
         if let Some(TtlView { ttl_ms }) = self.view() {
             edits.replace(ttl_ms.get().as_bytes(), left.as_millis().to_string());
@@ -283,12 +292,12 @@ impl CallResult for RawAnswer {
     }
 
     fn weight(&self) -> usize {
-        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes)) = &self.body;
         size_of::<Self>() + bytes.len()
     }
 
     fn bytes(&self) -> Option<usize> {
-        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes) | Body::Error(bytes)) = &self.body;
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes)) = &self.body;
         Some(bytes.len())
     }
 
@@ -298,28 +307,35 @@ impl CallResult for RawAnswer {
     }
 
     fn add_notice(&mut self, text: &str, facts: &Facts) {
-        // Facts alone are no reason to touch the upstream's bytes; a warning is.
-        if text.is_empty() {
-            return;
-        }
-        let Some(mut body) = self.view::<Value>() else { return };
-        let Some(members) = body.as_object_mut() else { return };
-        if matches!(self.kind, ResultKind::Error(_)) {
-            let said = members.get("message").and_then(Value::as_str).unwrap_or_default();
-            members.insert("message".to_owned(), json!(format!("{said}. {text}")));
-            let mut data = members.remove("data");
-            facts.add_to(&mut data);
-            members.extend(data.map(|data| ("data".to_owned(), data)));
-            self.body = Body::Error(made(&body));
-        } else {
-            if let Some(content) = members.entry("content").or_insert_with(|| json!([])).as_array_mut() {
-                content.push(json!({ "type": "text", "text": text }));
+        let (Body::AsItCame { message: bytes, .. } | Body::Result(bytes)) = &self.body;
+        let Some((whole, members)) = self.text().and_then(|whole| Some((whole, object::<Members<'_>>(whole)?))) else { return };
+        let is_error = matches!(self.kind, ResultKind::Error(_));
+        let (mut edits, mut fresh) = (Edits::of(bytes), Vec::new());
+        let block = || format!(r#"{{"type":"text","text":{}}}"#, json!(text));
+        match members.get(if is_error { "message" } else { "content" }) {
+            // Facts alone.
+            _ if text.is_empty() => {}
+            Some(message) if is_error => {
+                let said: String = serde_json::from_str(message.get()).unwrap_or_default();
+                edits.replace(message.get().as_bytes(), json!(format!("{said}. {text}")).to_string());
             }
-            if let Some(known) = members.entry("_meta").or_insert_with(|| json!({})).as_object_mut() {
-                known.insert(OUTCOME_KEY.to_owned(), facts.to_json());
-            }
-            self.body = Body::Result(made(&body));
+            Some(content) => edits.push(content.get().as_bytes(), &block()),
+            None if is_error => fresh.push(format!("\"message\":{}", json!(text))),
+            None => fresh.push(format!("\"content\":[{}]", block())),
         }
-        self.states_facts = true;
+        let (holder, stated) = (if is_error { "data" } else { "_meta" }, facts.to_json());
+        match members.get(holder).map(|there| (there, self::facts(there))) {
+            // Somebody who is believed has said it already: see `Facts::add_to`.
+            Some((_, Some(_))) if is_error => {}
+            Some((_, Some(known))) => edits.replace(known.get().as_bytes(), stated.to_string()),
+            Some((there, None)) => edits.open(there.get().as_bytes(), &format!("\"{OUTCOME_KEY}\":{stated}")),
+            None => fresh.push(format!("\"{holder}\":{{\"{OUTCOME_KEY}\":{stated}}}")),
+        }
+        if !fresh.is_empty() {
+            edits.open(whole.as_bytes(), &fresh.join(","));
+        }
+        if let Some(noted) = edits.apply() {
+            self.set_text(noted);
+        }
     }
 }

@@ -71,6 +71,8 @@ struct MetaView<'a> {
     repeats: Option<&'a RawValue>,
     #[serde(borrow, rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
+    #[serde(borrow, rename = "dev.buttress/hardTimeoutMs")]
+    hard_timeout: Option<&'a RawValue>,
     #[serde(borrow)]
     traceparent: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -93,6 +95,7 @@ impl MetaView<'_> {
         let word = self.repeats.and_then(|word| serde_json::from_str::<Cow<'_, str>>(word.get()).ok());
         meta.repeats = Repeats::read(word.as_deref());
         meta.timeout = number(self.timeout).map(Duration::from_millis);
+        meta.hard_timeout = number(self.hard_timeout).map(Duration::from_millis);
         meta.trace = text(self.traceparent, LONGEST_CONTEXT)
             .and_then(|parent| TraceContext::parse(&parent, text(self.tracestate, LONGEST_CONTEXT).as_deref()));
         meta.baggage = text(self.baggage, LONGEST_BAGGAGE).and_then(|baggage| Baggage::parse(&baggage));
@@ -203,7 +206,6 @@ impl RawCall {
         let (member, body) = match response.result {
             Ok(RawAnswer { body: Body::AsItCame { message, id }, .. }) => return self.readdressed(message, id.as_ref()),
             Ok(RawAnswer { body: Body::Result(result), .. }) => ("result", result),
-            Ok(RawAnswer { body: Body::Error(error), .. }) => ("error", error),
             Err(ErrorObject { code, message, mut data }) => {
                 if let Some(facts) = response.facts {
                     facts.add_to(&mut data);

@@ -12,7 +12,7 @@ use tower::service_fn;
 use super::{RawAnswer, RawCall, RawMessage};
 use crate::{
     BoxError, Stack,
-    call::{Caller, OUTCOME_KEY, Request, Response, TargetPolicy},
+    call::{Caller, OUTCOME_KEY, Request, Response, TargetPolicy, Word},
     catalogue::Catalogue,
     error::Transport,
 };
@@ -21,11 +21,23 @@ const CALL: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{
 
 /// What the caller of both reads, and how often the server was reached.
 async fn through_both(server: impl Fn() -> Result<&'static str, BoxError> + Clone + Send + Sync + 'static) -> (String, usize) {
+    through_both_with(server, None).await
+}
+
+/// The same where the inner hop knows this of each answer.
+async fn through_both_with(
+    server: impl Fn() -> Result<&'static str, BoxError> + Clone + Send + Sync + 'static,
+    word: Option<Word>,
+) -> (String, usize) {
     let reached = Arc::new(AtomicUsize::new(0));
     let counted = reached.clone();
     let server = service_fn(move |_: Request<RawMessage>| {
         counted.fetch_add(1, Ordering::Relaxed);
-        let answer = server().and_then(|answer| Ok(Response::new(RawAnswer::parse(Bytes::from_static(answer.as_bytes()))?)));
+        let answer = server().and_then(|answer| {
+            let mut answer = Response::new(RawAnswer::parse(Bytes::from_static(answer.as_bytes()))?);
+            answer.word = word;
+            Ok(answer)
+        });
         async { answer }
     });
     let inner = Stack::new().service(server);
@@ -100,4 +112,20 @@ async fn what_the_trusted_hop_says_itself_is_believed() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     // The outer stack repeats the call, and has told the inner one that it does.
     assert_eq!((answer["result"]["_meta"][OUTCOME_KEY]["class"].as_str(), reached), (Some("not_sent"), 3));
+}
+
+/// A trusting hop has nothing else to tell it by: -32000 alone is a doubt, and `isError` the tool's own.
+#[tokio::test(start_paused = true)]
+async fn what_an_inner_hop_knows_of_an_answer_is_said_to_the_outer_one() {
+    for said in [
+        r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"busy"}}"#,
+    ] {
+        let (answer, reached) = through_both_with(move || Ok(said), Some(Word::Throttled { retry_after: None })).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let facts = answer.pointer("/result/_meta").or(answer.pointer("/error/data")).map(|holder| &holder[OUTCOME_KEY]);
+        assert_eq!(facts.and_then(|facts| facts["class"].as_str()), Some("throttled"), "{answer}");
+        // The outer stack repeats the call, and has told the inner one that it does.
+        assert_eq!(reached, 3, "{answer}");
+    }
 }

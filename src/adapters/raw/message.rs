@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::text::{Edits, Members, object, present};
 use crate::call::{
-    ATTEMPT_KEY, BAGGAGE_KEY, CallParams, Digest, Head, Meta, Method, Onward, REPEATS_KEY, TIMEOUT_KEY, TRACEPARENT_KEY,
-    TRACESTATE_KEY, canonical,
+    ATTEMPT_KEY, BAGGAGE_KEY, CallParams, Digest, HARD_TIMEOUT_KEY, Head, Meta, Method, Onward, REPEATS_KEY, TIMEOUT_KEY,
+    TRACEPARENT_KEY, TRACESTATE_KEY, canonical,
 };
 
 /// A JSON-RPC request as it came: the parameters of a raw call. Cheap to clone.
@@ -38,6 +38,8 @@ struct MetaView<'a> {
     repeats: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/timeoutMs")]
     timeout: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "dev.buttress/hardTimeoutMs")]
+    hard_timeout: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     traceparent: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -46,6 +48,8 @@ struct MetaView<'a> {
     baggage: Option<&'a RawValue>,
     #[serde(borrow, rename = "progressToken")]
     token: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present", rename = "io.modelcontextprotocol/clientCapabilities")]
+    capabilities: Option<&'a RawValue>,
 }
 
 impl<'a> MetaView<'a> {
@@ -54,6 +58,7 @@ impl<'a> MetaView<'a> {
             ATTEMPT_KEY => self.attempt,
             REPEATS_KEY => self.repeats,
             TIMEOUT_KEY => self.timeout,
+            HARD_TIMEOUT_KEY => self.hard_timeout,
             TRACEPARENT_KEY => self.traceparent,
             TRACESTATE_KEY => self.tracestate,
             BAGGAGE_KEY => self.baggage,
@@ -182,6 +187,16 @@ impl CallParams for RawMessage {
     fn arguments(&self) -> Option<Digest> {
         let Some(params) = self.view()?.params else { return Some(Digest::of(b"{}")) };
         canonical::digest_of_members(params.get(), |name| !matches!(name, "_meta" | "inputResponses" | "requestState"))
+    }
+
+    fn question(&self) -> Option<Digest> {
+        let ParamsView { meta } = known(self.view()?.params)?;
+        let MetaView { capabilities, .. } = known(meta)?;
+        let declared = match capabilities {
+            Some(capabilities) => Some(canonical::digest_of_text(capabilities.get())?),
+            None => None,
+        };
+        Some(Digest::of_parts(&(self.arguments()?, declared)))
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{RawAnswer, RawCall};
 use crate::{
     call::{
-        Baggage, CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, Repeats,
-        Response, ResultKind, Revision, TargetPolicy, TraceContext, Traced, Verdict,
+        Baggage, CacheScope, CallParams, CallResult, Caller, ErrorObject, Facts, Freshness, Method, Repeats, Response,
+        ResultKind, Revision, TargetPolicy, TraceContext, Traced, Verdict,
     },
     catalogue::Catalogue,
     classify::code,
@@ -78,6 +78,23 @@ fn answers_are_told_apart() {
     assert_eq!(kind(r#"{"id":1,"result":{"resultType":"input_required"}}"#), Ok(ResultKind::InputRequired));
     assert_eq!(kind(r#"{"id":1,"result":{"resultType":"task"}}"#), Ok(ResultKind::Task));
     assert_eq!(kind(r#"{"id":1,"result":{"resultType":"complete","isError":true}}"#), Ok(ResultKind::ToolError));
+    assert_eq!(kind(r#"{"id":1,"result":{"task":{"taskId":"a"}}}"#), Ok(ResultKind::Task));
+    for other in [r#""task":{"taskId":"a"},"isError":true"#, r#""task":"write","isError":true"#] {
+        assert_eq!(
+            RawAnswer::parse(format!(r#"{{"result":{{{other}}}}}"#).into()).unwrap().kind(),
+            ResultKind::ToolError,
+            "{other}"
+        );
+    }
+    for other in
+        [r#""task":{"taskId":"a"},"resultType":"complete""#, r#""task":{"id":"a"}"#, r#""task":["a"]"#, r#""taskId":"a""#]
+    {
+        assert_eq!(
+            RawAnswer::parse(format!(r#"{{"result":{{{other}}}}}"#).into()).unwrap().kind(),
+            ResultKind::Complete,
+            "{other}"
+        );
+    }
     for odd in [r#"{"resultType":"half"}"#, r#"{"isError":true,"isError":false}"#, r#"{"isError":"no"}"#, "[]", "7"] {
         assert_eq!(
             RawAnswer::parse(format!(r#"{{"id":1,"result":{odd}}}"#).into()).unwrap().kind(),
@@ -110,20 +127,43 @@ fn an_answer_that_has_aged_says_so_and_every_other_byte_stays() {
 }
 
 #[test]
-fn only_a_warning_touches_the_upstreams_bytes() {
-    let came = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"boom","x":1.50}}"#;
-    let mut answer = RawAnswer::parse(Bytes::from_static(came.as_bytes())).unwrap();
-    answer.add_notice("", &Facts::new("ambiguous", true));
-    let call = RawCall::parse(Bytes::from_static(br#"{"id":1,"method":"ping"}"#)).unwrap();
-    assert_eq!(call.answer(Response::new(answer.clone())), came.as_bytes());
-    answer.add_notice("Careful.", &Facts::new("outcome_unknown", false));
-    let id = "123456789012345678901234567890";
-    let call = RawCall::parse(format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#).into()).unwrap();
-    let message = String::from_utf8(call.answer(Response::new(answer)).to_vec()).unwrap();
-    assert!(message.contains(&format!("\"id\":{id},")), "{message}");
-    let message: Value = serde_json::from_str(&message).unwrap();
-    assert_eq!(message["error"]["message"], "boom. Careful.");
-    assert_eq!(message["error"]["data"][OUTCOME_KEY]["class"], "outcome_unknown");
+fn what_is_added_to_an_answer_leaves_every_other_byte() {
+    let noted = |came: &str, text: &str| {
+        let mut answer = RawAnswer::parse(format!(r#"{{"jsonrpc":"2.0","id":1,{came},"n":1e2}}"#).into()).unwrap();
+        answer.add_notice(text, &Facts::new("throttled", true));
+        assert_eq!(answer.said_facts().is_some(), !came.contains("null"), "{came}");
+        let id = "123456789012345678901234567890";
+        let call = RawCall::parse(format!(r#"{{"id":{id},"method":"tools/call","params":{{"name":"t"}}}}"#).into()).unwrap();
+        let message = String::from_utf8(call.answer(Response::new(answer)).to_vec()).unwrap();
+        let inside =
+            message.strip_prefix(&format!(r#"{{"jsonrpc":"2.0","id":{id},"#)).and_then(|rest| rest.strip_suffix(r#","n":1e2}"#));
+        inside.unwrap_or_else(|| panic!("{message}")).to_owned()
+    };
+    const FACTS: &str = r#""dev.buttress/outcome":{"class":"throttled","retryable":true}"#;
+    for (came, text, goes) in [
+        (r#""error":{"code":-32000,"x":1.50}"#, "", r#""error":{"data":{F},"code":-32000,"x":1.50}"#),
+        (r#""error":{"code":7,"data": {"t" :1.50}}"#, "", r#""error":{"code":7,"data": {F,"t" :1.50}}"#),
+        (r#""error":{"code":7,"data":null}"#, "", r#""error":{"code":7,"data":null}"#),
+        (r#""error":{"code":7,"message":"bo\"om"}"#, "Careful.", r#""error":{"data":{F},"code":7,"message":"bo\"om. Careful."}"#),
+        (r#""error":{"code":7}"#, "Careful.", r#""error":{"message":"Careful.","data":{F},"code":7}"#),
+        (r#""result":{"isError":true,"x":1.50}"#, "", r#""result":{"_meta":{F},"isError":true,"x":1.50}"#),
+        (r#""result":{"_meta":{ },"content":[ ]}"#, "", r#""result":{"_meta":{F },"content":[ ]}"#),
+        (r#""result":{"_meta":null}"#, "", r#""result":{"_meta":null}"#),
+        (
+            r#""result":{"_meta":{"dev.buttress/outcome":{"class":"ambiguous"}},"content":[{"n":1.50} ]}"#,
+            "Old.",
+            r#""result":{"_meta":{F},"content":[{"n":1.50} ,{"type":"text","text":"Old."}]}"#,
+        ),
+        (r#""result":{}"#, "Old.", r#""result":{"content":[{"type":"text","text":"Old."}],"_meta":{F}}"#),
+        (r#""result":{"content":[ ]}"#, "Old.", r#""result":{"_meta":{F},"content":[ {"type":"text","text":"Old."}]}"#),
+    ] {
+        assert_eq!(noted(came, text), goes.replace('F', FACTS), "{came}");
+    }
+    // What is made here is added to as well.
+    let mut made = RawAnswer::tool_error("no".into(), &Facts::new("ambiguous", true)).unwrap();
+    made.add_notice("Careful.", &Facts::new("outcome_unknown", false));
+    assert_eq!(made.error_text().as_deref(), Some("no\nCareful."));
+    assert_eq!(made.said_facts().unwrap()["class"], "outcome_unknown");
 }
 
 #[test]
@@ -290,7 +330,8 @@ fn a_request_may_say_who_repeats_it_and_how_long_it_waits() {
         let meta = format!(r#"{{"dev.buttress/attempt":2,"dev.buttress/repeats":"{word}"}}"#);
         assert_eq!(read(&meta), Some((Some(Repeats::Unexecuted), Some(2), None)));
     }
-    assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1}"#), None);
+    assert_eq!(read(r#"{"dev.buttress/attempt":"2","dev.buttress/timeoutMs":-1,"dev.buttress/hardTimeoutMs":"9"}"#), None);
+    assert_eq!(read(r#"{"dev.buttress/hardTimeoutMs":9}"#), Some((None, None, None)));
     assert_eq!(read("7"), None);
 }
 

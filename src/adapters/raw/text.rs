@@ -43,7 +43,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-impl Members<'_> {
+impl<'a> Members<'a> {
+    /// The first of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+    }
+
     /// The object without the members whose name is one of these; the values of the others as they stood.
     pub(super) fn without(&self, gone: impl Fn(&str) -> bool) -> String {
         let kept = self.0.iter().filter(|(name, _)| !gone(name));
@@ -78,6 +83,14 @@ impl<'a> Edits<'a> {
         if let Some((b'{', inside)) = object.split_first() {
             let comma = if inside.trim_ascii_start().starts_with(b"}") { "" } else { "," };
             self.replace(&inside[..0], format!("{members}{comma}"));
+        }
+    }
+
+    /// Puts `item` last into an array, which is a part of the text.
+    pub(super) fn push(&mut self, array: &[u8], item: &str) {
+        if let [b'[', inside @ .., b']'] = array {
+            let comma = if inside.trim_ascii().is_empty() { "" } else { "," };
+            self.replace(&inside[inside.len()..], format!("{comma}{item}"));
         }
     }
 

@@ -15,9 +15,9 @@ use ::rmcp::{
 };
 use tower::Service;
 
-use super::model::error_object;
+use super::model::{error_object, question};
 use crate::{
-    call::{CallParams, Digest, Notify, Onward, Progress, Request, Response},
+    call::{CAPABILITIES_KEY, CallParams, Digest, Notify, Onward, Progress, Request, Response},
     error::BoxError,
 };
 
@@ -50,6 +50,11 @@ impl<H> Clone for Call<H> {
 impl<H> CallParams for Call<H> {
     fn arguments(&self) -> Option<Digest> {
         *self.0.arguments.get_or_init(|| self.0.request.arguments())
+    }
+
+    fn question(&self) -> Option<Digest> {
+        // rmcp has taken it out of the request.
+        Some(question(self.arguments()?, self.0.context.meta.0.get(CAPABILITIES_KEY)))
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {

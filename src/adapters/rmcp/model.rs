@@ -2,23 +2,19 @@
 
 use std::{borrow::Cow, time::Duration};
 
-#[cfg(feature = "rmcp-client")]
-use ::rmcp::model::RequestParamsMeta;
 use ::rmcp::{
     ErrorData,
     model::{
-        self, CallToolResult, ClientRequest, ContentBlock, ErrorCode, ListPromptsResult, ListResourceTemplatesResult,
-        ListToolsResult, MetaObject, ResultType, ServerResult, Tool,
+        self, CallToolResult, ClientRequest, ContentBlock, ErrorCode, GetMeta, ListPromptsResult, ListResourceTemplatesResult,
+        ListToolsResult, MetaObject, RequestParamsMeta, ResultType, ServerResult, Tool,
     },
 };
-#[cfg(feature = "rmcp-client")]
-use serde_json::Map;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     call::{
-        Annotations, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method, OUTCOME_KEY, ResultKind,
-        canonical,
+        Annotations, CAPABILITIES_KEY, CacheScope, CallParams, CallResult, Digest, ErrorObject, Facts, Freshness, Method,
+        OUTCOME_KEY, ResultKind, canonical,
     },
     catalogue::{Catalogue, Scope},
 };
@@ -28,6 +24,7 @@ impl CallResult for ServerResult {
         match self {
             Self::InputRequiredResult(_) => ResultKind::InputRequired,
             Self::CreateTaskResult(_) => ResultKind::Task,
+            Self::CustomResult(result) if is_untyped_task(&result.0) => ResultKind::Task,
             _ if stated_type(self).is_some_and(|kind| kind != ResultType::COMPLETE.as_str()) => ResultKind::Unrecognised,
             Self::CallToolResult(result) if result.is_error == Some(true) => ResultKind::ToolError,
             _ => ResultKind::Complete,
@@ -150,6 +147,11 @@ fn stated_type(result: &ServerResult) -> Option<&str> {
     stated.as_ref().map(ResultType::as_str)
 }
 
+/// Whether it is a task of 2025-11-25, which has no types and which rmcp does not know: there a task is known by its member.
+fn is_untyped_task(result: &Value) -> bool {
+    result.get("resultType").is_none() && result.get("task").is_some_and(|task| task.get("taskId").is_some())
+}
+
 fn note(meta: &mut Option<MetaObject>, facts: &Facts) {
     meta.get_or_insert_default().0.insert(OUTCOME_KEY.to_owned(), facts.to_json());
 }
@@ -192,7 +194,6 @@ pub(super) fn addressed(request: &ClientRequest) -> (Method, Option<&str>) {
     (method, name)
 }
 
-#[cfg(feature = "rmcp-client")]
 /// The `_meta` within a request's parameters: where a program has put it, as rmcp itself keeps what it reads outside of them.
 macro_rules! meta_within {
     ($request:expr, $meta:ident, $as_mut:ident, $get:ident, $object:ident) => {
@@ -222,7 +223,6 @@ macro_rules! meta_within {
     };
 }
 
-#[cfg(feature = "rmcp-client")]
 pub(super) fn meta_within(request: &ClientRequest) -> Option<&Map<String, Value>> {
     meta_within!(request, meta, as_ref, get, as_object).map(|meta| &meta.0.0)
 }
@@ -256,6 +256,10 @@ impl CallParams for ClientRequest {
         digests(self).0
     }
 
+    fn question(&self) -> Option<Digest> {
+        Some(question(self.arguments()?, declared(self)))
+    }
+
     fn name(&self) -> Option<Cow<'_, str>> {
         match (self, addressed(self).1) {
             (_, Some(name)) => Some(name.into()),
@@ -282,6 +286,16 @@ impl CallParams for ClientRequest {
         };
         serde_json::to_string(arguments?).ok().map(Cow::Owned)
     }
+}
+
+/// What the client declares with a request that it is capable of.
+pub(super) fn declared(request: &ClientRequest) -> Option<&Value> {
+    request.get_meta().0.get(CAPABILITIES_KEY).or_else(|| meta_within(request)?.get(CAPABILITIES_KEY))
+}
+
+/// What is asked with these arguments by a client that declares these capabilities, if any.
+pub(super) fn question(arguments: Digest, declared: Option<&Value>) -> Digest {
+    Digest::of_parts(&(arguments, declared.map(canonical::digest_of_value)))
 }
 
 /// The digest of a request's arguments and, if it continues an earlier one, of what it brings along.
@@ -349,6 +363,31 @@ mod tests {
         assert_eq!(kind(json!({ "resultType": "half", "tools": [] })), ResultKind::Unrecognised);
         assert_eq!(kind(json!({ "resultType": "half", "x": 1 })), ResultKind::Unrecognised);
         assert_eq!(kind(json!({ "x": 1 })), ResultKind::Complete);
+    }
+
+    #[test]
+    fn a_task_of_the_revision_that_has_no_types_is_one() {
+        let task = json!({ "taskId": "a", "status": "working", "createdAt": "2025-11-25T10:30:00Z", "ttl": null });
+        assert_eq!(result(json!({ "task": task })).kind(), ResultKind::Task);
+        assert_eq!(result(json!({ "resultType": "complete", "task": task })).kind(), ResultKind::Complete);
+        assert_eq!(result(json!({ "task": "write" })).kind(), ResultKind::Complete);
+    }
+
+    #[test]
+    fn what_a_client_declares_is_part_of_the_question_and_not_of_the_arguments() {
+        let ask = |declares: Value| -> ClientRequest {
+            let meta = json!({ "io.modelcontextprotocol/clientCapabilities": declares, "progressToken": 1 });
+            serde_json::from_value(json!({ "method": "tools/list", "params": { "_meta": meta } })).unwrap()
+        };
+        let [with, without] = [ask(json!({ "sampling": {} })), ask(json!({}))];
+        assert_eq!(with.arguments(), without.arguments());
+        assert_ne!(with.question(), without.question());
+        assert_eq!(with.question(), ask(json!({ "sampling": {} })).question());
+        let mut within = ask(json!({}));
+        let meta = std::mem::take(within.get_meta_mut());
+        let ClientRequest::ListToolsRequest(request) = &mut within else { panic!("{without:?}") };
+        request.params.get_or_insert_default().meta = Some(meta);
+        assert_eq!(within.question(), without.question());
     }
 
     #[test]

@@ -313,6 +313,92 @@ mod tests {
         assert_eq!(group.read(0.0, 0.1, |_| false, 3.0), Reading::NotYet);
     }
 
+    /// A group of limit 64 whose first 16 calls begin in the course of a second, from the tenth on; twelve of the first have taken
+    /// half a second.
+    fn first_stage() -> Group {
+        let mut group = Group::new(64.0);
+        (0..15).for_each(|_| group.started(10.0, 0.0, 10.0));
+        group.started(10.0, 0.0, 11.0);
+        (0..12).for_each(|_| group.ended(10.0, Some(0.5), false));
+        group
+    }
+
+    #[test]
+    fn a_group_is_read_when_none_that_still_runs_may_turn_out_quicker() {
+        let read = |silence, now| first_stage().read(silence, 0.1, |_| false, now);
+        // The last of them began at 11.
+        for early in [10.4, 10.6, 11.2, 11.49] {
+            assert_eq!(read(0.0, early), Reading::NotYet, "{early}");
+        }
+        let Reading::Done(seen) = read(0.5, 11.5) else { panic!("twelve of sixteen have taken half a second") };
+        assert!((seen.latency - 0.5).abs() < 1e-9 && (seen.in_flight - 10.0).abs() < 1e-9);
+        assert_eq!(read(0.51, 11.5), Reading::Stale);
+    }
+
+    #[test]
+    fn a_group_that_has_not_begun_all_its_calls_is_not_read() {
+        let mut group = Group::new(64.0);
+        (0..15).for_each(|_| group.started(10.0, 0.0, 0.0));
+        (0..12).for_each(|_| group.ended(0.0, Some(1.0), false));
+        assert_eq!(group.read(0.0, 0.1, |_| true, 9.0), Reading::NotYet);
+    }
+
+    #[test]
+    fn a_clear_answer_is_an_answer_however_unsure() {
+        let group = || {
+            let mut group = Group::new(64.0);
+            (0..16).for_each(|_| group.started(10.0, 0.0, 0.0));
+            (1..13).for_each(|call| group.ended(0.0, Some(f64::from(call)), false));
+            group
+        };
+        assert!(matches!(group().read(0.0, 0.0, |_| true, 20.0), Reading::Done(_)));
+        assert_eq!(group().read(0.0, 0.0, |_| false, 20.0), Reading::NotYet);
+    }
+
+    #[test]
+    fn the_first_calls_are_overdue_while_most_of_them_run() {
+        let mut group = Group::new(64.0);
+        (0..15).for_each(|_| group.started(1.0, 0.0, 10.0));
+        assert!(!group.is_overdue(1.0, 99.0), "they have not all begun");
+        group.started(1.0, 0.0, 11.0);
+        assert!(!group.is_overdue(1.0, 12.0) && group.is_overdue(1.0, 12.1));
+        // Those that began later do not count.
+        group.started(1.0, 0.0, 11.5);
+        group.ended(11.5, Some(0.1), false);
+        (0..11).for_each(|_| group.ended(11.0, Some(0.5), false));
+        assert!(group.is_overdue(1.0, 12.1));
+        group.ended(10.0, Some(0.5), false);
+        assert!(!group.is_overdue(1.0, 99.0));
+    }
+
+    #[test]
+    fn more_than_a_twentieth_is_overload() {
+        // The second stage is of 20 calls.
+        let mut group = Group { stage: 1, ..Group::new(5.0) };
+        group.started(1.0, 0.0, 0.0);
+        for overloaded in [false, true] {
+            group.ended(0.0, Some(1.0), true);
+            assert_eq!(group.is_overloaded(), overloaded);
+        }
+    }
+
+    #[test]
+    fn pressure_counts_from_the_beginning() {
+        let mut group = Group::new(5.0);
+        group.started(1.0, 2.0, 10.0);
+        assert!((group.pressed_share(5.0, 20.0) - 0.3).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_last_call_of_a_group_belongs_to_it_and_the_next_does_not() {
+        let mut group = Group::new(1.0);
+        (0..33).for_each(|call| group.started(1.0, 0.0, f64::from(call)));
+        group.ended(32.0, Some(1.0), false);
+        assert_eq!(group.ended.len(), 0);
+        group.ended(31.0, Some(1.0), false);
+        assert_eq!(group.ended.len(), 1);
+    }
+
     #[test]
     fn never_remembers_more_than_it_has_room_for() {
         let mut group = Group::new(64.0);

@@ -16,7 +16,7 @@ mod group;
 mod pace;
 mod search;
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use tokio::time::Instant;
 
@@ -83,7 +83,7 @@ pub(super) struct Adaptive {
     group: Group,
     pace: Pace,
     in_flight: f64,
-    waiting: bool,
+    waiting: f64,
     clock: f64,
     /// Seconds under pressure, since the beginning.
     pressed: f64,
@@ -112,7 +112,7 @@ impl Adaptive {
             group: Group::new(limit),
             pace: Pace::new(),
             in_flight: 0.0,
-            waiting: false,
+            waiting: 0.0,
             clock: 0.0,
             pressed: 0.0,
             last_end: 0.0,
@@ -125,9 +125,10 @@ impl Adaptive {
         NonZeroU32::new(self.limit.round() as u32).unwrap_or(NonZeroU32::MIN)
     }
 
-    /// Whether one of those who wait may start now. If not, it may a little later.
-    pub(super) fn may_start(&self, now: Instant) -> bool {
-        self.pace.may_start(self.limit, self.seconds(now))
+    /// When one of those who wait may start: now, or a little later.
+    pub(super) fn may_start(&self, now: Instant) -> Instant {
+        let wait = self.pace.due(self.limit, self.waiting) - self.seconds(now);
+        Duration::try_from_secs_f64(wait).ok().and_then(|wait| now.checked_add(wait)).unwrap_or(now)
     }
 
     /// A call came; where it must wait, it is among those who do.
@@ -139,7 +140,7 @@ impl Adaptive {
     /// An attempt starts, and is among those in flight.
     pub(super) fn started(&mut self, crowd: Crowd, now: Instant) {
         self.pass_time(crowd, now);
-        self.pace.started(self.limit, self.clock);
+        self.pace.started(self.limit, self.waiting, self.clock);
         // A step up is half done before calls say anything about it.
         let climbing = self.limit > self.home && self.in_flight < f64::midpoint(self.home, self.limit);
         if self.group.has_begun() || !climbing {
@@ -188,10 +189,10 @@ impl Adaptive {
 
     fn pass_time(&mut self, crowd: Crowd, now: Instant) {
         let now = self.seconds(now).max(self.clock);
-        if self.waiting && self.in_flight >= self.limit * PRESSED {
+        if self.waiting > 0.0 && self.in_flight >= self.limit * PRESSED {
             self.pressed += now - self.clock;
         }
-        (self.in_flight, self.waiting, self.clock) = (f64::from(crowd.in_flight), crowd.waiting > 0, now);
+        (self.in_flight, self.waiting, self.clock) = (f64::from(crowd.in_flight), f64::from(crowd.waiting), now);
     }
 
     fn seconds(&self, now: Instant) -> f64 {

@@ -10,6 +10,8 @@ const LEAST_BURST: f64 = 4.0;
 #[derive(Debug)]
 pub(super) struct Pace {
     due: f64,
+    /// When the last one started.
+    last: f64,
     /// What a call takes, as the last group of calls showed.
     pub latency: f64,
     /// And of late.
@@ -20,25 +22,36 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) const fn new() -> Self {
-        Self { due: 0.0, latency: f64::INFINITY, recent: 0.0, fastest: f64::INFINITY }
+        Self { due: 0.0, last: 0.0, latency: f64::INFINITY, recent: 0.0, fastest: f64::INFINITY }
     }
 
-    pub(super) fn may_start(&self, limit: f64, now: f64) -> bool {
-        self.due - self.interval(limit) * (limit * BURST).max(LEAST_BURST) <= now
+    /// When the next is due, with so many waiting. However slow the pace has been, that is no more than an interval after the last.
+    pub(super) fn due(&self, limit: f64, waiting: f64) -> f64 {
+        let interval = self.interval(limit, waiting);
+        (self.due - interval * burst(limit)).min(self.last + interval)
     }
 
-    pub(super) fn started(&mut self, limit: f64, now: f64) {
-        self.due = self.due.max(now) + self.interval(limit);
+    /// One starts, due or not.
+    pub(super) fn started(&mut self, limit: f64, waiting: f64, now: f64) {
+        let interval = self.interval(limit, waiting);
+        self.due = (self.due.max(now) + interval).min(now + interval * (burst(limit) + 1.0));
+        self.last = now;
     }
 
     pub(super) fn ended(&mut self, took: f64) {
         self.recent += (took - self.recent) / 8.0;
     }
 
-    /// Seconds between two starts.
-    fn interval(&self, limit: f64) -> f64 {
-        (self.latency.min(self.recent) / (limit * QUICKER)).max(1.0 / self.fastest)
+    /// Seconds between two starts. Whatever the fastest pace is, as many start in the time of one call as wait: that pace is of those
+    /// who came of late, and a quiet hour says nothing of a crowd.
+    fn interval(&self, limit: f64, waiting: f64) -> f64 {
+        let call = self.latency.min(self.recent);
+        (call / (limit * QUICKER)).max(self.fastest.recip().min(call / waiting))
     }
+}
+
+fn burst(limit: f64) -> f64 {
+    (limit * BURST).max(LEAST_BURST)
 }
 
 #[cfg(test)]
@@ -47,8 +60,8 @@ mod tests {
 
     fn starts_at(pace: &mut Pace, limit: f64, now: f64) -> u32 {
         let mut starts = 0;
-        while starts < 1000 && pace.may_start(limit, now) {
-            pace.started(limit, now);
+        while starts < 1000 && pace.due(limit, 0.0) <= now {
+            pace.started(limit, 0.0, now);
             starts += 1;
         }
         starts
@@ -79,5 +92,21 @@ mod tests {
     #[test]
     fn of_an_unknown_target_all_start_at_once() {
         assert_eq!(starts_at(&mut Pace::new(), 1000.0, 0.0), 1000);
+    }
+
+    #[test]
+    fn a_crowd_after_a_quiet_hour_starts_within_the_time_of_a_few_calls() {
+        let mut pace = Pace { latency: 0.05, fastest: 0.01, ..Pace::new() };
+        (0..100).for_each(|_| pace.ended(0.05));
+        // They find slots free, and none of them is to blame for it.
+        (0..20).for_each(|_| pace.started(20.0, 0.0, 3600.0));
+        let (mut waiting, mut now) = (40.0, 3600.0);
+        while waiting > 0.0 {
+            now = pace.due(20.0, waiting).max(now);
+            waiting -= 1.0;
+            pace.started(20.0, waiting, now);
+        }
+        // 1 + 1/2 + 1/3 and so on, to 1/40.
+        assert!((0.05..0.25).contains(&(now - 3600.0)), "{}", now - 3600.0);
     }
 }

@@ -165,3 +165,7 @@ pub(super) fn is_clear(seen: &Seen, base: &Seen, way: Way, step: f64) -> bool {
     let line = (1.0 - share) * (seen.in_flight / base.in_flight).ln();
     ((seen.latency / base.latency).ln() - line).abs() > 3.0 * seen.error.hypot(base.error)
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

@@ -54,7 +54,7 @@ impl World {
                 self.waiting = (self.waiting + 1).min(10_000);
                 self.adaptive.arrived(self.crowd(), self.now);
             }
-            while self.waiting > 0 && self.crowd().in_flight < self.limit() && self.adaptive.may_start(self.now) {
+            while self.waiting > 0 && self.crowd().in_flight < self.limit() && self.adaptive.may_start(self.now) <= self.now {
                 self.waiting -= 1;
                 let took = Duration::from_secs_f64(latency(f64::from(self.crowd().in_flight + 1)));
                 self.in_flight.push(Reverse((self.now + took, self.now)));
@@ -141,7 +141,7 @@ fn slots_that_come_free_at_once_are_filled_in_turn() {
     let (now, crowd) = (world.now, Crowd { in_flight: 1, waiting: 100 });
     let starts_at = |world: &mut World, now| {
         let mut starts = 0;
-        while world.adaptive.may_start(now) && starts < 1000 {
+        while world.adaptive.may_start(now) <= now && starts < 1000 {
             world.adaptive.started(crowd, now);
             starts += 1;
         }
@@ -149,8 +149,69 @@ fn slots_that_come_free_at_once_are_filled_in_turn() {
     };
     let first = starts_at(&mut world, now);
     assert!((1..=16).contains(&first), "{first}");
-    assert!(!AdaptiveLimit::may_start(&world.adaptive, now), "and so the slots hear of it");
+    let due = AdaptiveLimit::may_start(&world.adaptive, now);
+    assert!((now + MS / 10..now + 20 * MS).contains(&due), "and so the slots hear of it: in {:?}", due - now);
     assert!((1..=16).contains(&starts_at(&mut world, now + 50 * MS)));
+}
+
+/// Sixteen calls that begin at once when a step up from `home` is made. Until then a call took this long.
+fn stepping(home: f64, limit: f64, latency: f64) -> (Adaptive, Instant) {
+    let began = Instant::now();
+    let mut adaptive = Adaptive::new(bounds(100), began);
+    let base = Seen { latency, quantile: latency, error: 0.0, in_flight: home };
+    (adaptive.home, adaptive.limit, adaptive.probing, adaptive.base) = (home, limit, true, Some(base));
+    (0..16).for_each(|_| adaptive.started(Crowd { in_flight: 200, waiting: 1 }, began));
+    assert!(adaptive.group.has_begun());
+    (adaptive, began)
+}
+
+#[test]
+fn a_step_up_is_half_done_before_calls_count() {
+    for (in_flight, begins) in [(14, false), (15, true)] {
+        let mut adaptive = Adaptive::new(bounds(10), Instant::now());
+        adaptive.limit = 20.0;
+        adaptive.started(Crowd { in_flight, waiting: 1 }, adaptive.epoch);
+        assert_eq!(adaptive.group.has_begun(), begins);
+    }
+}
+
+#[test]
+fn a_caller_that_left_counts_where_most_calls_are_quicker() {
+    let crowd = Crowd { in_flight: 100, waiting: 1 };
+    for (took, void) in [(99, true), (100, false)] {
+        let (mut adaptive, began) = stepping(100.0, 200.0, 0.1);
+        (0..5).for_each(|_| adaptive.ended(began, Outcome::Cut, crowd, began + took * MS));
+        assert_eq!(!adaptive.probing, void, "five of sixteen that say nothing are too many");
+    }
+}
+
+#[test]
+fn a_step_up_is_given_up_when_calls_take_longer_than_it_could_be_worth() {
+    let crowd = Crowd { in_flight: 100, waiting: 1 };
+    // 1.2 times half a second, times the root of 1.44.
+    for (took, undone) in [(719, false), (721, true)] {
+        let (mut adaptive, began) = stepping(100.0, 144.0, 0.5);
+        adaptive.ended(began, Outcome::Answered, crowd, began + took * MS);
+        assert_eq!(!adaptive.probing && adaptive.fruitless == 1, undone);
+    }
+}
+
+#[test]
+fn a_group_that_is_not_sure_enough_is_read_on() {
+    // Half of the calls take ten times as long as the others: an error of a fifth. It is read when the last has ended.
+    let read = |step, probing, latency| {
+        let (mut adaptive, began) = stepping(100.0, 100.0, latency);
+        (adaptive.probing, adaptive.step) = (probing, step);
+        for (call, took) in (0..16).map(|call| (call, if call < 8 { 100 } else { 1000 + call / 15 })) {
+            adaptive.ended(began, Outcome::Answered, Crowd { in_flight: 99 - call, waiting: 1 }, began + took * MS);
+        }
+        !adaptive.group.has_begun()
+    };
+    assert!(read(1.7, false, 0.55), "an eighth of the step is more");
+    assert!(!read(1.5, false, 0.55) && !read(0.8, false, 0.55));
+    // Clear is only what a probe shows.
+    assert!(!read(0.8, false, 9.0));
+    assert!(read(0.8, true, 9.0));
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -204,7 +265,8 @@ proptest! {
             }
             let limit = adaptive.limit().get();
             prop_assert!((bounds.floor()..=bounds.ceiling()).contains(&limit), "{limit}");
-            prop_assert!(adaptive.may_start(now + Duration::from_secs(86_400)));
+            let later = now + Duration::from_secs(86_400);
+            prop_assert!(adaptive.may_start(later) <= later);
         }
     }
 }

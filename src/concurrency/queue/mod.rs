@@ -83,19 +83,24 @@ pub(super) struct Charge {
     entry: Entry,
 }
 
-/// How fast slots come free: the mean time between two who are let in, of late.
-#[derive(Debug, Default)]
+/// How fast slots come free: the mean time between two who are let in, of late, while somebody has always been waiting.
+#[derive(Debug)]
 struct Pace {
-    last: Option<Instant>,
+    last: Instant,
     gap: Duration,
 }
 
 impl Pace {
+    /// Somebody has to wait again. The pace is what calls take, which hears of every call: those that were let in from an earlier
+    /// queue may have been let in long ago, and slowly.
+    fn begin(typical: Option<Typical>, slots: u32, now: Instant) -> Self {
+        Self { last: now, gap: typical.map_or(Duration::ZERO, |typical| typical.p50 / slots.max(1)) }
+    }
+
     fn granted(&mut self, now: Instant) {
-        if let Some(last) = self.last.replace(now) {
-            let gap = now.saturating_duration_since(last);
-            self.gap = if self.gap.is_zero() { gap } else { (self.gap * 7 + gap) / 8 };
-        }
+        let gap = now.saturating_duration_since(self.last);
+        self.gap = if self.gap.is_zero() { gap } else { (self.gap * 7 + gap) / 8 };
+        self.last = now;
     }
 }
 
@@ -108,7 +113,7 @@ impl<T> Queue<T> {
             waiting: 0,
             contended_since: None,
             last_id: 0,
-            pace: Pace::default(),
+            pace: Pace::begin(None, 0, epoch),
             epoch,
         }
     }
@@ -131,12 +136,13 @@ impl<T> Queue<T> {
         self.places = places;
     }
 
-    /// A place for `arrival`, and who had to make room for it; or why there is none.
+    /// A place for `arrival`, and who had to make room for it; or why there is none. There are so many `slots`.
     pub(super) fn join(
         &mut self,
         arrival: Arrival,
         value: impl FnOnce() -> T,
         typical: Option<Typical>,
+        slots: u32,
         now: Instant,
     ) -> Result<(Key, Option<T>), Reason> {
         let Arrival { class, deadline, .. } = arrival;
@@ -157,7 +163,7 @@ impl<T> Queue<T> {
         };
         if self.waiting == 0 {
             self.contended_since = Some(now);
-            self.pace.last = Some(now);
+            self.pace = Pace::begin(typical, slots, now);
         }
         self.last_id += 1;
         let id = self.last_id;
@@ -234,8 +240,8 @@ impl<T> Queue<T> {
         if known { tenant } else { Caller::nobody() }
     }
 
-    /// How long a newcomer will wait, as slots have come free of late. Nothing for the first one: so somebody always gets in, and
-    /// the pace is measured anew.
+    /// How long a newcomer will wait, as slots come free. Nothing for the first one: so somebody always gets in, and the pace is
+    /// measured anew.
     fn estimated_wait(&self, tenant: Digest, class: Criticality, typical: Option<Typical>, now: Instant) -> Duration {
         let line = self.accounts.get(&tenant).map(|account| &account.line);
         let own = line.map_or(0, |line| line.ahead_of(class, typical, now));

@@ -6,6 +6,9 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
+/// How many slots there are, as far as the queue cares.
+const SLOTS: u32 = 2;
+
 /// One who waits, in the reference.
 #[derive(Debug, Clone)]
 struct Waiting {
@@ -141,7 +144,7 @@ impl Reference {
             displaced = Some(u32::MAX - youngest);
         }
         if self.waiting() == 0 {
-            (self.contended_since, self.last) = (Some(now), Some(now));
+            (self.contended_since, self.last, self.gap) = (Some(now), Some(now), typical.p50 / SLOTS);
         }
         if self.find(name).is_none() {
             self.turns.push(Tenant::new(name, typical));
@@ -254,7 +257,7 @@ fn play(acts: Vec<Act>) {
             Act::Join { tenant: name, class, within } => {
                 let class = Criticality::ALL[class];
                 let deadline = within.map(|within| now + Duration::from_millis(within));
-                let joined = queue.join(Arrival { tenant: tenant(name), class, deadline }, || value, Some(typical), now);
+                let joined = queue.join(Arrival { tenant: tenant(name), class, deadline }, || value, Some(typical), SLOTS, now);
                 let expected = reference.join(name, &Waiting { value, class, joined: now, deadline }, typical, now);
                 assert_eq!(joined.as_ref().map(|(_, displaced)| *displaced).map_err(|reason| *reason), expected);
                 keys.extend(joined.ok().map(|(key, _)| (value, key)));

@@ -14,13 +14,14 @@ struct Scene {
     queue: Queue<u32>,
     now: Instant,
     typical: Option<Typical>,
+    slots: u32,
     keys: HashMap<u32, Key>,
 }
 
 impl Scene {
     fn new(places: usize) -> Self {
         let now = Instant::now();
-        Self { queue: Queue::new(places, now), now, typical: None, keys: HashMap::new() }
+        Self { queue: Queue::new(places, now), now, typical: None, slots: 1, keys: HashMap::new() }
     }
 
     fn typical(mut self, p50: Duration, p90: Duration) -> Self {
@@ -34,7 +35,7 @@ impl Scene {
 
     fn ask(&mut self, who: &str, class: Criticality, within: Option<Duration>, value: u32) -> Result<Option<u32>, Reason> {
         let arrival = Arrival { tenant: tenant(who), class, deadline: within.map(|within| self.now + within) };
-        let (key, displaced) = self.queue.join(arrival, || value, self.typical, self.now)?;
+        let (key, displaced) = self.queue.join(arrival, || value, self.typical, self.slots, self.now)?;
         self.keys.insert(value, key);
         Ok(displaced)
     }
@@ -277,12 +278,40 @@ async fn only_the_line_that_stands_is_turned_around() {
 async fn the_pace_is_that_of_slots_coming_free_while_somebody_waits() {
     let mut scene = Scene::new(100).typical(10 * MS, 10 * MS);
     for gap in [20, 60] {
-        (0..60).for_each(|n| scene.join("a", n));
-        scene.pass(gap * MS);
-        assert_eq!(scene.serve_all(|_| gap * MS).len(), 60);
-        assert!(scene.queue.pace.gap.abs_diff(gap * MS) < MS, "{:?}", scene.queue.pace.gap);
+        (0..61).for_each(|n| scene.join("a", n));
+        // Until somebody has been let in, it goes by what calls take.
+        assert_eq!(scene.queue.pace.gap, 10 * MS, "nothing is left of {:?}", scene.queue.pace);
+        for _ in 0..60 {
+            scene.pass(gap * MS);
+            let (_, charge) = scene.next().unwrap();
+            scene.queue.settle(charge, scene.now);
+        }
+        assert!(scene.queue.pace.gap.abs_diff(gap * MS) < MS, "{:?}", scene.queue.pace);
+        assert_eq!(scene.serve_all(|_| gap * MS).len(), 1);
         scene.pass(Duration::from_secs(3600));
     }
+}
+
+/// However slow slots came free in a queue that is no more.
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_not_shed_by_the_pace_of_a_queue_that_is_no_more() {
+    let secs = Duration::from_secs;
+    let mut scene = Scene::new(100).typical(secs(20), secs(20));
+    scene.join("a", 0);
+    scene.pass(secs(20));
+    assert_eq!(scene.serve_all(|_| secs(20)), [0]);
+    // By now calls take less, or they take as long and there are more slots.
+    for (p50, slots) in [(50 * MS, 1), (secs(20), 64)] {
+        (scene.typical, scene.slots) = (Some(Typical { p50, p90: p50 }), slots);
+        for n in 100..164 {
+            assert_eq!(scene.ask("a", Criticality::Critical, Some(secs(55)), n), Ok(None), "{n} at {p50:?}");
+        }
+        assert_eq!(scene.serve_all(|_| MS).len(), 64);
+    }
+    // And where nothing has changed, nobody waits in vain: one call after the other, twenty seconds each.
+    scene.slots = 1;
+    let places = (0..9).filter(|n| scene.ask("a", Criticality::Critical, Some(secs(55)), *n).is_ok());
+    assert_eq!(places.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,8 +319,8 @@ async fn a_call_that_could_not_end_in_time_is_shed_when_it_comes_and_when_it_is_
     let class = Criticality::Critical;
     // Slots come free every 20 ms, and nine of ten calls take up to 40 ms.
     let mut scene = Scene::new(100).typical(10 * MS, 40 * MS);
-    scene.queue.pace.gap = 20 * MS;
     (0..4).for_each(|n| scene.join("a", n));
+    scene.queue.pace.gap = 20 * MS;
     assert_eq!(scene.ask("a", class, Some(119 * MS), 10), Err(Reason::Shed));
     assert_eq!(scene.ask("a", class, Some(121 * MS), 11), Ok(None));
     // A tenant of its own has at most one of the others' before it; and it leaves half of its time for the call, not more.
@@ -310,8 +339,8 @@ async fn a_call_that_could_not_end_in_time_is_shed_when_it_comes_and_when_it_is_
 #[tokio::test(start_paused = true)]
 async fn who_comes_when_nobody_waits_may_wait_however_slow_slots_have_been() {
     let mut scene = Scene::new(100).typical(10 * MS, Duration::from_secs(3600));
-    scene.queue.pace.gap = Duration::from_secs(3600);
     assert_eq!(scene.ask("a", Criticality::Critical, Some(100 * MS), 0), Ok(None));
+    scene.queue.pace.gap = Duration::from_secs(3600);
     assert_eq!(scene.ask("a", Criticality::Critical, Some(100 * MS), 1), Err(Reason::Shed));
 }
 

@@ -37,9 +37,26 @@ impl Slots {
         })
     }
 
-    /// Whether one of those who wait may have a slot that is free. Where none is held, nothing would bring anybody back to ask.
-    pub(super) fn is_due(&self, desk: &Desk, now: Instant) -> bool {
-        desk.adaptive.as_ref().is_none_or(|adaptive| adaptive.may_start(now) || self.turnstile.view().in_flight == 0)
+    /// When one of those who wait may have a slot that is free. Where none is held, whoever waits is all that there is: at once.
+    pub(super) fn due(&self, desk: &Desk, now: Instant) -> Instant {
+        let adaptive = desk.adaptive.as_ref().filter(|_| self.turnstile.view().in_flight > 0);
+        adaptive.map_or(now, |adaptive| adaptive.may_start(now))
+    }
+
+    /// When one of those who wait is to look again.
+    pub(in crate::concurrency) fn look(&self) -> Option<Instant> {
+        self.desk().look
+    }
+
+    /// Whoever was to look again at this time does so, or leaves it to another.
+    pub(in crate::concurrency) fn end_look(self: &Arc<Self>, at: Instant) {
+        let mut desk = self.desk();
+        if desk.look == Some(at) {
+            desk.look = None;
+            let calls = self.serve(&mut desk, Instant::now());
+            drop(desk);
+            calls.make(self);
+        }
     }
 
     pub(super) fn tell_of_start(&self, desk: &mut Desk, in_flight: u32, now: Instant) {
@@ -65,6 +82,17 @@ impl Slots {
         drop(desk);
         calls.make(self);
         self.steps(from, limit);
+    }
+}
+
+impl Desk {
+    /// Nobody is due before then. `true`: one of those who wait has to be called, or nobody would look that early.
+    pub(super) fn looks_at(&mut self, due: Instant) -> bool {
+        let calls = self.look.is_none_or(|look| due < look);
+        if calls {
+            self.look = Some(due);
+        }
+        calls
     }
 }
 

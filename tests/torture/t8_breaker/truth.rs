@@ -6,7 +6,7 @@ use buttress::{
     BoxError,
     breaker::{BreakerHandle, BreakerLayer, State},
     call::{Request, Response, Target, Verdict},
-    error::{HttpStatus, Rejected, Transport},
+    error::{Clock, HttpStatus, Rejected, TimedOut, Transport},
 };
 use std::sync::Arc;
 use tokio::time::advance;
@@ -23,6 +23,8 @@ enum End {
     Status(u16),
     NotSent,
     Reset,
+    /// Its caller had no time.
+    Impatience,
     Refused,
 }
 
@@ -39,28 +41,30 @@ enum Meaning {
     Ignored,
 }
 
-const TABLE: [(End, Meaning); 22] = [
+const TABLE: [(End, Meaning); 24] = [
     (End::Answer(Verdict::Ok), Meaning::Success),
     (End::Answer(Verdict::ToolError), Meaning::Success),
     (End::Answer(Verdict::InputRequired), Meaning::Success),
     (End::Answer(Verdict::Task), Meaning::Success),
     (End::Answer(Verdict::ClientFault), Meaning::Neutral),
-    (End::Answer(Verdict::Denied), Meaning::Neutral),
-    (End::Answer(Verdict::SessionLost), Meaning::Neutral),
+    (End::Answer(Verdict::Denied), Meaning::Ignored),
+    (End::Answer(Verdict::SessionLost), Meaning::Ignored),
     (End::Answer(Verdict::Throttled { retry_after: None }), Meaning::Throttled),
     (End::Answer(Verdict::NotSent), Meaning::Failure),
     (End::Answer(Verdict::AMBIGUOUS), Meaning::Failure),
     (End::Answer(Verdict::Ambiguous { retry_after: None, overload: true }), Meaning::Failure),
+    (End::Answer(Verdict::Hurried), Meaning::Ignored),
     (End::Answer(Verdict::LocalReject), Meaning::Ignored),
     (End::Answer(Verdict::Cancelled), Meaning::Ignored),
     (End::Status(400), Meaning::Neutral),
-    (End::Status(401), Meaning::Neutral),
+    (End::Status(401), Meaning::Ignored),
     (End::Status(425), Meaning::Failure),
     (End::Status(429), Meaning::Throttled),
     (End::Status(500), Meaning::Failure),
     (End::Status(503), Meaning::Failure),
     (End::NotSent, Meaning::Failure),
     (End::Reset, Meaning::Failure),
+    (End::Impatience, Meaning::Ignored),
     (End::Refused, Meaning::Ignored),
 ];
 
@@ -84,6 +88,7 @@ impl Bench {
             End::Status(code) => Err(BoxError::from(HttpStatus::new(code))),
             End::NotSent => Err(Transport::not_sent("refused").into()),
             End::Reset => Err(Transport::unknown("reset").into()),
+            End::Impatience => Err(TimedOut::new(Clock::Patience, Duration::from_millis(10)).into()),
             End::Refused => Err(Rejected::new("concurrency", Reason::QueueFull).into()),
         }));
         Self { handle: layer.handle(), service: BoxCloneSyncService::new(service), target: tool("tool", true) }

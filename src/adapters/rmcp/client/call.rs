@@ -23,7 +23,7 @@ use super::{
     transport_error::{Meaning, ReadError, leaf, read},
 };
 use crate::{
-    adapters::rmcp::model::meta_within_mut,
+    adapters::rmcp::model::{declared, meta_within_mut, question},
     call::{CallParams, Digest, Head, Meta, Request, Response, Revision, Session, Verdict},
     error::BoxError,
 };
@@ -150,6 +150,10 @@ impl Call {
 impl CallParams for Call {
     fn arguments(&self) -> Option<Digest> {
         *self.0.arguments.get_or_init(|| self.0.request.arguments())
+    }
+
+    fn question(&self) -> Option<Digest> {
+        Some(question(self.arguments()?, declared(&self.0.request)))
     }
 
     fn name(&self) -> Option<Cow<'_, str>> {
