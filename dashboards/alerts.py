@@ -5,6 +5,11 @@ from promql import SERVER
 # What may go wrong of the tool calls that count: not ended well, and slower than the rules' bound.
 AVAILABILITY = 0.005
 LATENCY = 0.05
+# What the budgets are to last for, in days.
+PERIOD = 30
+# Where runbook links lead: whoever reads an alert is on another host, so give the address of a copy that your people can open, this
+# file's name with it.
+RUNBOOKS = "dashboards/README.md"
 # Fewer calls than this in the long window say nothing.
 ENOUGH = 50
 
@@ -24,14 +29,14 @@ PERCENT = "{{ $value | humanizePercentage }}"
 BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template"
 
 
-def burn(name, kind, budget, what):
+def burn(name, kind, budget, budget_of, what):
     for severity, wait, long, short, factor in BURNS:
         ratio = f"job_upstream:mcp_tool_calls_{kind}:ratio_rate"
         limit = f"{factor} * {budget}"
         enough = f"job_upstream:mcp_tool_calls:rate{long} * {SECONDS[long]} > {ENOUGH}"
         expression = f"{ratio}{long} > {limit} and {ratio}{short} > {limit} and {enough}"
         description = f"{UPSTREAM}: {PERCENT} of the tool calls of the last {long} {what}; the budget is {budget:.1%}."
-        yield name, expression, wait, severity, f"The error budget is being spent {factor} times too fast.", description, long
+        yield name, expression, wait, severity, f"At this pace, the {budget_of} budget of {PERIOD} days lasts {PERIOD / factor:.0f} at most.", description, long
 
 
 def others():
@@ -66,7 +71,7 @@ def others():
     yield ("ButtressSpansLost", "sum by (job, reason) (increase(buttress_spans_lost_total[5m])) > 0", "10m", "warning",
            "Spans are lost on their way to the collector.",
            "{{ $value | humanize }} spans were lost in 5 minutes ({{ $labels.reason }}).")
-    yield ("ButtressLabelOverflow", "sum by (job, upstream, label) (rate(buttress_metric_label_overflow_total[15m])) > 1", "30m", "warning",
+    yield ("ButtressLabelOverflow", "sum by (job, upstream, label) (rate(buttress_metric_label_overflow_total{label!=\"rpc_response_status_code\"}[15m])) > 1", "30m", "warning",
            "Many calls are recorded under no name of their own.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} calls a second have _OTHER as their {{{{ $labels.label }}}}.")
     # The last ones know no upstream: a process that is gone says nothing of any.
@@ -82,20 +87,19 @@ def _busy():
     return f"sum by (job, upstream) (increase({SERVER}_count[5m])) > {ENOUGH}"
 
 
-def _rule(name, expression, wait, severity, summary, description, window=None):
+def _rule(runbooks, name, expression, wait, severity, summary, description, window=None):
     lines = [f"  - alert: {name}", f"    expr: {expression}", f"    for: {wait}", "    labels:", f"      severity: {severity}"]
     if window:
         lines.append(f"      window: {window}")
-    anchor = f"dashboards/README.md#{name.lower()}"
-    notes = [("summary", summary), ("description", description), ("runbook_url", anchor)]
+    notes = [("summary", summary), ("description", description), ("runbook_url", f"{runbooks}#{name.lower()}")]
     return lines + ["    annotations:"] + [f"      {key}: '{text.replace(chr(39), chr(39) * 2)}'" for key, text in notes]
 
 
-def build():
+def build(runbooks=RUNBOOKS):
     rules = [
-        *burn("ButtressErrorBudgetBurn", "bad", AVAILABILITY, "did not end well"),
-        *burn("ButtressLatencyBudgetBurn", "slow", LATENCY, "were slow"),
+        *burn("ButtressErrorBudgetBurn", "bad", AVAILABILITY, "error", "did not end well"),
+        *burn("ButtressLatencyBudgetBurn", "slow", LATENCY, "latency", "were slow"),
         *others(),
     ]
     lines = ["# Written by generate.py.", "groups:", "- name: buttress-alerts", "  rules:"]
-    return "\n".join(lines + [line for rule in rules for line in _rule(*rule)]) + "\n"
+    return "\n".join(lines + [line for rule in rules for line in _rule(runbooks, *rule)]) + "\n"

@@ -59,9 +59,10 @@ def colour(panel, value):
 
 
 def stat(axes, panel, series):
+    defaults = panel["fieldConfig"]["defaults"]
     value = float(series[0][1][-1][1]) if series else 0
     axes.axis("off")
-    shown = written(value, panel["fieldConfig"]["defaults"]["unit"])
+    shown = written(value, defaults["unit"]) if series else defaults["noValue"]
     axes.text(0.5, 0.4, shown, ha="center", va="center", fontsize=22, color=colour(panel, value), transform=axes.transAxes)
 
 

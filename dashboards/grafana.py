@@ -5,7 +5,9 @@ WIDTH = 24
 
 
 def _panel(kind, title, description, unit, targets, height=7, **more):
-    defaults = {"unit": unit, "min": 0, "noValue": "0"} | more.pop("defaults", {})
+    # Of nothing, there are no calls; but how long they took, or what share of them failed, nobody can say.
+    nothing = "no data" if unit in ("s", "percentunit") else "0"
+    defaults = {"unit": unit, "min": 0, "noValue": nothing} | more.pop("defaults", {})
     return {
         "type": kind, "title": title, "description": description, "datasource": DATASOURCE,
         "gridPos": {"h": height},
@@ -19,10 +21,10 @@ def _panel(kind, title, description, unit, targets, height=7, **more):
     }
 
 
-def graph(title, description, unit, targets, links=(), empty="0"):
-    """Lines over time. `empty` is what stands there where there are none."""
+def graph(title, description, unit, targets, links=(), empty=None):
+    """Lines over time. `empty` is what stands there where there are none, if that means more than usual."""
     options = {"tooltip": {"mode": "multi", "sort": "desc"}, "legend": {"displayMode": "list", "placement": "bottom"}}
-    return _panel("timeseries", title, description, unit, targets, options=options, defaults={"links": list(links), "noValue": empty})
+    return _panel("timeseries", title, description, unit, targets, options=options, defaults={"links": list(links)} | ({"noValue": empty} if empty else {}))
 
 
 def stat(title, description, unit, expression, steps=()):

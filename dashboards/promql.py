@@ -7,10 +7,16 @@ TARGET = "upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resou
 
 # What counts against the server, as dashboards/README.md says. The empty error_type is a success.
 CALLS = 'mcp_method_name="tools/call"'
-BAD = 'error_type!~"|tool_error|cancelled|denied|client_fault|rejected"'
-JUDGED = 'error_type!~"cancelled|denied|client_fault|rejected"'
-NOT_POLICY = 'reason!~"quota|loop|key_reused|in_progress"'
-ANSWERED = 'error_type=~"|tool_error"'
+# -32042 asks the caller to visit a URL first, and -32020 to -32022 say that its request does not fit the server.
+GOOD = "|tool_error|application_error|-32042"
+CALLERS = "cancelled|denied|client_fault|-32020|-32021|-32022"
+# What a layer refused is counted by its reason.
+BAD = f'error_type!~"{GOOD}|{CALLERS}|rejected"'
+JUDGED = f'error_type!~"{CALLERS}|rejected"'
+ANSWERED = f'error_type=~"{GOOD}"'
+# The deadline layer refuses what its caller left no time for.
+NOT_CALLERS = 'layer!="deadline"'
+NOT_POLICY = f'reason!~"quota|loop|key_reused|in_progress",{NOT_CALLERS}'
 
 
 class Scope:

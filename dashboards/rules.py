@@ -1,6 +1,6 @@
 """Recording rules: for each window of the burn rates, the shares of tool calls that spend an error budget."""
 
-from promql import ANSWERED, BAD, CALLS, JUDGED, NOT_POLICY, SERVER
+from promql import ANSWERED, BAD, CALLS, JUDGED, NOT_CALLERS, NOT_POLICY, SERVER
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 # A call that takes longer is slow: the bound of a bucket.
@@ -29,7 +29,7 @@ def _single():
     # Beside first attempts, not beside calls: those that the stack answers itself would hide what it repeats.
     repeated = f"{BY} (rate(buttress_retries_total{{{SENT}}}[5m]) or rate(buttress_hedges_total{{{SENT}}}[5m]))"
     yield "job_upstream:mcp_attempts_per_first_attempt:ratio_rate5m", f"{client} / ({client} - ({repeated} or 0 * {client}))"
-    shed = f'{BY} (rate(buttress_rejections_total{{reason=~"shed|queue_full|no_slot|deadline"}}[5m]))'
+    shed = f'{BY} (rate(buttress_rejections_total{{reason=~"shed|queue_full|no_slot|deadline",{NOT_CALLERS}}}[5m]))'
     yield "job_upstream:buttress_shed:ratio_rate5m", f"({shed} or 0 * {server}) / {server}"
 
 

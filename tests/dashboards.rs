@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use buttress::metrics::{ALL, Kind, Metric};
+use buttress::metrics::{ALL, Kind, Metric, Values};
 use serde_json::Value;
 
 const OVERVIEW: &str = include_str!("../dashboards/overview.json");
@@ -142,7 +142,10 @@ fn whoever_tells_tools_apart_tells_servers_and_prompts_apart() {
     }
     for dashboard in [OVERVIEW, TOOL] {
         for legend in dashboard.lines().filter(|line| line.contains("{{gen_ai_tool_name}}")) {
-            assert!(legend.contains("{{upstream}} ") && legend.contains("{{gen_ai_prompt_name}}{{resource_template}}"), "{legend}");
+            assert!(
+                legend.contains("{{upstream}} ") && legend.contains("{{gen_ai_prompt_name}}{{resource_template}}"),
+                "{legend}"
+            );
         }
     }
     let links: Vec<&str> = OVERVIEW.lines().filter(|line| line.contains("/d/buttress-tool")).collect();
@@ -178,6 +181,70 @@ fn alerts_are_tested_with_two_processes() {
         for (job, instances) in jobs {
             assert!(instances.len() >= 2, "{job} of {test}");
         }
+    }
+}
+
+/// The title of everything on a dashboard; of a row, what stands before its explanation.
+fn titles(dashboard: &str) -> BTreeSet<String> {
+    let whole: Value = serde_json::from_str(dashboard).unwrap();
+    let rows: Vec<Value> = whole["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] == "row").cloned().collect();
+    let title = |panel: &Value| panel["title"].as_str().unwrap().to_owned();
+    let short = |row: &Value| title(row).split(':').next().unwrap().to_owned();
+    rows.iter().map(short).chain(rows.iter().map(title)).chain(panels(dashboard).iter().map(title)).collect()
+}
+
+#[test]
+fn the_runbook_speaks_of_panels_that_there_are() {
+    let titles = titles(OVERVIEW);
+    let text = RUNBOOK.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (first, _) = text.split_once("## What counts as bad").unwrap();
+    let bold = first.split("**").skip(1).step_by(2).map(|words| words.trim_end_matches('.').to_owned());
+    let plain = text.replace("**", "").replace(" * ", " ");
+    let italic: Vec<String> = plain.split('*').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(italic.len() > 30, "{italic:?}");
+    for words in bold.chain(italic).filter(|words| !["Look at", "Do"].contains(&&**words)) {
+        assert!(titles.contains(&words), "{words}");
+    }
+    for runbook in text.split("### ").skip(1).filter(|runbook| runbook.contains("*Look at*")) {
+        let (_, look) = runbook.split_once("*Look at* ").unwrap();
+        assert!(look.starts_with('*') || look.starts_with("the process") || look.starts_with("its "), "{look}");
+    }
+}
+
+#[test]
+fn the_runbook_speaks_of_labels_and_values_that_there_are() {
+    let values = |metric: &'static Metric| metric.labels.iter().filter_map(|label| metric.values(label));
+    let mut known: BTreeSet<&str> = ALL.iter().flat_map(|metric| metric.labels).copied().collect();
+    for value in ALL.iter().flat_map(values) {
+        known.extend(if let Values::OneOf(values) = value { values } else { Vec::new() });
+    }
+    known.extend(ALL.iter().map(|metric| metric.name));
+    // Of Prometheus, of alerts, and of the catalogue.
+    known.extend(["buttress", "prometheus", "rule_files", "critical", "warning", "info", "scrape_budget"]);
+    let is_word = |word: &&str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let spoken: BTreeSet<&str> = RUNBOOK.split('`').skip(1).step_by(2).filter(is_word).collect();
+    assert!(spoken.len() > 10, "{spoken:?}");
+    assert!(spoken.is_subset(&known), "{:?}", spoken.difference(&known).collect::<Vec<_>>());
+}
+
+/// Nobody knows how long no calls took.
+#[test]
+fn no_data_is_no_duration_and_no_share() {
+    for panel in [OVERVIEW, TOOL].into_iter().flat_map(panels) {
+        let defaults = &panel["fieldConfig"]["defaults"];
+        if defaults["unit"] == "s" || defaults["unit"] == "percentunit" {
+            assert_ne!(defaults["noValue"], "0", "{}", panel["title"]);
+        }
+    }
+}
+
+#[test]
+fn budgets_are_told_by_their_names_and_by_how_long_they_last() {
+    let burns =
+        lines(ALERTS, "alert").into_iter().zip(lines(ALERTS, "summary")).filter(|(alert, _)| alert.ends_with("BudgetBurn"));
+    for (alert, summary) in burns {
+        let budget = if alert.contains("Latency") { "latency" } else { "error" };
+        assert!(summary.contains(&format!("the {budget} budget of 30 days lasts ")), "{alert}: {summary}");
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum ErrorType {
     SessionLost,
     ClientFault,
     Cancelled,
+    /// A code of the application's own that has no label: the tool has answered.
+    ApplicationError,
     Code(RpcCode),
 }
 
@@ -39,7 +41,7 @@ pub(crate) enum ErrorType {
 pub(crate) struct RpcCode(u8);
 
 /// The codes that have a series of their own; all others share `_OTHER`, since an upstream may send any integer.
-const CODES: [(i64, &str); 10] = [
+const CODES: [(i64, &str); 15] = [
     (code::PARSE_ERROR, "-32700"),
     (code::INVALID_REQUEST, "-32600"),
     (code::METHOD_NOT_FOUND, "-32601"),
@@ -50,6 +52,13 @@ const CODES: [(i64, &str); 10] = [
     (code::MISSING_REQUIRED_CLIENT_CAPABILITY, "-32021"),
     (code::UNSUPPORTED_PROTOCOL_VERSION, "-32022"),
     (code::URL_ELICITATION_REQUIRED, "-32042"),
+    // What the SDKs say of connections and requests that were lost.
+    (-32000, "-32000"),
+    (-32001, "-32001"),
+    // What a stack like this one says of its own refusals.
+    (429, "429"),
+    (503, "503"),
+    (504, "504"),
 ];
 
 impl RpcCode {
@@ -74,7 +83,7 @@ impl RpcCode {
 }
 
 impl ErrorType {
-    const COUNT: usize = 12 + CODES.len() + 1;
+    const COUNT: usize = 13 + CODES.len() + 1;
 
     #[inline]
     pub(crate) fn of<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> Self {
@@ -89,7 +98,10 @@ impl ErrorType {
             Verdict::Denied => Self::Denied,
             Verdict::SessionLost => Self::SessionLost,
             verdict => match (code, outcome) {
-                (Some(code), _) => Self::Code(RpcCode::of(code)),
+                (Some(code), _) => match RpcCode::of(code) {
+                    code if code.is_other() && verdict == Verdict::ToolError => Self::ApplicationError,
+                    code => Self::Code(code),
+                },
                 (None, Err(error)) if find::<Panicked>(&**error).is_some() => Self::Panic,
                 (None, Err(error)) if find::<TimedOut>(&**error).is_some() => Self::Timeout,
                 (None, Err(error)) if find::<tower::timeout::error::Elapsed>(&**error).is_some() => Self::Timeout,
@@ -102,7 +114,7 @@ impl ErrorType {
 
     /// Whether it is a code that has no series of its own.
     pub(crate) fn is_other_code(self) -> bool {
-        matches!(self, Self::Code(code) if code.is_other())
+        matches!(self, Self::ApplicationError) || matches!(self, Self::Code(code) if code.is_other())
     }
 
     fn index(self) -> usize {
@@ -119,7 +131,8 @@ impl ErrorType {
             Self::SessionLost => 9,
             Self::ClientFault => 10,
             Self::Cancelled => 11,
-            Self::Code(code) => 12 + usize::from(code.0),
+            Self::ApplicationError => 12,
+            Self::Code(code) => 13 + usize::from(code.0),
         }
     }
 
@@ -138,6 +151,7 @@ impl ErrorType {
             Self::SessionLost => ["session_lost", ""],
             Self::ClientFault => ["client_fault", ""],
             Self::Cancelled => ["cancelled", ""],
+            Self::ApplicationError => ["application_error", OTHER],
             Self::Code(code) if side == Side::Server && code.is_callers() => ["", code.as_str()],
             Self::Code(code) => [code.as_str(), code.as_str()],
         }
@@ -216,6 +230,38 @@ pub(super) fn error_types() -> Vec<&'static str> {
         ErrorType::SessionLost,
         ErrorType::ClientFault,
         ErrorType::Cancelled,
+        ErrorType::ApplicationError,
     ];
     words.into_iter().chain(codes).map(|end| end.labels(Side::Client)[0]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::ErrorObject;
+
+    fn labels(response: Response<&'static str>) -> [&'static str; 2] {
+        ErrorType::of(&Ok(response)).labels(Side::Server)
+    }
+
+    #[test]
+    fn an_applications_own_code_is_told_from_one_that_leaves_a_doubt() {
+        let of = |code| labels(Response::from_error(ErrorObject::new(code, "no")));
+        assert_eq!(of(1001), ["application_error", "_OTHER"]);
+        assert_eq!(of(-32050), ["_OTHER", "_OTHER"]);
+        let mut in_doubt = Response::from_error(ErrorObject::new(1001, "no"));
+        in_doubt.verdict = Some(Verdict::AMBIGUOUS);
+        assert_eq!(labels(in_doubt), ["_OTHER", "_OTHER"]);
+        for (code, label) in [(-32000, "-32000"), (-32001, "-32001"), (429, "429"), (503, "503"), (504, "504")] {
+            assert_eq!(of(code), [label, label]);
+        }
+    }
+
+    #[test]
+    fn each_end_has_a_place_of_its_own() {
+        let codes = CODES.iter().map(|(code, _)| *code).chain([1 << 40]).map(|code| ErrorType::Code(RpcCode::of(code)));
+        let places: Vec<usize> =
+            [ErrorType::Cancelled, ErrorType::ApplicationError].into_iter().chain(codes).map(ErrorType::index).collect();
+        assert_eq!(places, (11..ErrorType::COUNT).collect::<Vec<_>>());
+    }
 }

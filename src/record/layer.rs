@@ -57,6 +57,10 @@ impl Overflown {
             _ => &self.codes,
         };
         if !told.load(Ordering::Relaxed) && !told.swap(true, Ordering::Relaxed) {
+            if label == CODES {
+                tracing::info!(upstream, label, "errors are recorded without their codes, which have no label of their own");
+                return;
+            }
             tracing::info!(
                 upstream,
                 label,

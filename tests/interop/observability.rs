@@ -45,6 +45,21 @@ async fn the_alerts_pass_their_tests() {
     }
 }
 
+#[tokio::test]
+#[ignore = "interop: needs Python"]
+async fn alerts_link_to_the_runbooks_that_their_generator_is_given() {
+    let into = Path::new(env!("CARGO_TARGET_TMPDIR")).join("runbooks");
+    std::fs::create_dir_all(&into).expect("a directory");
+    let mut python = Command::new("python3");
+    python.arg("-B").arg(dashboards("generate.py")).arg(&into).arg("https://wiki.example.org/buttress.md");
+    let ended = python.status().await.expect("Python runs");
+    assert!(ended.success(), "{ended}");
+    let alerts = std::fs::read_to_string(into.join("alerts.yml")).expect("it is there");
+    let links: Vec<&str> = alerts.lines().filter(|line| line.contains("runbook_url")).collect();
+    assert!(links.len() > 10, "{links:?}");
+    assert!(links.iter().all(|link| link.contains("'https://wiki.example.org/buttress.md#buttress")), "{links:?}");
+}
+
 /// What lies there is what its generator writes.
 #[tokio::test]
 #[ignore = "interop: needs Python"]
