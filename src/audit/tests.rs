@@ -317,6 +317,7 @@ enum Finish {
     PanicsAtOnce,
 }
 
+#[derive(Clone)]
 struct Actor(Course);
 
 struct Acting(Course);
