@@ -5,14 +5,11 @@ use std::{
     future::Future,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tower::{
-    Layer, Service,
-    util::{BoxCloneSyncService, Oneshot},
-};
+use tower::{Layer, Service, util::BoxCloneSyncService};
 
 #[cfg(feature = "audit")]
 use crate::audit::AuditLayer;
@@ -42,8 +39,10 @@ use crate::{
 };
 
 mod handles;
+mod seats;
 
 pub use handles::Handles;
+use seats::Seats;
 
 /// The layers of one upstream, in the one right order.
 ///
@@ -490,12 +489,12 @@ type Answer<R> = Pin<Box<dyn Future<Output = Result<Response<R>, BoxError>> + Se
 /// A stack in front of its handler, with the type erased: cheap to clone, always ready.
 pub struct StackService<P, R>(Arc<dyn Erased<P, R>>);
 
-/// Object-safe, and callable through `&self`: each call works on a clone of its own.
+/// Object-safe, and callable through `&self`.
 trait Erased<P, R>: Send + Sync {
     fn answer(&self, request: Request<P>) -> Answer<R>;
 }
 
-impl<S, P, R> Erased<P, R> for S
+impl<S, P, R> Erased<P, R> for Seats<S>
 where
     S: Service<Request<P>, Response = Response<R>, Error = BoxError> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -503,14 +502,8 @@ where
     R: 'static,
 {
     fn answer(&self, request: Request<P>) -> Answer<R> {
-        let mut service = self.clone();
-        // The stack is always ready (retry sees to that), so nobody is woken here, and the call can begin at once: the
-        // service need not be kept in the future.
-        match service.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => Box::pin(service.call(request)),
-            Poll::Ready(Err(error)) => Box::pin(async move { Err(error) }),
-            Poll::Pending => Box::pin(Oneshot::new(service, request)),
-        }
+        // Nobody is asked for readiness: the stack is always ready, and retry sees to it that the handler is.
+        self.call(|service| Box::pin(service.call(request)))
     }
 }
 
@@ -524,11 +517,11 @@ where
         S: Service<Request<P>, Response = Response<R>, Error = BoxError> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Self(Arc::new(service))
+        Self(Arc::new(Seats::new(service)))
     }
 
-    /// Answers one call. The stack ends in its [rescue step](crate::rescue), so this is `Err` only where the handler's own
-    /// service failed to become ready for good.
+    /// Answers one call. The stack ends in its [rescue step](crate::rescue), so this is never `Err`: not where the handler's own
+    /// service fails to become ready either. Each thread that calls keeps a copy of the handler.
     pub fn answer(&self, request: Request<P>) -> Answer<R> {
         self.0.answer(request)
     }

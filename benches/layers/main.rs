@@ -8,6 +8,7 @@ mod handlers;
 mod ours;
 mod peers;
 mod table;
+mod threads;
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ fn main() {
         .configure_from_args();
     ours::admitted(&mut criterion);
     ours::refused(&mut criterion);
-    ours::two_threads(&mut criterion);
+    threads::all(&mut criterion);
     peers::admitted(&mut criterion);
     peers::refused(&mut criterion);
     criterion.final_summary();

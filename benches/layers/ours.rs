@@ -1,10 +1,8 @@
-//! Our layers: each alone, all together, refusing, and on two threads.
+//! Our layers: each alone, all together, and refusing.
 
 use std::{
     num::{NonZeroU32, NonZeroU64},
-    sync::{Arc, Barrier},
-    thread,
-    time::Duration,
+    sync::Arc,
 };
 
 use buttress::{
@@ -31,7 +29,6 @@ use buttress::{
 };
 use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use governor::{Quota, RateLimiter};
-use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::handlers::{Act, Handler, LONG, PLENTY, call, finish, keyed, read, stack, target};
@@ -150,34 +147,5 @@ pub fn refused(criterion: &mut Criterion) {
 
     let service = stack().quota(QuotaLayer::new().per_tenant(Quota::per_hour(ONE))).service(Handler(Act::Ready));
     group.bench_function("stack", |b| b.iter(|| finish(service.answer(request()))));
-    group.finish();
-}
-
-/// Two threads that call one tool: the time of a call on each, while the other calls too.
-pub fn two_threads(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("two_threads");
-    let (service, target) = (stack().service(Handler(Act::PendsOnce)), target());
-    let runtime = tokio::runtime::Handle::current();
-    for threads in [1, 2] {
-        group.bench_function(format!("stack_on_{threads}"), |b| {
-            b.iter_custom(|calls| {
-                let barrier = Barrier::new(threads);
-                let run = || {
-                    let _inside = runtime.enter();
-                    barrier.wait();
-                    let began = Instant::now();
-                    for _ in 0..calls {
-                        let _answer = finish(service.answer(Request::new(target.clone(), 7)));
-                    }
-                    began.elapsed()
-                };
-                thread::scope(|scope| {
-                    let others: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
-                    let own = run();
-                    others.into_iter().filter_map(|other| other.join().ok()).fold(own, Duration::max)
-                })
-            });
-        });
-    }
     group.finish();
 }

@@ -118,26 +118,31 @@ impl Service<http::Request<u64>> for Http {
 
 /// The same five layers in the same order: retry, breaker, concurrency, rate limit, timeout.
 fn five(group: &mut Group<'_>, act: Act) {
-    let ours = ServiceBuilder::new()
+    run(group, "five_of_ours", five_of_ours(act));
+    if let Some(five) = five_of_tower_resilience(act) {
+        run(group, "five_of_tower_resilience", five);
+    }
+}
+
+pub fn five_of_ours(act: Act) -> impl Service<Request<u64>, Response = Answer> + Clone + Send {
+    ServiceBuilder::new()
         .layer(RetryLayer::default())
         .layer(BreakerLayer::default())
         .layer(ConcurrencyLayer::default())
         .layer(QuotaLayer::new().overall(PLENTY))
         .layer(TimeoutLayer::new(LONG))
-        .service(Handler(act));
-    run(group, "five_of_ours", ours);
+        .service(Handler(act))
+}
 
-    let limiter = RateLimiterLayer::per_second(MANY * 1000).build();
-    let breaker = CircuitBreakerLayer::builder().build();
-    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(64).build();
-    if let (Ok(limiter), Ok(breaker), Ok(bulkhead)) = (limiter, breaker, bulkhead) {
-        let inner = TimeLimiterLayer::builder().timeout_duration(LONG).build().layer(Handler(act));
-        let inner = tower::util::MapErr::new(limiter.layer(inner), drop as fn(_));
-        let inner = tower::util::MapErr::new(bulkhead.layer(inner), drop as fn(_));
-        let inner = tower::util::MapErr::new(breaker.layer(inner), drop as fn(_));
-        let retry = ResilienceRetry::<Request<u64>, Answer, ()>::builder().max_attempts(3).build();
-        run(group, "five_of_tower_resilience", retry.layer(inner));
-    }
+pub fn five_of_tower_resilience(act: Act) -> Option<impl Service<Request<u64>, Response = Answer> + Clone + Send> {
+    let limiter = RateLimiterLayer::per_second(MANY * 1000).build().ok()?;
+    let breaker = CircuitBreakerLayer::builder().build().ok()?;
+    let bulkhead = BulkheadLayer::builder().max_concurrent_calls(64).build().ok()?;
+    let inner = TimeLimiterLayer::builder().timeout_duration(LONG).build().layer(Handler(act));
+    let inner = tower::util::MapErr::new(limiter.layer(inner), drop as fn(_));
+    let inner = tower::util::MapErr::new(bulkhead.layer(inner), drop as fn(_));
+    let inner = tower::util::MapErr::new(breaker.layer(inner), drop as fn(_));
+    Some(ResilienceRetry::<Request<u64>, Answer, ()>::builder().max_attempts(3).build().layer(inner))
 }
 
 pub fn refused(criterion: &mut Criterion) {

@@ -33,8 +33,11 @@ pub fn print() {
             }
         }
     }
-    if let (Some(one), Some(two)) = (of("two_threads", "stack_on_1"), of("two_threads", "stack_on_2")) {
-        println!("| two threads on one tool, of one thread's time | {:.2} |", two / one);
+    for what in ["bare", "stack", "five_of_ours", "five_of_tower_resilience", "tower_concurrency"] {
+        let on = |threads: u8| of("two_threads", &format!("{what}_on_{threads}"));
+        if let (Some(one), Some(two)) = (on(1), on(2)) {
+            println!("| two threads on one tool, of one thread's time: {what} | {:.2} |", two / one);
+        }
     }
 }
 

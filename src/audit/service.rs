@@ -9,7 +9,7 @@ use super::{AuditFuture, entry::Open, layer::Shared};
 use crate::{
     call::{CallParams, CallResult, Request, Response},
     error::BoxError,
-    gate::Gate,
+    gate::{Gate, let_go},
 };
 
 /// Puts each call to the inner service on record. See the [module](super).
@@ -27,7 +27,7 @@ impl<S> Audit<S> {
 
 impl<S, P, R> Service<Request<P>> for Audit<S>
 where
-    S: Service<Request<P>, Response = Response<R>>,
+    S: Service<Request<P>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
     P: CallParams,
     R: CallResult,
@@ -49,7 +49,10 @@ where
         let mut open = Open::new(shared, &request);
         let gate = match open.admit() {
             Ok(()) => Gate::passed(open.inside(|| self.inner.call(request))),
-            Err(rejected) => Gate::refused(rejected),
+            Err(rejected) => {
+                let_go(&mut self.inner);
+                Gate::refused(rejected)
+            }
         };
         AuditFuture::new(gate, Some(open))
     }

@@ -342,6 +342,7 @@ enum Finish {
     PanicsAtOnce,
 }
 
+#[derive(Clone)]
 struct Actor(Course);
 
 struct Acting(Course);

@@ -10,7 +10,7 @@ use crate::{
     Mode,
     call::{Request, Response},
     error::{BoxError, Reason, Rejected},
-    gate::Gate,
+    gate::{Gate, let_go},
 };
 
 /// Breaks the circuit to targets and upstreams of the inner service that keep failing. See the [module](super).
@@ -29,7 +29,7 @@ impl<S> Breaker<S> {
 
 impl<S, P, R> Service<Request<P>> for Breaker<S>
 where
-    S: Service<Request<P>, Response = Response<R>>,
+    S: Service<Request<P>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
 {
     type Response = Response<R>;
@@ -53,6 +53,7 @@ where
             // A probe is held to the end of its attempt, and nobody stays with an attempt that nobody needs. Dropped here, the
             // guard leaves the probe to the next call.
             Ok(guard) if head.spare && guard.is_probe() && shared.mode() == Mode::Enforce => {
+                let_go(&mut self.inner);
                 let rejected = Rejected::new("breaker", Reason::BreakerOpen);
                 return BreakerFuture::new(Gate::refused(rejected), None, None);
             }
@@ -61,7 +62,10 @@ where
                 cell.observe(&head.target, &rejected);
                 None
             }
-            Err(rejected) => return BreakerFuture::new(Gate::refused(rejected), None, None),
+            Err(rejected) => {
+                let_go(&mut self.inner);
+                return BreakerFuture::new(Gate::refused(rejected), None, None);
+            }
         };
         let peer = guard.as_ref().filter(|guard| guard.is_probe()).and_then(|_| head.peer.clone());
         BreakerFuture::new(Gate::passed(self.inner.call(request)), guard, peer)

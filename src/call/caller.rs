@@ -42,8 +42,10 @@ impl fmt::Debug for Digest {
 /// Who is calling: the tenant that pays, the principal that acts, the agent that loops, and a digest of its authorisation.
 ///
 /// Cheap to clone. The default is one tenant, anonymous: right for stdio, where a server has one caller.
-#[derive(Debug, Clone)]
-pub struct Caller(Arc<Identity>);
+//
+// `None` is the default: its calls are all of one caller, and their threads would meet where that is counted.
+#[derive(Clone, Default)]
+pub struct Caller(Option<Arc<Identity>>);
 
 #[derive(Debug, Clone)]
 struct Identity {
@@ -57,11 +59,9 @@ struct Identity {
     criticality: Criticality,
 }
 
-impl Caller {
-    /// A caller of this tenant, otherwise anonymous.
-    pub fn of_tenant(tenant: impl Into<Arc<str>>) -> Self {
-        let tenant = tenant.into();
-        Self(Arc::new(Identity {
+impl Identity {
+    fn of_tenant(tenant: Arc<str>) -> Self {
+        Self {
             tenant_digest: tenant_digest(&tenant),
             tenant,
             principal: None,
@@ -70,13 +70,37 @@ impl Caller {
             agent: None,
             authorisation: None,
             criticality: Criticality::default(),
-        }))
+        }
+    }
+
+    /// Of the default caller.
+    fn anonymous() -> &'static Self {
+        static DEFAULT: LazyLock<Identity> = LazyLock::new(|| Identity::of_tenant("default".into()));
+        &DEFAULT
+    }
+}
+
+impl Caller {
+    /// A caller of this tenant, otherwise anonymous.
+    pub fn of_tenant(tenant: impl Into<Arc<str>>) -> Self {
+        Self(Some(Arc::new(Identity::of_tenant(tenant.into()))))
+    }
+
+    fn identity(&self) -> &Identity {
+        match &self.0 {
+            Some(identity) => identity,
+            None => Identity::anonymous(),
+        }
+    }
+
+    fn identity_mut(&mut self) -> &mut Identity {
+        Arc::make_mut(self.0.get_or_insert_with(|| Arc::new(Identity::anonymous().clone())))
     }
 
     /// The same, of this tenant.
     #[must_use]
     pub fn in_tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
-        let (tenant, identity) = (tenant.into(), Arc::make_mut(&mut self.0));
+        let (tenant, identity) = (tenant.into(), self.identity_mut());
         (identity.tenant_digest, identity.tenant) = (tenant_digest(&tenant), tenant);
         match identity.principal.clone() {
             // Two tenants' principals of one name are two.
@@ -88,7 +112,7 @@ impl Caller {
     /// The same, acting as this principal (the subject of its token, say).
     #[must_use]
     pub fn principal(mut self, principal: impl Into<Arc<str>>) -> Self {
-        let (principal, identity) = (principal.into(), Arc::make_mut(&mut self.0));
+        let (principal, identity) = (principal.into(), self.identity_mut());
         identity.principal_digest = Some(Digest::of_parts(&(identity.tenant_digest, &principal)));
         identity.principal = Some(principal);
         self
@@ -97,41 +121,41 @@ impl Caller {
     /// The same, by this client program: its own word for itself, or a registered name where the server knows one.
     #[must_use]
     pub fn client(mut self, client: impl Into<Arc<str>>) -> Self {
-        Arc::make_mut(&mut self.0).client = Some(client.into());
+        self.identity_mut().client = Some(client.into());
         self
     }
 
     /// The same, as this agent: what tells two agents of one tenant apart. The session where there is one.
     #[must_use]
     pub fn agent(mut self, agent: impl Into<Arc<str>>) -> Self {
-        Arc::make_mut(&mut self.0).agent = Some(agent.into());
+        self.identity_mut().agent = Some(agent.into());
         self
     }
 
     /// The same, with this access token. Only its digest is kept.
     #[must_use]
     pub fn access_token(mut self, token: &[u8]) -> Self {
-        Arc::make_mut(&mut self.0).authorisation = Some(Digest::of(token));
+        self.identity_mut().authorisation = Some(Digest::of(token));
         self
     }
 
     /// The same, with calls that matter this much. Default: [`Criticality::Critical`].
     #[must_use]
     pub fn criticality(mut self, criticality: Criticality) -> Self {
-        Arc::make_mut(&mut self.0).criticality = criticality;
+        self.identity_mut().criticality = criticality;
         self
     }
 
     /// Whose quota, share and budget the call draws on.
     pub fn tenant(&self) -> &str {
-        &self.0.tenant
+        &self.identity().tenant
     }
 
     /// Tells tenants apart without their names. A name is hashed behind a prefix, so that none is [`nobody`].
     ///
     /// [`nobody`]: Self::nobody
     pub(crate) fn tenant_digest(&self) -> Digest {
-        self.0.tenant_digest
+        self.identity().tenant_digest
     }
 
     /// The digest of no tenant: what all share.
@@ -141,37 +165,37 @@ impl Caller {
 
     /// Who acts, if known.
     pub fn principal_name(&self) -> Option<&str> {
-        self.0.principal.as_deref()
+        self.identity().principal.as_deref()
     }
 
     /// Which client program, if known.
     pub fn client_name(&self) -> Option<&str> {
-        self.0.client.as_deref()
+        self.identity().client.as_deref()
     }
 
     pub(crate) fn principal_arc(&self) -> Option<Arc<str>> {
-        self.0.principal.clone()
+        self.identity().principal.clone()
     }
 
     /// Which agent, if known.
     pub fn agent_name(&self) -> Option<&str> {
-        self.0.agent.as_deref()
+        self.identity().agent.as_deref()
     }
 
     /// How much its calls matter.
     pub fn importance(&self) -> Criticality {
-        self.0.criticality
+        self.identity().criticality
     }
 
     /// The digest of the caller's access token; `None` is an anonymous caller.
     pub fn authorisation(&self) -> Option<Digest> {
-        self.0.authorisation
+        self.identity().authorisation
     }
 
     /// Tells who was listed what, and whose idempotency key it is: the principal of a tenant, who stays the same when its token is
     /// renewed, else the access token. `None`: a caller who cannot be told from any other.
     pub fn audience(&self) -> Option<Digest> {
-        self.0.principal_digest.or(self.0.authorisation)
+        self.identity().principal_digest.or(self.identity().authorisation)
     }
 }
 
@@ -179,10 +203,9 @@ fn tenant_digest(tenant: &str) -> Digest {
     Digest::of(&[b"tenant ", tenant.as_bytes()].concat())
 }
 
-impl Default for Caller {
-    fn default() -> Self {
-        static DEFAULT: LazyLock<Caller> = LazyLock::new(|| Caller::of_tenant("default"));
-        DEFAULT.clone()
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Caller").field(self.identity()).finish()
     }
 }
 

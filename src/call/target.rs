@@ -391,12 +391,13 @@ impl fmt::Debug for Target {
 /// As in an error message: the tool in quotes, else the method.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "\"{name}\" on \"{}\"", self.upstream()),
-            None if self.method == Method::ToolsCall => write!(f, "the tool on \"{}\"", self.upstream()),
-            None if matches!(self.method, Method::Custom(_)) => write!(f, "the request on \"{}\"", self.upstream()),
-            None => write!(f, "{} on \"{}\"", self.method.label(), self.upstream()),
-        }
+        let what = match &self.name {
+            Some(name) => ["\"", name, "\""],
+            None if self.method == Method::ToolsCall => ["the tool", "", ""],
+            None if matches!(self.method, Method::Custom(_)) => ["the request", "", ""],
+            None => [self.method.label(), "", ""],
+        };
+        what.into_iter().chain([" on \"", self.upstream(), "\""]).try_for_each(|part| f.write_str(part))
     }
 }
 

@@ -9,6 +9,7 @@ use super::{ConcurrencyFuture, shared::Shared, slots::Entry};
 use crate::{
     call::{Request, Response},
     error::BoxError,
+    gate::let_go,
 };
 
 /// Limits how many attempts at the inner service run at once, per target. See the [module](super).
@@ -48,12 +49,14 @@ where
                 ConcurrencyFuture::running(self.inner.call(request), Some(permit))
             }
             Entry::Place(place) => {
-                // A clone is not ready: neither the call in the queue nor this service, which its owner may keep, must hold what
-                // the inner service has reserved. Who is ahead in the queue may need just that to get on.
-                self.inner = self.inner.clone();
+                // Neither does the call in the queue hold it: who is ahead there may need just that to get on.
+                let_go(&mut self.inner);
                 ConcurrencyFuture::waiting(place, request, self.inner.clone())
             }
-            Entry::Refused(reason) => ConcurrencyFuture::refused(reason),
+            Entry::Refused(reason) => {
+                let_go(&mut self.inner);
+                ConcurrencyFuture::refused(reason)
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use super::layer::InForce;
 use crate::{
     call::{Deadline, Head, Request, Response},
     error::{BoxError, Reason, Rejected},
-    gate::Gate,
+    gate::{Gate, let_go},
 };
 
 /// Stamps each call with its deadline. See the [module](super).
@@ -28,7 +28,7 @@ impl<S> DeadlineService<S> {
 
 impl<S, P, R> Service<Request<P>> for DeadlineService<S>
 where
-    S: Service<Request<P>, Response = Response<R>>,
+    S: Service<Request<P>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
 {
     type Response = Response<R>;
@@ -56,6 +56,7 @@ where
         }
         let late = head.deadline.end(None).is_some_and(|(end, _)| end <= head.arrived);
         if late && !head.target.is_exempt() {
+            let_go(&mut self.inner);
             return Gate::refused(Rejected::new("deadline", Reason::Deadline));
         }
         Gate::passed(self.inner.call(request))

@@ -9,6 +9,7 @@ use super::{FaultFuture, layer::Shared};
 use crate::{
     call::{CallResult, Request, Response},
     error::BoxError,
+    gate::let_go,
 };
 
 /// Breaks calls to the inner service on purpose. See the [module](super).
@@ -26,7 +27,7 @@ impl<S> FaultService<S> {
 
 impl<S, P, R> Service<Request<P>> for FaultService<S>
 where
-    S: Service<Request<P>, Response = Response<R>>,
+    S: Service<Request<P>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
     R: CallResult,
 {
@@ -41,6 +42,9 @@ where
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let fate = self.shared.draw(&request.head.target);
         let reaches = fate.fault.is_none_or(|fault| fault.reaches_the_handler());
+        if !reaches {
+            let_go(&mut self.inner);
+        }
         FaultFuture::new(reaches.then(|| self.inner.call(request)), fate)
     }
 }

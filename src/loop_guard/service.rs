@@ -9,7 +9,7 @@ use super::{LoopGuardFuture, layer::Shared};
 use crate::{
     call::{CallParams, CallResult, Request, Response},
     error::BoxError,
-    gate::Gate,
+    gate::{Gate, let_go},
 };
 
 /// Stops agents that go in circles before they reach the inner service. See the [module](super).
@@ -27,7 +27,7 @@ impl<S> LoopGuard<S> {
 
 impl<S, P, R> Service<Request<P>> for LoopGuard<S>
 where
-    S: Service<Request<P>, Response = Response<R>>,
+    S: Service<Request<P>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
     P: CallParams,
     R: CallResult,
@@ -47,7 +47,10 @@ where
         }
         match self.shared.admit(head, &request.params) {
             Ok(watch) => LoopGuardFuture::new(Gate::passed(self.inner.call(request)), Some(watch)),
-            Err(rejected) => LoopGuardFuture::new(Gate::refused(rejected), None),
+            Err(rejected) => {
+                let_go(&mut self.inner);
+                LoopGuardFuture::new(Gate::refused(rejected), None)
+            }
         }
     }
 }

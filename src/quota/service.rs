@@ -13,6 +13,7 @@ use super::{
 use crate::{
     call::{Request, Response},
     error::BoxError,
+    gate::let_go,
 };
 
 /// Limits how many calls reach the inner service. See the [module](super).
@@ -52,12 +53,13 @@ where
                 QuotaFuture::running(future, Some(Counted { shared: self.shared.clone(), ticket, standing }))
             }
             Answer::Later(turn) => {
-                // A clone is not ready: neither the waiting call nor this service, which its owner may keep, must hold what
-                // the inner service has reserved.
-                self.inner = self.inner.clone();
+                let_go(&mut self.inner);
                 QuotaFuture::waiting(turn, request, self.inner.clone())
             }
-            Answer::Refused(rejected) => QuotaFuture::refused(rejected),
+            Answer::Refused(rejected) => {
+                let_go(&mut self.inner);
+                QuotaFuture::refused(rejected)
+            }
         }
     }
 }

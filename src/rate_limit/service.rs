@@ -9,7 +9,7 @@ use super::layer::Shared;
 use crate::{
     call::{Request, Response},
     error::{BoxError, Reason, Rejected},
-    gate::{Gate, Mode},
+    gate::{Gate, Mode, let_go},
 };
 
 /// Limits the rate of attempts at the inner service. See the [module](super).
@@ -27,7 +27,7 @@ impl<S> RateLimited<S> {
 
 impl<S, P, R> Service<Request<P>> for RateLimited<S>
 where
-    S: Service<Request<P>, Response = Response<R>>,
+    S: Service<Request<P>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
 {
     type Response = Response<R>;
@@ -48,6 +48,7 @@ where
         {
             match setting.mode {
                 Mode::Enforce => {
+                    let_go(&mut self.inner);
                     return Gate::refused(Rejected::new("rate_limit", Reason::RateLimit).retry_after(Some(delay)));
                 }
                 Mode::Observe => self.shared.observe(&head.target),

@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    fmt::{self, Arguments, Write},
+    fmt::{self, Arguments, Display, Write},
     sync::Arc,
     time::Duration,
 };
@@ -26,7 +26,7 @@ const TOO_MANY_REQUESTS: u16 = 429;
 const SERVICE_UNAVAILABLE: u16 = 503;
 const GATEWAY_TIMEOUT: u16 = 504;
 
-const NOTHING_DONE: &str = "Nothing was done.";
+const NOTHING_DONE: &str = " Nothing was done. ";
 const NOT_YOUR_FAULT: &str = "Your arguments are not at fault.";
 const LATER: &str = "Try again later.";
 
@@ -58,7 +58,10 @@ impl Told {
     /// What happened, that nothing was done, and what to do instead. One text, written once: a storm of refusals is no time to
     /// be slow.
     fn nothing_done(status: u16, retry_after: Option<Duration>, what: Arguments<'_>, instead: Arguments<'_>) -> Self {
-        Self { text: text(format_args!("{what} {NOTHING_DONE} {instead}")), retry_after, status }
+        let mut said = text(what);
+        said.push_str(NOTHING_DONE);
+        let _infallible = said.write_fmt(instead);
+        Self { text: said, retry_after, status }
     }
 }
 
@@ -326,22 +329,27 @@ struct Allows<'a> {
     allowance: Allowance,
 }
 
-impl fmt::Display for Allows<'_> {
+impl Display for Allows<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, allowance: Allowance { calls, per, scope } } = self;
-        let upstream = target.upstream();
         match scope {
-            Scope::AgentAndTarget | Scope::ClientAndTarget | Scope::PrincipalAndTarget | Scope::TenantAndTarget => {
-                write!(f, "{target} allows you ")?;
+            Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant | Scope::Own | Scope::All => {
+                ["\"", target.upstream(), "\""].into_iter().try_for_each(|part| f.write_str(part))?;
             }
-            Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant => write!(f, "\"{upstream}\" allows you ")?,
-            Scope::OwnAndTarget | Scope::Target => write!(f, "{target} allows ")?,
-            Scope::Own | Scope::All => write!(f, "\"{upstream}\" allows ")?,
+            Scope::AgentAndTarget
+            | Scope::ClientAndTarget
+            | Scope::PrincipalAndTarget
+            | Scope::TenantAndTarget
+            | Scope::OwnAndTarget
+            | Scope::Target => target.fmt(f)?,
         }
-        match calls {
-            1 => write!(f, "1 call {}", Every(*per))?,
-            calls => write!(f, "{calls} calls {}", Every(*per))?,
-        }
+        f.write_str(match scope {
+            Scope::OwnAndTarget | Scope::Target | Scope::Own | Scope::All => " allows ",
+            _ => " allows you ",
+        })?;
+        calls.fmt(f)?;
+        f.write_str(if *calls == 1 { " call " } else { " calls " })?;
+        Every(*per).fmt(f)?;
         f.write_str(match scope {
             Scope::AgentAndTarget | Scope::ClientAndTarget | Scope::PrincipalAndTarget | Scope::TenantAndTarget => "",
             Scope::Agent | Scope::Client | Scope::Principal | Scope::Tenant => ", all tools together",
@@ -357,7 +365,7 @@ impl fmt::Display for Allows<'_> {
 #[derive(Clone, Copy)]
 struct Again(Option<Duration>);
 
-impl fmt::Display for Again {
+impl Display for Again {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(delay) => write!(f, "Retry after {}.", Seconds(delay)),
@@ -369,16 +377,17 @@ impl fmt::Display for Again {
 /// A delay in words, rounded up: who comes back earlier is refused again.
 struct Seconds(Duration);
 
-impl fmt::Display for Seconds {
+impl Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} s", self.0.as_nanos().div_ceil(1_000_000_000))
+        self.0.as_secs().saturating_add((self.0.subsec_nanos() > 0).into()).fmt(f)?;
+        f.write_str(" s")
     }
 }
 
 /// As in "30 calls a minute". Rounded: the time in which a burst is replenished is a sum of rounded intervals.
 struct Every(Duration);
 
-impl fmt::Display for Every {
+impl Display for Every {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.as_secs_f64() * 1000.0).round() {
             1_000.0 => f.write_str("a second"),

@@ -1,6 +1,6 @@
 use std::{
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tower::Service;
@@ -86,7 +86,10 @@ where
             false => Kept::Nothing,
         };
         let origin = self.origin.clone();
-        if std::mem::take(&mut self.ready) {
+        // Nobody has to have asked: who is always ready looks for himself.
+        let ready = std::mem::take(&mut self.ready)
+            || matches!(self.inner.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())));
+        if ready {
             RetryFuture::calling(self.inner.call(request), kept, origin)
         } else {
             // The service that was polled goes along: it may hold a place in somebody's queue.

@@ -3,11 +3,12 @@
 use std::{
     num::{NonZeroU32, NonZeroU64},
     sync::Arc,
+    task::{Context, Waker},
     time::Duration,
 };
 
 use buttress::{
-    BoxError,
+    BoxError, Stack,
     attempt::AttemptLayer,
     breaker::BreakerLayer,
     cache::CacheLayer,
@@ -24,8 +25,8 @@ use buttress::{
     retry::RetryLayer,
     timeout::TimeoutLayer,
 };
-use governor::RateLimiter;
-use tower::{Layer, ServiceBuilder, limit::ConcurrencyLimit, service_fn, timeout::Timeout, util::BoxCloneSyncService};
+use governor::{Quota, RateLimiter};
+use tower::{Layer, Service, ServiceBuilder, limit::ConcurrencyLimit, service_fn, timeout::Timeout, util::BoxCloneSyncService};
 
 use crate::{
     checks::{Checked, ensure},
@@ -154,5 +155,22 @@ async fn a_queue_does_not_hold_what_it_waits_for() -> Checked {
     let _takes_what_was_freed = third.poll().is_ready();
     ensure!(second.poll().is_ready(), "the slot is free, and yet whoever is next in the queue waits");
     ensure!(third.poll().is_ready(), "the last call waits although it is alone");
+    Ok(())
+}
+
+/// A stack keeps a copy of its handler for each thread that calls. A call that is refused leaves nothing reserved in it: here the one
+/// place of tower's limit, which a call from elsewhere needs.
+#[tokio::test(start_paused = true)]
+async fn a_stack_that_refuses_holds_nothing_of_its_handler() -> Checked {
+    let stage = Stage::new();
+    let handler = ConcurrencyLimit::new(stage.probe(), 1);
+    let limiter = Arc::new(RateLimiter::direct(Quota::per_hour(NonZeroU32::MIN)));
+    let mut service = Stack::new().rate_limit(limiter).service(handler.clone());
+    for calls in 1..3 {
+        call(&mut service, stage.request()).await?;
+        ensure!(stage.calls() == 1, "call {calls} has reached the handler, of which one may");
+    }
+    let free = handler.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+    ensure!(free.is_ready(), "the stack holds the handler's only place, and makes no call");
     Ok(())
 }

@@ -48,6 +48,7 @@ pub async fn refuses<L: Subject>(make: impl Fn() -> L, name: &str, spent: Spent,
         ensure!(by == Some((name, reason)), "{spent:?}, through another service: {through_another}: ends in {outcome:?}");
         ensure!(Verdict::of(&outcome) == Verdict::LocalReject, "{spent:?}: the verdict is {:?}", Verdict::of(&outcome));
         ensure!(stage.calls() == calls, "{spent:?}: refused, and yet the inner service was called");
+        ensure!(stage.reserved() == 0, "{spent:?}: refused, and yet the inner service is kept ready");
         drop(held);
     }
     Ok(())
