@@ -68,6 +68,9 @@
 //!   connection. Over the peer only where the transport is [`watched`].
 //! * **What the server says has changed** (`list_changed`, `resources/updated`) is not served from the [cache](crate::cache) any more,
 //!   before rmcp's own handler hears of it. Over the peer only where the transport is [`watched`], and from the first call on.
+//! * **What a client declares** with its requests (2026-07-28) is part of what is asked, as [`cache`](crate::cache) and
+//!   [`coalesce`](crate::coalesce) see it. Over the peer rmcp adds it after the stack: connections that declare other capabilities than
+//!   each other want layers of their own there, if anything is kept or shared.
 //! * **Metrics**: as anywhere else, `mcp_server_operation_duration_seconds` is the call, as your code sees it, and
 //!   `mcp_client_operation_duration_seconds` each request that went out for it (see [`metrics`](crate::metrics)).
 //!
