@@ -15,6 +15,7 @@
 //! |---|---|---|---|
 //! | `record` | debug | a call has ended | `upstream`, `method`, `tool`, `verdict`, `attempts`, `layer`, `reason`, `ms` |
 //! | `record` | info | calls are recorded without their names, which are on no list or not fit for a label | `upstream`, `label` |
+//! | `record` | info | errors are recorded without their codes, which have no label of their own | `upstream`, `label` |
 //! | `breaker` | warn | the circuit breaker opens | `upstream`, `method`, `tool`, `from`, `cause` |
 //! | `breaker` | info | the circuit breaker probes | the same |
 //! | `breaker` | info | the circuit breaker closes | the same |

@@ -24,7 +24,7 @@
 //!
 //! let mut service = ServiceBuilder::new()
 //!     .layer(RecordLayer::new())
-//!     .service(service_fn(async |call: Request<&str>| Ok::<_, BoxError>(Response::new(call.params.len()))));
+//!     .service(service_fn(async |call: Request<&str>| Ok::<_, BoxError>(Response::new(call.params.to_uppercase()))));
 //! let target = Catalogue::new("words").resolve(&Method::ToolsList, None, None);
 //! service.ready().await?.call(Request::new(target, "four")).await?;
 //!

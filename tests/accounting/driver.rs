@@ -295,7 +295,7 @@ impl Fate {
             Self::Answer => ("", ""),
             Self::Code(-32603) => ("-32603", "-32603"),
             Self::Code(-32602) => ("-32602", "-32602"),
-            Self::Code(_) => ("_OTHER", "_OTHER"),
+            Self::Code(_) => ("application_error", "_OTHER"),
             Self::Throttle => ("throttled", ""),
             Self::NotSent => ("not_sent", ""),
             Self::Panic => ("panic", ""),

@@ -146,10 +146,10 @@ async fn an_error_is_recorded_by_its_code_on_both_sides() {
         [
             "mcp_client -32602 -32602",
             "mcp_client -32603 -32603",
-            "mcp_client _OTHER _OTHER",
+            "mcp_client application_error _OTHER",
             "mcp_server  -32602",
             "mcp_server -32603 -32603",
-            "mcp_server _OTHER _OTHER",
+            "mcp_server application_error _OTHER",
         ]
     );
 }
