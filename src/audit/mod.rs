@@ -35,7 +35,7 @@
 //! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |
 //! | `actor.principal` | the same | `actor.user.uid` |
 //! | `actor.client` | the same; by default the client's own word | `actor.app_name` |
-//! | `actor.agent` | the same; by default the session's id, else the client's own word | `actor.session.uid` |
+//! | `actor.agent` | the same; by default what stands for the session, as in `session`, else the client's own word | `actor.session.uid` |
 //! | `actor.authenticated` | whether there was an access token, never which | `unmapped` |
 //! | `arguments.mode` | which of [`Arguments`] it is | `unmapped` |
 //! | `arguments.bytes`, `count` | of the JSON text, and its members at the top | `unmapped` |

@@ -22,8 +22,8 @@ use tower::{Layer, Service};
 use super::{Arguments, AuditHandle, AuditLayer, FileSink, HashKey, OnFull, Sink};
 use crate::{
     call::{
-        Baggage, CallParams, Caller, ErrorObject, Meta, Method, Request, Response, Revision, Served, Session, Target,
-        TraceContext, Traced,
+        Arrival, Baggage, CallParams, Caller, ErrorObject, Identify, Meta, Method, OneTenant, Request, Response, Revision, Served,
+        Session, Target, TraceContext, Traced,
     },
     catalogue::Catalogue,
     error::{BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
@@ -241,10 +241,13 @@ async fn a_line_says_who_called_what() {
 async fn a_line_says_which_session_it_is_of_and_never_its_id() {
     let mut request = Request::new(known("t"), Said::default());
     request.head.session = Some(Session::of(b"s3cret"));
+    let (parts, ()) = http::Request::builder().header("mcp-session-id", "s3cret").body(()).unwrap().into_parts();
+    request.head.caller = OneTenant.identify(&Arrival { parts: Some(&parts), client: None });
     for (revision, expected) in [("2025-11-25", json!(Session::of(b"s3cret").pseudonym())), ("2026-07-28", Value::Null)] {
         request.head.revision = Revision::from_wire(revision);
         let (told, text) = line(|layer| layer, request.clone()).await;
         assert_eq!(told["session"], expected);
+        assert_eq!(told["actor"]["agent"], Session::of(b"s3cret").pseudonym());
         assert!(!text.contains("s3cret"));
     }
 }
