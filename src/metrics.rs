@@ -24,7 +24,8 @@
 //!   attempts are not told apart by name.
 //! * **Beyond the budget**, 768,000 bytes, a series that would be new is one that all share: a tool's is under the tool `_OTHER`, and
 //!   any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`]. Gauges show the sum of those who share
-//!   one: how many slots they have together, how many of their breakers are open.
+//!   one, as they do for several stacks in front of one catalogue: how many slots they have together, how many of their breakers are
+//!   open.
 //!
 //! **What you name comes first**: a quarter of the budget is kept for the first eight tools that the operator
 //! [names](crate::catalogue::Catalogue::tool), however many others are called before; they have all there is, as if there were no others.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     sample::{Figures, Key, Sample},
     status::{
-        Audit, Breaker, Cache, Limit, LoopGuard, MAX_TARGETS, Process, Quota, Retry, SCHEMA, Slots, Stack, Status, Target,
+        Audit, Breaker, Cache, Limit, LoopGuard, MAX_TARGETS, Process, Quota, Refusals, Retry, SCHEMA, Slots, Stack, Status, Target,
         Transition, Upstream,
     },
     watched::Watched,
@@ -92,6 +92,7 @@ pub(super) fn gather(
             name: (!key.name.is_empty()).then_some(key.name),
             calls: row.total.calls,
             attempts: row.total.attempts,
+            refusals: Refusals::of(&row.total),
             recent: (&row.recent).into(),
             quota_waiting: row.total.quota_waiting,
             errors: row.total.errors,

@@ -246,6 +246,8 @@ async fn what_is_recent_is_what_has_been_added() {
     let of = |calls: u64, refused: u64| {
         let mut figures = Figures { calls, ..Figures::default() };
         figures.errors.insert("rejected".to_owned(), refused);
+        let by = |layer: &str, reason: &str| (layer.to_owned(), reason.to_owned());
+        figures.refusals = [(by("breaker", "breaker_open"), 4), (by("concurrency", "queue_full"), refused - 4)].into();
         figures.within = [calls - refused; PLACES];
         Sample { targets: [(key("up", "tools/call", "say"), figures)].into(), in_flight: [("up".to_owned(), 3)].into() }
     };
@@ -257,5 +259,9 @@ async fn what_is_recent_is_what_has_been_added() {
     assert_eq!((&told["recent_seconds"], &told["upstreams"][0]["in_flight"]), (&json!(20.0), &json!(3)));
     assert_eq!((&target["calls"], &target["errors"]), (&json!(150), &json!({ "rejected": 20 })));
     assert_eq!((&target["recent"]["calls"], &target["recent"]["errors"]), (&json!(50), &json!(10)));
+    let by = |layer: &str, reason: &str, calls: u64| json!({ "layer": layer, "reason": reason, "calls": calls });
+    let queue_full = |calls| by("concurrency", "queue_full", calls);
+    assert_eq!(target["refusals"], json!([queue_full(16), by("breaker", "breaker_open", 4)]), "the most first");
+    assert_eq!(target["recent"]["refusals"], json!([queue_full(10)]));
     assert_eq!(target["recent"]["p50_seconds"], 0.005);
 }

@@ -25,8 +25,8 @@
 //!
 //! # `/`
 //!
-//! One page, which asks `/status` once a second while somebody looks at it: calls, errors, latency, slots, queues and breakers of
-//! each tool, and the last transitions. It comes with the program, loads nothing from elsewhere, and says so when the server cannot be
+//! One page, which asks `/status` once a second while somebody looks at it: calls, errors and why most calls were refused, latency, slots, queues and
+//! breakers of each tool, and the last transitions. It comes with the program, loads nothing from elsewhere, and says so when the server cannot be
 //! reached any more.
 //!
 //! # `/status`
@@ -43,8 +43,9 @@
 //!     (`attempts`, `tokens` of `capacity`), `breaker_mode`, `concurrency_mode`, `loop_guard` (`mode`, `agents`), `cache` (`bytes`,
 //!     `entries`), `audit` (`backlog`, `failing`), `faults`: whether calls are broken on purpose;
 //!   * `targets`, by method and name: `calls`, `attempts` (`null` where an upstream has [many
-//!     names](crate::metrics#what-it-costs)) and `errors` (by `error_type`) since the start; `recent` (`calls`,
-//!     `attempts`, `errors` but for cancelled calls, `p50_seconds`, `p95_seconds`, `p99_seconds`); `breaker` (`state`,
+//!     names](crate::metrics#what-it-costs)), `errors` (by `error_type`) and `refusals` (which `layer` refused how many `calls`, and
+//!     for which `reason`; the most first) since the start; `recent` (`calls`, `attempts`, `errors` but for cancelled calls,
+//!     `refusals`, `p50_seconds`, `p95_seconds`, `p99_seconds`); `breaker` (`state`,
 //!     `since_seconds`, `until_probe_seconds`, `forced`, `failures_in_a_row`, `success_rate`); `slots` (`limit`, `in_flight`, `kept`,
 //!     `waiting`, `places`, `draining`, `adapts`); `quota_waiting`.
 //! * `transitions`: the last 50 changes of breakers, latest first: `seconds_ago`, `upstream`, `method` and `name` (`null` for the

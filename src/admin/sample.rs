@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::BUCKETS;
-use crate::metrics::{CLIENT_DURATION, IN_FLIGHT, QUOTA_WAITING, SERVER_DURATION};
+use crate::metrics::{CLIENT_DURATION, IN_FLIGHT, QUOTA_WAITING, REJECTIONS, SERVER_DURATION};
 
 /// One target, as it is named in labels.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub(super) struct Figures {
     pub(super) attempts: Option<u64>,
     /// Calls by `error_type`, those without left out.
     pub(super) errors: BTreeMap<String, u64>,
+    /// Calls that were refused, by layer and reason.
+    pub(super) refusals: BTreeMap<(String, String), u64>,
     /// How many calls took no longer than each bound, of those that were neither refused nor cancelled: how long these took says
     /// nothing of the target.
     pub(super) within: [u64; PLACES],
@@ -52,7 +54,7 @@ impl Sample {
 
     fn take(&mut self, line: &str) -> Option<()> {
         let (name, rest) = line.split_once('{')?;
-        let known = [SERVER_DURATION.name, CLIENT_DURATION.name, IN_FLIGHT.name, QUOTA_WAITING.name];
+        let known = [SERVER_DURATION.name, CLIENT_DURATION.name, IN_FLIGHT.name, QUOTA_WAITING.name, REJECTIONS.name];
         let metric = known.into_iter().find(|known| name.starts_with(known))?;
         let (labels, value) = labels(rest)?;
         let label = |name: &str| labels.iter().find(|(label, _)| *label == name).map_or("", |(_, value)| value);
@@ -69,6 +71,9 @@ impl Sample {
         let error = label("error_type");
         match name.strip_prefix(metric)? {
             "" if metric == QUOTA_WAITING.name => figures.quota_waiting += value,
+            "" if metric == REJECTIONS.name && value > 0 => {
+                *figures.refusals.entry((label("layer").to_owned(), label("reason").to_owned())).or_default() += value;
+            }
             "_count" if metric == CLIENT_DURATION.name => *figures.attempts.get_or_insert(0) += value,
             "_count" if metric == SERVER_DURATION.name => {
                 figures.calls += value;
@@ -114,18 +119,21 @@ fn labels(mut rest: &str) -> Option<(Vec<(&str, String)>, &str)> {
     }
 }
 
+/// What has been added to each count since an earlier moment.
+fn added<K: Ord + Clone>(now: &BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
+    let since = |(kind, count): (&K, &u64)| (kind.clone(), count.saturating_sub(earlier.get(kind).copied().unwrap_or(0)));
+    now.iter().map(since).collect()
+}
+
 impl Figures {
     /// What has been added since an earlier moment.
     pub(super) fn since(&self, earlier: Option<&Self>) -> Self {
         let Some(earlier) = earlier else { return self.clone() };
-        let errors = self.errors.iter().map(|(kind, count)| {
-            let before = earlier.errors.get(kind).copied().unwrap_or(0);
-            (kind.clone(), count.saturating_sub(before))
-        });
         Self {
             calls: self.calls.saturating_sub(earlier.calls),
             attempts: self.attempts.map(|attempts| attempts.saturating_sub(earlier.attempts.unwrap_or(0))),
-            errors: errors.collect(),
+            errors: added(&self.errors, &earlier.errors),
+            refusals: added(&self.refusals, &earlier.refusals),
             within: std::array::from_fn(|place| self.within[place].saturating_sub(earlier.within[place])),
             quota_waiting: self.quota_waiting,
         }
@@ -177,12 +185,15 @@ mod tests {
              mcp_client_operation_duration_seconds_count{{{target},error_type=\"timeout\"}} 7\n\
              mcp_server_operation_duration_seconds_count{{upstream=\"up\",mcp_method_name=\"resources/read\",resource_template=\"a://{{x}}\"}} 3\n\
              buttress_quota_waiting{{{target}}} 2\n\
+             buttress_rejections_total{{{target},layer=\"quota\",reason=\"quota\"}} 8\n\
+             buttress_rejections_total{{{target},layer=\"breaker\",reason=\"breaker_open\"}} 0\n\
              buttress_requests_in_flight{{upstream=\"a\"}} 5\n\
              tokio_runtime_workers 2\nbroken{{a=\"\n"
         );
         let sample = Sample::read(&text);
         let figures = &sample.targets[&key("a\"b}\\n,\n", "t")];
         assert_eq!((figures.calls, figures.attempts, figures.failed(), figures.quota_waiting), (15, Some(7), 9, 2));
+        assert_eq!(figures.refusals, BTreeMap::from([(("quota".to_owned(), "quota".to_owned()), 8)]));
         assert_eq!((figures.within[1], figures.within[PLACES - 1]), (3, 4));
         assert_eq!(sample.in_flight["a"], 5);
         assert_eq!(sample.targets[&Key { method: "resources/read".to_owned(), ..key("up", "a://{x}") }].calls, 3);

@@ -1,6 +1,6 @@
 //! The shape of `/status`: what it says, and under which names. A change that would surprise a reader raises [`SCHEMA`].
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use serde::Serialize;
 
@@ -53,10 +53,30 @@ pub(super) struct Target {
     /// Absent where an upstream has too many names to tell attempts apart.
     pub(super) attempts: Option<u64>,
     pub(super) errors: BTreeMap<String, u64>,
+    pub(super) refusals: Vec<Refusals>,
     pub(super) recent: Recent,
     pub(super) breaker: Option<Breaker>,
     pub(super) slots: Option<Slots>,
     pub(super) quota_waiting: u64,
+}
+
+/// How many calls one layer refused for one reason.
+#[derive(Debug, Serialize)]
+pub(super) struct Refusals {
+    pub(super) layer: String,
+    pub(super) reason: String,
+    pub(super) calls: u64,
+}
+
+impl Refusals {
+    /// The most first, and none of nothing. There are no more than there are layers that refuse, and their reasons.
+    pub(super) fn of(figures: &Figures) -> Vec<Self> {
+        let counted = figures.refusals.iter().filter(|(_, calls)| **calls > 0);
+        let mut all: Vec<_> =
+            counted.map(|((layer, reason), calls)| Self { layer: layer.clone(), reason: reason.clone(), calls: *calls }).collect();
+        all.sort_by_key(|refusals| Reverse(refusals.calls));
+        all
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +84,7 @@ pub(super) struct Recent {
     pub(super) calls: u64,
     pub(super) attempts: Option<u64>,
     pub(super) errors: u64,
+    pub(super) refusals: Vec<Refusals>,
     pub(super) p50_seconds: Option<f64>,
     pub(super) p95_seconds: Option<f64>,
     pub(super) p99_seconds: Option<f64>,
@@ -75,6 +96,7 @@ impl From<&Figures> for Recent {
             calls: figures.calls,
             attempts: figures.attempts,
             errors: figures.failed(),
+            refusals: Refusals::of(figures),
             p50_seconds: figures.quantile(0.5),
             p95_seconds: figures.quantile(0.95),
             p99_seconds: figures.quantile(0.99),

@@ -40,6 +40,7 @@ struct Line<'a> {
     resource_template: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     known: Option<bool>,
+    read_only: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +119,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         prompt,
         resource_template: template.map(|template| capped(template, TEMPLATE)),
         known,
+        read_only: target.is_read_only(),
         request_id: entry.request_id.as_deref(),
         protocol: entry.revision.map(|revision| revision.to_string()),
         session: entry.session.map(Session::pseudonym),

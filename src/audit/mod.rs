@@ -15,9 +15,9 @@
 //!
 //! | member | what | in OCSF API Activity (6003) |
 //! |---|---|---|
-//! | `schema` | `buttress.audit.v1` | `metadata.log_version`, beside your `metadata.version`, `class_uid` 6003, `category_uid` 6 |
+//! | `schema` | `buttress.audit.v1` | `metadata.log_version`, beside the constants below |
 //! | `event_id` | a UUID of version 7 | `metadata.uid` |
-//! | `time` | when the call arrived: RFC 3339, UTC, milliseconds | `start_time`, and `time` |
+//! | `time` | when the call arrived: RFC 3339, UTC, milliseconds | `time` and `start_time`: there milliseconds since 1970, a whole number |
 //! | `seq` | counts all records of this layer from 0, in the order in which calls ended: a gap is a lost record | `metadata.sequence` |
 //! | `outcome` | one of `success`, `tool_error`, `error`, `denied`, `rejected`, `timeout`, `cancelled`, `input_required`, `task`, `panic`, `unknown` | `status_detail`; `status_id` 1 for `success`, 0 for `input_required`, `task`, `cancelled` and `unknown`, else 2 |
 //! | `verdict` | the [`Verdict`](crate::call::Verdict)'s name | `unmapped` |
@@ -27,6 +27,7 @@
 //! | `tool`, `prompt` | its name, at most 64 bytes | `resources[].name`, with `type` `tool` or `prompt` |
 //! | `resource_template` | the one that covers what is read, at most 128 bytes; where none does, it is left out, and so is the URI always | `resources[].name`, with `type` `resource` |
 //! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
+//! | `read_only` | whether the call only reads, as the stack [knows it](crate::call::Target::is_read_only); `false` too where nobody has said so | `activity_id` 2 and `type_uid` 600302 where it does, else 99 and 600399 |
 //! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
 //! | `protocol` | the revision, where it is known | `api.version` |
 //! | `session` | the session, in revisions that have some: 16 digits that [stand for it](crate::call::Session::pseudonym), the same as in the call's span | `actor.session.uid_alt` |
@@ -35,7 +36,7 @@
 //! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |
 //! | `actor.principal` | the same | `actor.user.uid` |
 //! | `actor.client` | the same; by default the client's own word | `actor.app_name` |
-//! | `actor.agent` | the same; by default the session's id, else the client's own word | `actor.session.uid` |
+//! | `actor.agent` | the same; by default what stands for the session, as in `session`, else the client's own word | `actor.session.uid` |
 //! | `actor.authenticated` | whether there was an access token, never which | `unmapped` |
 //! | `arguments.mode` | which of [`Arguments`] it is | `unmapped` |
 //! | `arguments.bytes`, `count` | of the JSON text, and its members at the top | `unmapped` |
@@ -46,9 +47,12 @@
 //! | `attempts` | that reached for the handler; 0 where the call was refused, or answered from elsewhere | `unmapped` |
 //! | `served` | `attempt`, `coalesced`, `cache`, `stale` or `idempotency`: where the answer came from | `unmapped` |
 //! | `age_ms` | how old it was | `unmapped` |
-//! | `duration_ms` | from arrival to end, to the microsecond | `duration` |
+//! | `duration_ms` | from arrival to end, to the microsecond | `duration`: there a whole number of milliseconds |
 //!
-//! `activity_id` is 2 (read) for tools that only read, 99 otherwise; `severity_id` 1.
+//! What an event of OCSF must have beside these is the same in all: `class_uid` 6003, `category_uid` 6, `severity_id` 1,
+//! `metadata.version` (that of OCSF which you map to), `metadata.product` (`{"name": "buttress", "vendor_name": "buttress"}`, or your
+//! server's), and `src_endpoint`, of which a stack sees no address: `src_endpoint.name` is `actor.client`, or `unknown`, until your proxy
+//! says more.
 //!
 //! # What is not
 //!

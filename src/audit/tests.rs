@@ -22,8 +22,8 @@ use tower::{Layer, Service};
 use super::{Arguments, AuditHandle, AuditLayer, FileSink, HashKey, OnFull, Sink};
 use crate::{
     call::{
-        Baggage, CallParams, Caller, ErrorObject, Meta, Method, Request, Response, Revision, Served, Session, Target,
-        TraceContext, Traced,
+        Arrival, Baggage, CallParams, Caller, ErrorObject, Identify, Meta, Method, OneTenant, Request, Response, Revision, Served,
+        Session, Target, TargetPolicy, TraceContext, Traced,
     },
     catalogue::Catalogue,
     error::{BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},
@@ -201,7 +201,7 @@ async fn each_end_of_a_call_has_its_line() {
         let time = line.remove("time").unwrap();
         assert!(humantime::parse_rfc3339(time.as_str().unwrap()).is_ok() && time.as_str().unwrap().len() == 24, "{time}");
         for (name, value) in json!({
-            "schema": "buttress.audit.v1", "seq": seq, "upstream": "up", "method": "tools/call", "tool": "t", "known": true,
+            "schema": "buttress.audit.v1", "seq": seq, "upstream": "up", "method": "tools/call", "tool": "t", "known": true, "read_only": false,
             "actor": { "tenant": "default", "authenticated": false }, "arguments": { "mode": "names" }, "duration_ms": 20.0,
         })
         .as_object()
@@ -241,11 +241,36 @@ async fn a_line_says_who_called_what() {
 async fn a_line_says_which_session_it_is_of_and_never_its_id() {
     let mut request = Request::new(known("t"), Said::default());
     request.head.session = Some(Session::of(b"s3cret"));
+    let (parts, ()) = http::Request::builder().header("mcp-session-id", "s3cret").body(()).unwrap().into_parts();
+    request.head.caller = OneTenant.identify(&Arrival { parts: Some(&parts), client: None });
     for (revision, expected) in [("2025-11-25", json!(Session::of(b"s3cret").pseudonym())), ("2026-07-28", Value::Null)] {
         request.head.revision = Revision::from_wire(revision);
         let (told, text) = line(|layer| layer, request.clone()).await;
         assert_eq!(told["session"], expected);
+        assert_eq!(told["actor"]["agent"], Session::of(b"s3cret").pseudonym());
         assert!(!text.contains("s3cret"));
+    }
+}
+
+#[tokio::test]
+async fn a_line_says_whether_its_call_only_reads() {
+    for reads in [false, true] {
+        let policy = TargetPolicy::default().read_only(reads);
+        let target = Catalogue::new("up").tool("t", policy).resolve(&Method::ToolsCall, Some("t"), None);
+        assert_eq!(line(|layer| layer, Request::new(target, Said::default())).await.0["read_only"], reads);
+    }
+}
+
+#[tokio::test]
+async fn each_member_of_a_line_has_its_row_in_the_table() {
+    let table: Vec<&str> = include_str!("mod.rs").lines().filter(|line| line.starts_with("//! | `")).collect();
+    let mut request = Request::new(known("t"), Said { arguments: Some("{}".to_owned()), ..Said::default() });
+    request.head.caller = Caller::of_tenant("acme").principal("ada").client("claude").agent("a");
+    let (told, _) = line(|layer| layer, request).await;
+    for (member, value) in told.as_object().unwrap() {
+        let own = table.iter().any(|row| row.split('|').nth(1).is_some_and(|names| names.contains(&format!("`{member}`"))));
+        let inner = table.iter().any(|row| row.starts_with(&format!("//! | `{member}.")));
+        assert!(own || (value.is_object() && inner), "{member}");
     }
 }
 

@@ -58,10 +58,8 @@ impl Cell {
     /// see nothing.
     pub(super) fn admit(self: &Arc<Self>, safe: impl FnOnce() -> bool, now: Instant) -> Result<Guard, Rejected> {
         let passage = self.upstream.admit(self.name, safe, now)?;
-        let (admit, transition) = self.lock().0.admit(now);
-        if let Some(transition) = transition {
-            self.tell(transition, now);
-        }
+        let (admit, transition) = self.change(Cause::of, now, |machine, _| machine.admit(now));
+        self.pass_on(transition, now);
         let (ticket, probe) = match admit {
             Admit::Pass(ticket) => (ticket, false),
             Admit::Probe(ticket) => (ticket, true),
@@ -79,13 +77,7 @@ impl Cell {
     }
 
     pub(super) fn force(&self, force: Force, now: Instant) {
-        let mut locked = self.lock();
-        let from = locked.0.state();
-        let transition = locked.0.force(force);
-        drop(locked);
-        if let Some(transition) = transition {
-            self.log(transition, Cause::Operator, now);
-        }
+        let (from, _) = self.change(|_| Cause::Operator, now, |machine, _| (machine.state(), machine.force(force)));
         if force != Force::Auto {
             // An operator's hand is no sign of trouble: the upstream's breaker forgets what there was.
             self.upstream.heed(self.name, Transition { from, to: State::Closed }, now);
@@ -121,28 +113,46 @@ impl Cell {
     }
 
     fn settle(&self, ticket: Ticket, passage: &Passage, (sample, contact): (Sample, Contact), now: Instant) {
-        let mut locked = self.lock();
-        let (machine, rng) = &mut *locked;
-        let current = machine.is_current(&ticket);
-        let transition = machine.settle(ticket, sample, now, rng);
-        drop(locked);
-        if let Some(transition) = transition {
-            self.tell(transition, now);
-        }
+        let (current, transition) = self.change(Cause::of, now, |machine, rng| {
+            (machine.is_current(&ticket), machine.settle(ticket, sample, now, rng))
+        });
+        self.pass_on(transition, now);
         // What began before the last success says nothing about now.
         let contact = if contact == Contact::Failed && !current { Contact::Unknown } else { contact };
         self.upstream.settle(passage, self.name, (sample, contact), now);
     }
 
-    fn tell(&self, transition: Transition, now: Instant) {
-        self.log(transition, Cause::of(transition), now);
-        if transition.to != State::HalfOpen {
+    /// Works on the machine. What has changed is shown before anybody can change more: told of later, an older change could have the
+    /// last word. Only the line in the log waits until the lock is free, as who reads logs may be slow.
+    #[inline]
+    fn change<T>(
+        &self,
+        cause: impl FnOnce(Transition) -> Cause,
+        now: Instant,
+        work: impl FnOnce(&mut Machine, &mut Rng) -> (T, Option<Transition>),
+    ) -> (T, Option<Transition>) {
+        let mut locked = self.lock();
+        let (machine, rng) = &mut *locked;
+        let (result, transition) = work(machine, rng);
+        let change = transition.map(|transition| (transition, cause(transition)));
+        if let Some((transition, cause)) = change {
+            self.series.tell(transition, cause, now);
+        }
+        drop(locked);
+        if let Some((transition, cause)) = change {
+            self.log(transition, cause);
+        }
+        (result, transition)
+    }
+
+    /// Tells the upstream's breaker what has changed.
+    fn pass_on(&self, transition: Option<Transition>, now: Instant) {
+        if let Some(transition) = transition.filter(|transition| transition.to != State::HalfOpen) {
             self.upstream.heed(self.name, transition, now);
         }
     }
 
-    fn log(&self, transition: Transition, cause: Cause, now: Instant) {
-        self.series.tell(transition, cause, now);
+    fn log(&self, transition: Transition, cause: Cause) {
         let (upstream, method, tool) = (&**self.upstream.name(), self.method, &*self.label);
         let (from, cause) = (transition.from.as_str(), cause.as_str());
         match transition.to {
@@ -194,5 +204,67 @@ impl Drop for Guard {
         if self.admitted.is_some() {
             self.end((Sample::Ignored, Contact::Unknown), Instant::now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{OnceLock, Weak};
+
+    use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+    use super::*;
+    use crate::{breaker::history::History, testing::tool};
+
+    /// Counts changes that are told while the breaker is free, so that another may come between the change and its telling.
+    #[derive(Debug, Default)]
+    struct Told {
+        cell: OnceLock<Weak<Cell>>,
+        told: Mutex<Vec<bool>>,
+    }
+
+    impl CounterFn for Told {
+        fn increment(&self, _: u64) {
+            let held = self.cell.get().and_then(Weak::upgrade).is_some_and(|cell| cell.machine.try_lock().is_err());
+            self.told.lock().unwrap().push(held);
+        }
+
+        fn absolute(&self, _: u64) {}
+    }
+
+    struct Ear(Arc<Told>);
+
+    impl Recorder for Ear {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.0.clone())
+        }
+
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_is_told_before_there_can_be_another() {
+        let (told, now, target) = (Arc::<Told>::default(), Instant::now(), tool("t"));
+        let _heard = metrics::set_default_local_recorder(Box::leak(Box::new(Ear(told.clone()))));
+        let policy = Policy::default();
+        let upstream = Arc::new(Upstream::new(target.upstream(), policy, Some(1), Arc::<History>::default(), now));
+        let cell = Arc::new(Cell::new(upstream, policy, Some(1), &target, now));
+        told.cell.set(Arc::downgrade(&cell)).unwrap();
+        for _ in 0..6 {
+            let mut guard = cell.admit(|| true, now).unwrap();
+            guard.settle(Verdict::NotSent, false, now);
+        }
+        cell.force(Force::Closed, now);
+        assert_eq!(*told.told.lock().unwrap(), [true, true], "it opened, and was closed");
     }
 }

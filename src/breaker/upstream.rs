@@ -93,9 +93,7 @@ impl Upstream {
         if let Some(generation) = self.machine.quiet() {
             return Ok(Passage { ticket: Ticket { generation, run: 0 }, probe: false });
         }
-        let (admit, transition) = self.machine.change(|machine| machine.parent.admit(name, safe(), now));
-        self.tell(transition, now);
-        match admit {
+        match self.change(Cause::of, now, |machine| machine.parent.admit(name, safe(), now)) {
             Admit::Pass(ticket) => Ok(Passage { ticket, probe: false }),
             Admit::Probe(ticket) => Ok(Passage { ticket, probe: true }),
             Admit::Refuse { retry_after } => Err(Rejected::new("breaker", Reason::UpstreamOpen).retry_after(retry_after)),
@@ -107,22 +105,18 @@ impl Upstream {
         if end.1 != Contact::Failed && self.machine.quiet().is_some() {
             return;
         }
-        let transition = self.machine.change(|Machine { parent, rng }| parent.settle(&passage.ticket, name, end, now, rng));
-        self.tell(transition, now);
+        self.change(Cause::of, now, |Machine { parent, rng }| ((), parent.settle(&passage.ticket, name, end, now, rng)));
     }
 
     /// Takes in that the breaker of one of its targets has changed.
     pub(super) fn heed(&self, name: Name, transition: Transition, now: Instant) {
         // Counted before the lock is taken: whoever holds it waits for no other.
         let active = if transition.to == State::Open { self.active(now) } else { 0 };
-        let transition = self.machine.change(|Machine { parent, rng }| parent.heed(name, transition, active, now, rng));
-        self.tell(transition, now);
+        self.change(Cause::of, now, |Machine { parent, rng }| ((), parent.heed(name, transition, active, now, rng)));
     }
 
     pub(super) fn force(&self, force: Force, now: Instant) {
-        if let Some(transition) = self.machine.change(|machine| machine.parent.force(force)) {
-            self.log(transition, Cause::Operator, now);
-        }
+        self.change(|_| Cause::Operator, now, |machine| ((), machine.parent.force(force)));
     }
 
     /// Goes by another policy from now on, and so do the breakers of its targets.
@@ -163,14 +157,29 @@ impl Upstream {
         members.iter().filter(|cell| cell.is_active(now)).map(|cell| cell.name()).collect::<HashSet<_>>().len()
     }
 
-    fn tell(&self, transition: Option<Transition>, now: Instant) {
-        if let Some(transition) = transition {
-            self.log(transition, Cause::of(transition), now);
+    /// Works on the machine, and shows what has changed before anybody can change more, as a target's breaker does.
+    #[inline]
+    fn change<T>(
+        &self,
+        cause: impl FnOnce(Transition) -> Cause,
+        now: Instant,
+        work: impl FnOnce(&mut Machine) -> (T, Option<Transition>),
+    ) -> T {
+        let (result, change) = self.machine.change(|machine| {
+            let (result, transition) = work(machine);
+            let change = transition.map(|transition| (transition, cause(transition)));
+            if let Some((transition, cause)) = change {
+                self.series.tell(transition, cause, now);
+            }
+            (result, change)
+        });
+        if let Some((transition, cause)) = change {
+            self.log(transition, cause);
         }
+        result
     }
 
-    fn log(&self, transition: Transition, cause: Cause, now: Instant) {
-        self.series.tell(transition, cause, now);
+    fn log(&self, transition: Transition, cause: Cause) {
         let (upstream, from, cause) = (&*self.name, transition.from.as_str(), cause.as_str());
         match transition.to {
             State::Open => tracing::warn!(upstream, from, cause, "the circuit breaker of the whole upstream opens"),

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use super::Criticality;
+use super::{Criticality, Session};
 
 /// A keyed hash of 128 bits. The keys are drawn once per process, so nobody outside can aim at a collision, and a digest says
 /// nothing about what was hashed.
@@ -125,7 +125,8 @@ impl Caller {
         self
     }
 
-    /// The same, as this agent: what tells two agents of one tenant apart. The session where there is one.
+    /// The same, as this agent: what tells two agents of one tenant apart. The session's [pseudonym](super::Session::pseudonym) where
+    /// there is one, and not its id: the name stands in the audit trail, and who knows the id can speak in the session.
     #[must_use]
     pub fn agent(mut self, agent: impl Into<Arc<str>>) -> Self {
         self.identity_mut().agent = Some(agent.into());
@@ -260,20 +261,20 @@ where
     }
 }
 
-/// The default: one tenant; the client is what it calls itself; the agent is the MCP session, else that name; the
-/// authorisation is the `Authorization` header's.
+/// The default: one tenant; the client is what it calls itself; the agent is the MCP session, by what
+/// [stands for it](super::Session::pseudonym), else that name; the authorisation is the `Authorization` header's.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OneTenant;
 
 impl Identify for OneTenant {
     fn identify(&self, arrival: &Arrival<'_>) -> Caller {
         let header = |name| arrival.parts.and_then(|parts: &http::request::Parts| parts.headers.get(name));
-        let session = header("mcp-session-id").and_then(|id| id.to_str().ok());
+        let session = header("mcp-session-id").map(|id| Session::of(id.as_bytes()).pseudonym());
         let mut caller = Caller::default();
         if let Some(client) = arrival.client {
             caller = caller.client(client);
         }
-        if let Some(agent) = session.or(arrival.client) {
+        if let Some(agent) = session.map(Arc::<str>::from).or_else(|| arrival.client.map(Arc::from)) {
             caller = caller.agent(agent);
         }
         if let Some(token) = header("authorization") {
@@ -288,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_names_the_agent_and_hides_the_token() {
+    fn the_default_names_the_agent_and_hides_the_token_and_the_session() {
         let (parts, ()) = http::Request::builder()
             .header("authorization", "Bearer s3cret")
             .header("mcp-session-id", "s-1")
@@ -296,9 +297,10 @@ mod tests {
             .unwrap()
             .into_parts();
         let caller = OneTenant.identify(&Arrival { parts: Some(&parts), client: Some("claude") });
-        assert_eq!((caller.tenant(), caller.client_name(), caller.agent_name()), ("default", Some("claude"), Some("s-1")));
+        let agent = Session::of(b"s-1").pseudonym();
+        assert_eq!((caller.tenant(), caller.client_name(), caller.agent_name()), ("default", Some("claude"), Some(&*agent)));
         assert_eq!(caller.authorisation(), Some(Digest::of(b"Bearer s3cret")));
-        assert!(!format!("{caller:?}").contains("s3cret"));
+        assert!(["s3cret", "s-1"].iter().all(|hidden| !format!("{caller:?}").contains(hidden)));
 
         let of = |tenant: &str| caller.clone().principal("ann").in_tenant(tenant.to_owned());
         assert_eq!(of("acme").tenant_digest(), Caller::of_tenant("acme").tenant_digest());

@@ -138,14 +138,14 @@ impl<const LABELS: usize, const N: usize> Counters<LABELS, N> {
     }
 }
 
-/// A gauge of one target. Where several share the series, it shows the sum of theirs. It is made when it is first other than zero, or from
-/// the start where there is room for that.
+/// A gauge of one target. Where several share the series, nameless targets as well as two stacks in front of one catalogue, it shows the
+/// sum of theirs. It is made when it is first other than zero, or from the start where there is room for that.
 #[derive(Debug)]
 pub(crate) struct Level<const LABELS: usize = 0> {
     metric: Metric,
     subject: Arc<Subject>,
     labels: [&'static str; LABELS],
-    made: OnceLock<(Gauge, bool)>,
+    made: OnceLock<Gauge>,
     /// What this one was set to, as bits.
     set: AtomicU64,
 }
@@ -160,40 +160,34 @@ impl<const LABELS: usize> Level<LABELS> {
         level
     }
 
+    /// What each has changed adds up, in whatever order they come.
     pub(crate) fn set(&self, value: f64) {
         if value == 0.0 && self.made.get().is_none() {
             return;
         }
-        match self.made() {
-            (gauge, true) => gauge.set(value),
-            // What each has changed adds up, in whatever order they come.
-            (gauge, false) => gauge.increment(value - f64::from_bits(self.set.swap(value.to_bits(), Ordering::Relaxed))),
-        }
+        self.made().increment(value - f64::from_bits(self.set.swap(value.to_bits(), Ordering::Relaxed)));
     }
 
     #[inline]
     pub(crate) fn increment(&self) {
-        self.made().0.increment(1.0);
+        self.made().increment(1.0);
     }
 
     #[inline]
     pub(crate) fn decrement(&self) {
-        self.made().0.decrement(1.0);
+        self.made().decrement(1.0);
     }
 
     #[inline]
-    fn made(&self) -> &(Gauge, bool) {
-        self.made.get_or_init(|| {
-            let (key, own) = self.subject.key(self.metric, &self.labels);
-            (self.metric.register_gauge(&key), own)
-        })
+    fn made(&self) -> &Gauge {
+        self.made.get_or_init(|| self.metric.register_gauge(&self.subject.key(self.metric, &self.labels).0))
     }
 }
 
-/// What is shared shows the sum of those that there are: the cell of a call that came second to make it goes again at once.
+/// The sum is of those that there are: the cell of a call that came second to make it goes again at once, and a stack may go before others.
 impl<const LABELS: usize> Drop for Level<LABELS> {
     fn drop(&mut self) {
-        if let Some((gauge, false)) = self.made.get() {
+        if let Some(gauge) = self.made.get() {
             gauge.decrement(f64::from_bits(*self.set.get_mut()));
         }
     }
@@ -252,14 +246,18 @@ mod tests {
     }
 
     #[test]
-    fn who_has_one_alone_sets_it() {
-        let recorder = DebuggingRecorder::new();
-        let _installed = metrics::set_default_local_recorder(&recorder);
-        let [one, two] = levels(Catalogue::new("up"));
-        // As layers of two stacks do in front of one catalogue.
-        one.set(3.0);
-        one.set(3.0);
-        two.set(40.0);
-        assert_eq!(gauge(&recorder, "one"), 3.0);
+    fn two_stacks_before_one_catalogue_add_up_and_overwrite_nothing() {
+        for (one_goes, shown) in [(false, 104.0), (true, 64.0)] {
+            let recorder = DebuggingRecorder::new();
+            let _installed = metrics::set_default_local_recorder(&recorder);
+            let target = Catalogue::new("up").tool("one", Default::default()).resolve(&Method::ToolsCall, Some("one"), None);
+            let [first, second] = [(); 2].map(|()| Level::new(CONCURRENCY_LIMIT, &Subject::of(&target), []));
+            first.set(64.0);
+            second.set(64.0);
+            first.set(40.0);
+            second.set(64.0);
+            let _kept = (!one_goes).then_some(first);
+            assert_eq!(gauge(&recorder, "one"), shown);
+        }
     }
 }

@@ -1,10 +1,15 @@
 //! What retries may cost.
 
-use std::{collections::HashMap, fmt};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use crate::{
     call::{Caller, Digest},
     logs::Spell,
+    metrics::Level,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -36,6 +41,15 @@ struct State {
     /// What each tenant has used up of its half. Tenants that have all of it are not in here, and nobody is while the bucket is
     /// full: else who never comes back would be in here for good.
     used: HashMap<Digest, u32>,
+    /// The gauges that show the tokens, by the upstreams whose retries they pay for. Set under the lock: of two changes the later is shown.
+    shown: Vec<(String, Weak<Level>)>,
+}
+
+impl State {
+    fn set_tokens(&mut self, tokens: u32) {
+        self.tokens = tokens;
+        self.shown.iter().filter_map(|(_, gauge)| gauge.upgrade()).for_each(|gauge| gauge.set(tokens.into()));
+    }
 }
 
 /// What a retry costs where nothing has happened.
@@ -87,7 +101,7 @@ impl Budget {
     }
 
     pub(super) fn of(capacity: u32) -> Self {
-        let state = State { capacity, tokens: capacity, used: HashMap::new() };
+        let state = State { capacity, tokens: capacity, used: HashMap::new(), shown: Vec::new() };
         Self { state: Mutex::new(state), full: AtomicBool::new(true), spent: Spell::default() }
     }
 
@@ -110,8 +124,23 @@ impl Budget {
         Self::check(capacity)?;
         let mut state = self.lock();
         let missing = state.capacity - state.tokens;
-        (state.capacity, state.tokens) = (capacity, capacity.saturating_sub(missing));
+        state.capacity = capacity;
+        state.set_tokens(capacity.saturating_sub(missing));
         Ok(())
+    }
+
+    /// The gauge that shows the tokens to this upstream's operator, for as long as somebody holds it: one, however many layers
+    /// the bucket pays for.
+    pub(super) fn shown(&self, upstream: &str, make: impl FnOnce() -> Level) -> Arc<Level> {
+        let mut state = self.lock();
+        let there = state.shown.iter().find(|(name, _)| name == upstream).and_then(|(_, gauge)| gauge.upgrade());
+        there.unwrap_or_else(|| {
+            let gauge = Arc::new(make());
+            gauge.set(state.tokens.into());
+            state.shown.retain(|(_, gauge)| gauge.strong_count() > 0);
+            state.shown.push((upstream.to_owned(), Arc::downgrade(&gauge)));
+            gauge
+        })
     }
 
     /// Pays for a retry of this caller's, if there is enough in the bucket and in its tenant's half.
@@ -123,7 +152,8 @@ impl Budget {
         if state.tokens < cost || used + cost > state.capacity / 2 {
             return None;
         }
-        state.tokens -= cost;
+        let left = state.tokens - cost;
+        state.set_tokens(left);
         state.used.insert(share, used + cost);
         self.full.store(false, Ordering::Relaxed);
         Some(Withdrawal { share, cost })
@@ -145,7 +175,8 @@ impl Budget {
 
     fn put(&self, share: Digest, tokens: u32) {
         let mut state = self.lock();
-        state.tokens = state.tokens.saturating_add(tokens).min(state.capacity);
+        let whole = state.tokens.saturating_add(tokens).min(state.capacity);
+        state.set_tokens(whole);
         // Who has no share of its own may have drawn on the common one.
         let share = if state.used.contains_key(&share) { share } else { Caller::nobody() };
         if let Some(used) = state.used.get_mut(&share) {

@@ -127,7 +127,7 @@ impl<S, P, R> Call<S, P, R> {
         let target = &copy.head.target;
         let handles = self.origin.shared.handles(target);
         if handles.budget.earn(copy.head.caller.tenant_digest()) {
-            handles.show_budget(target);
+            handles.tell_if_whole(target);
         }
     }
 
@@ -144,7 +144,7 @@ impl<S, P, R> Call<S, P, R> {
         handles.repeated(repeated);
         if repeated != Repeated::Failure {
             handles.budget.refund(paid);
-            handles.show_budget(target);
+            handles.tell_if_whole(target);
         }
         if repeated != Repeated::Refused {
             return None;
@@ -185,7 +185,6 @@ impl<S, P, R> Call<S, P, R> {
         }
         let handles = shared.handles(&head.target);
         let paid = handles.budget.withdraw(&head.caller, cost).ok_or(Skip::Budget)?;
-        handles.show_budget(&head.target);
         self.trouble.get_or_insert_default().backoff = series;
         Ok(Some((at, paid)))
     }
@@ -229,7 +228,7 @@ impl<S, P, R> Drop for Call<S, P, R> {
             && let Some((target, handles)) = self.handles()
         {
             handles.budget.refund(unused);
-            handles.show_budget(target);
+            handles.tell_if_whole(target);
         }
     }
 }

@@ -7,14 +7,13 @@ use std::{
     },
 };
 
-use metrics::Gauge;
 use tokio::time::Instant;
 use tower::Layer;
 
 use super::{Budget, BudgetError, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
-    metrics::{Counters, RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, Subject, upstream},
+    metrics::{Counters, Level, RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, Subject},
 };
 
 /// Repeats calls that failed. See the [module](super).
@@ -188,7 +187,8 @@ impl Repeated {
 pub(super) struct Handles {
     repeated: Counters<1, { Repeated::ALL.len() }>,
     skipped: Counters<1, { Skip::ALL.len() }>,
-    tokens: Gauge,
+    /// Kept, so that the budget shows itself.
+    _tokens: Arc<Level>,
     /// What pays for its retries.
     pub(super) budget: Arc<Budget>,
 }
@@ -196,14 +196,13 @@ pub(super) struct Handles {
 impl Handles {
     fn new(target: &Target, budget: Arc<Budget>) -> Self {
         let subject = Subject::of(target);
-        let handles = Self {
+        let upstream = target.upstream();
+        Self {
             repeated: Counters::new(RETRIES, &subject, Repeated::ALL.map(|outcome| [outcome.as_str()])),
             skipped: Counters::new(RETRIES_SKIPPED, &subject, Skip::ALL.map(|reason| [reason.as_str()])),
-            tokens: RETRY_BUDGET.gauge([upstream(target)]),
+            _tokens: budget.shown(upstream, || Level::new(RETRY_BUDGET, &Subject::whole(upstream), [])),
             budget,
-        };
-        handles.show_budget(target);
-        handles
+        }
     }
 
     pub(super) fn repeated(&self, outcome: Repeated) {
@@ -214,11 +213,13 @@ impl Handles {
         self.skipped.count(reason as usize);
     }
 
-    /// Shows what is left in the budget.
-    pub(super) fn show_budget(&self, target: &Target) {
+    /// Tells of a budget that was spent, and of which nothing is missing any more.
+    pub(super) fn tell_if_whole(&self, target: &Target) {
+        if !self.budget.spent.is_on() {
+            return;
+        }
         let tokens = self.budget.tokens();
-        self.tokens.set(f64::from(tokens));
-        if self.budget.spent.is_on() && tokens == self.budget.capacity() && self.budget.spent.ends(Instant::now()) {
+        if tokens == self.budget.capacity() && self.budget.spent.ends(Instant::now()) {
             tracing::info!(upstream = target.upstream(), tokens, "the retry budget is whole again");
         }
     }

@@ -403,3 +403,43 @@ async fn a_call_that_is_dropped_before_its_repetition_gets_its_tokens_back() {
     assert!(calling.await.unwrap_err().is_cancelled());
     assert_eq!((script.calls(), budget.tokens()), (1, 100));
 }
+
+/// What has been added to the gauges of budgets since the last look, by upstream.
+fn tokens_added(recorder: &DebuggingRecorder) -> Vec<(String, f64)> {
+    let series = recorder.snapshotter().snapshot().into_vec();
+    let of_budgets = series.into_iter().filter(|(key, ..)| key.key().name() == "buttress_retry_budget_tokens");
+    let mut added: Vec<_> = of_budgets
+        .filter_map(|(key, .., value)| match value {
+            DebugValue::Gauge(tokens) => Some((key.key().labels().next()?.value().to_owned(), tokens.into_inner())),
+            _ => None,
+        })
+        .collect();
+    added.sort_by(|one, other| one.0.cmp(&other.0));
+    added
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_shows_itself_whoever_changes_it() {
+    let recorder = DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let budget = Arc::new(Budget::default());
+    let layers = [(); 2].map(|()| layer().budget(budget.clone()));
+    let [left, right] = ["left", "right"].map(Catalogue::new);
+    let both = |left: f64, right: f64| vec![("left".to_owned(), left), ("right".to_owned(), right)];
+    // Two layers before one upstream, and two upstreams behind one budget.
+    for (layer, catalogue) in [(&layers[0], &left), (&layers[1], &left), (&layers[1], &right)] {
+        for method in [Method::ToolsCall, Method::PromptsGet] {
+            call(layer, &Script::new([]), catalogue.resolve(&method, Some("one"), None)).await.unwrap();
+        }
+    }
+    assert_eq!(tokens_added(&recorder), both(500.0, 500.0));
+
+    layers[0].handle().set_capacity(1000).unwrap();
+    assert_eq!(tokens_added(&recorder), both(500.0, 500.0), "no call has come since");
+    let target = left.resolve(&Method::ToolsCall, Some("one"), None);
+    call(&layers[0], &Script::new([not_sent(), not_sent(), not_sent()]), target).await.unwrap_err();
+    assert_eq!(tokens_added(&recorder), both(-10.0, -10.0), "who changes it tells all");
+
+    drop(left);
+    assert_eq!(tokens_added(&recorder), both(-990.0, 0.0));
+}

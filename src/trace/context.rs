@@ -42,11 +42,11 @@ mod otel {
         // Where nobody gives ids, or the span's place is known already, there is nothing to be set.
         let Ok(()) = span.set_parent(parent) else { return };
         let here = || Span::current().context().span().span_context().clone();
-        match (incoming, said) {
-            // The conventions want the one that is not the parent to be linked.
-            (Incoming::Trust, _) | (Incoming::Link, None) => span.add_link(here()),
-            (Incoming::Link, Some(said)) => span.add_link(said),
-            (Incoming::Ignore, _) => {}
+        // The conventions want those that are not the parent to be linked.
+        match incoming {
+            Incoming::Trust => span.add_link(here()),
+            Incoming::Link => said.into_iter().chain([here()]).for_each(|other| span.add_link(other)),
+            Incoming::Ignore => {}
         }
     }
 

@@ -36,7 +36,9 @@
 //! | `buttress.served` | yes | | `attempt`, `coalesced`, `cache`, `stale` or `idempotency`: where the answer came from |
 //! | `buttress.attempt` | | yes | which one it is, from 1 |
 //!
-//! What is not: arguments and results; a session's own id, since who knows it can speak in the session; tenants and principals.
+//! What is not: arguments and results; a session's own id, since who knows it can speak in the session; tenants and principals. Of
+//! what the conventions ask for where it is known, two are not: `mcp.resource.uri`, which is the caller's word and may hold what nobody else
+//! should read (the template stands in the span's name), and an attempt's `jsonrpc.request.id`, which its transport chooses further in.
 //!
 //! An attempt that serves several calls at once ([`coalesce`](crate::coalesce)) stands in the span of the call that began it. One
 //! that is made for none ([`cache`](crate::cache), refreshing) is a trace of its own.

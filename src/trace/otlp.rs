@@ -1,12 +1,12 @@
 //! The spans' way to a collector.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{env, fmt, sync::Arc, time::Duration};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
-    trace::{SdkTracer, SdkTracerProvider},
+    trace::{Sampler, SdkTracer, SdkTracerProvider},
 };
 use tracing::Subscriber;
 use tracing_opentelemetry::OpenTelemetryLayer;
@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// It goes where the environment says: `OTEL_EXPORTER_OTLP_ENDPOINT` (by default `http://localhost:4318`),
 /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TIMEOUT`, and the same for traces alone; `OTEL_TRACES_SAMPLER`,
-/// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_*` count too. For `https` switch a TLS feature of `reqwest` on.
+/// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_*` count too. Where `OTEL_SDK_DISABLED` is `true`, nothing is recorded
+/// or sent. For `https` switch a TLS feature of `reqwest` on.
 ///
 /// * **A collector that is slow or gone** never makes a call wait. 2,048 spans wait for it (`OTEL_BSP_MAX_QUEUE_SIZE`); what comes
 ///   then is lost, and so is a batch that it does not take within 10 s. [`lost`](Self::lost) and
@@ -60,8 +61,13 @@ impl Otlp {
     ///
     /// # Errors
     ///
-    /// Where the environment's settings cannot be read, or no HTTP client can be made.
+    /// Where the environment's settings cannot be read or ask for a protocol other than `http/protobuf`
+    /// (`OTEL_EXPORTER_OTLP_PROTOCOL`, and the same for traces alone), or no HTTP client can be made.
     pub fn from_env(service: &str) -> Result<Self, BoxError> {
+        if !is_wanted(|name| env::var(name).ok())? {
+            let nothing = SdkTracerProvider::builder().with_sampler(Sampler::AlwaysOff).build();
+            return Ok(Self { provider: nothing, loss: Arc::default() });
+        }
         Ok(Self::by(SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()?, service))
     }
 
@@ -110,6 +116,33 @@ impl Otlp {
     }
 }
 
+/// The environment asks for another protocol than the one that is spoken.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} is {protocol}, but spans are sent as {} alone", OtherProtocol::OURS)]
+struct OtherProtocol {
+    variable: &'static str,
+    protocol: String,
+}
+
+impl OtherProtocol {
+    const OURS: &'static str = "http/protobuf";
+}
+
+/// Whether the environment wants spans to be sent. What is empty counts as not said, as it does to OpenTelemetry.
+fn is_wanted(said: impl Fn(&'static str) -> Option<String>) -> Result<bool, OtherProtocol> {
+    let said = |name| said(name).filter(|value| !value.is_empty());
+    if said("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Ok(false);
+    }
+    let asked = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]
+        .into_iter()
+        .find_map(|variable| Some((variable, said(variable)?)));
+    match asked {
+        Some((variable, protocol)) if protocol != OtherProtocol::OURS => Err(OtherProtocol { variable, protocol }),
+        _ => Ok(true),
+    }
+}
+
 /// Whether anybody has said what the service is called.
 fn is_named(resource: &Resource) -> bool {
     let name = resource.get(&"service.name".into());
@@ -127,5 +160,30 @@ impl Drop for Otlp {
 impl fmt::Debug for Otlp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Otlp").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(environment: &[(&str, &str)]) -> Result<bool, String> {
+        let said = |name: &str| environment.iter().find(|(said, _)| *said == name).map(|(_, value)| (*value).to_owned());
+        is_wanted(said).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_switches_it_off_and_asks_for_no_protocol_in_vain() {
+        const BOTH: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+        const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+        assert_eq!(wanted(&[]), Ok(true));
+        assert_eq!(wanted(&[("OTEL_SDK_DISABLED", "TRUE"), (BOTH, "grpc")]), Ok(false));
+        assert_eq!(wanted(&[("OTEL_SDK_DISABLED", "1")]), Ok(true), "only true is true");
+        assert_eq!(wanted(&[(BOTH, "")]), Ok(true));
+        let refused = Err("OTEL_EXPORTER_OTLP_PROTOCOL is grpc, but spans are sent as http/protobuf alone".to_owned());
+        assert_eq!(wanted(&[(BOTH, "grpc")]), refused);
+        assert_eq!(wanted(&[(BOTH, "grpc"), (TRACES, "")]), refused);
+        assert_eq!(wanted(&[(BOTH, "grpc"), (TRACES, "http/protobuf")]), Ok(true), "that of traces comes first");
+        assert!(wanted(&[(TRACES, "http/json")]).is_err());
     }
 }

@@ -13,7 +13,8 @@ pub enum Incoming {
     /// The call is part of it, recorded where the caller records it, and so is what the next hop makes of the call. For callers
     /// of one's own: over stdio, behind a gateway, in front of a client.
     Trust,
-    /// The call is a trace of its own, with a link to the caller's. The next hop hears of ours alone.
+    /// The call is a trace of its own, with links to the caller's and to the span that it is made in here. The next hop hears of ours
+    /// alone.
     #[default]
     Link,
     /// The call is a trace of its own.

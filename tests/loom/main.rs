@@ -15,6 +15,7 @@ mod coalesce;
 mod concurrency;
 #[path = "../../src/logs.rs"]
 mod logs;
+mod metrics;
 mod retry;
 mod sync;
 

@@ -10,6 +10,14 @@ const CAUSES = {
   failures: "too many failures", cooled_down: "the cool-down is over, one call probes", probe_failed: "the probe failed",
   probe_passed: "the probe passed", operator: "by an operator",
 };
+// Why a call was refused; what is not in here is said as it comes.
+const REASONS = {
+  quota: "over its caller's quota", rate_limit: "over the rate limit of all", breaker_open: "the breaker is open",
+  upstream_open: "the whole upstream's breaker is open", queue_full: "the queue for slots is full", no_slot: "no slot for a retry",
+  deadline: "the deadline has passed", loop: "its agent goes in circles", key_reused: "its idempotency key is another call's",
+  in_progress: "the first call under its key is under way", draining: "closed by an operator", unrecorded: "it could not be put on record",
+  shed: "shed for want of room",
+};
 
 const byId = (id) => document.getElementById(id);
 const upstreams = new Map();
@@ -106,6 +114,8 @@ function newRow() {
   row.held = make("span");
   row.slots.append(row.bar, row.held);
   row.badge = row.breaker.appendChild(make("span"));
+  row.share = row.errors.appendChild(make("span"));
+  row.why = row.errors.appendChild(make("small", "why"));
   return row;
 }
 
@@ -116,10 +126,15 @@ function showRow(row, target, seconds) {
   row.title.title = `${target.method} ${target.name ?? ""}`;
   row.root.classList.toggle("quiet", recent.calls === 0);
   put(row.rate, seconds ? figure(recent.calls / seconds) : "–");
-  put(row.errors, percent(recent.errors, recent.calls));
+  put(row.share, percent(recent.errors, recent.calls));
+  const [most] = recent.refusals;
+  row.why.hidden = !most;
+  if (most) put(row.why, `refused: ${REASONS[most.reason] ?? most.reason}`);
   row.errors.classList.toggle("hot", isHot(target));
   const kinds = Object.entries(target.errors).map(([kind, count]) => `${kind} ${count}`);
-  row.errors.title = kinds.length ? `since the start: ${kinds.join(", ")}` : "none since the start";
+  const refusals = target.refusals.map(({ layer, reason, calls }) => `${layer} ${reason} ${calls}`);
+  const refused = refusals.length ? `; refused by ${refusals.join(", ")}` : "";
+  row.errors.title = kinds.length ? `since the start: ${kinds.join(", ")}${refused}` : "none since the start";
   put(row.p50, duration(recent.p50_seconds));
   put(row.p95, duration(recent.p95_seconds));
   row.p95.title = `p99 ${duration(recent.p99_seconds)}`;

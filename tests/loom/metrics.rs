@@ -1,0 +1,7 @@
+//! Gauges, which are no part of a protocol.
+
+pub struct Level;
+
+impl Level {
+    pub fn set(&self, _: f64) {}
+}
