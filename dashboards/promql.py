@@ -9,7 +9,7 @@ TARGET = "upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resou
 CALLS = 'mcp_method_name="tools/call"'
 # -32042 asks the caller to visit a URL first, and -32020 to -32022 say that its request does not fit the server.
 GOOD = "|tool_error|application_error|-32042"
-CALLERS = "cancelled|denied|client_fault|-32020|-32021|-32022"
+CALLERS = "cancelled|hurried|denied|client_fault|-32020|-32021|-32022"
 # What a layer refused is counted by its reason.
 BAD = f'error_type!~"{GOOD}|{CALLERS}|rejected"'
 JUDGED = f'error_type!~"{CALLERS}|rejected"'

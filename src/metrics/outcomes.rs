@@ -31,6 +31,8 @@ pub(crate) enum ErrorType {
     SessionLost,
     ClientFault,
     Cancelled,
+    /// Cut short by an end that its caller set, before it had a fair time.
+    Hurried,
     /// A code of the application's own that has no label: the tool has answered.
     ApplicationError,
     Code(RpcCode),
@@ -83,7 +85,7 @@ impl RpcCode {
 }
 
 impl ErrorType {
-    const COUNT: usize = 13 + CODES.len() + 1;
+    const COUNT: usize = 14 + CODES.len() + 1;
 
     #[inline]
     pub(crate) fn of<R: CallResult>(outcome: &Result<Response<R>, BoxError>) -> Self {
@@ -93,6 +95,7 @@ impl ErrorType {
             Verdict::Ok | Verdict::InputRequired | Verdict::Task if code.is_none() => Self::None,
             Verdict::LocalReject => Self::Rejected,
             Verdict::Cancelled => Self::Cancelled,
+            Verdict::Hurried => Self::Hurried,
             Verdict::Throttled { .. } => Self::Throttled,
             Verdict::NotSent => Self::NotSent,
             Verdict::Denied => Self::Denied,
@@ -131,8 +134,9 @@ impl ErrorType {
             Self::SessionLost => 9,
             Self::ClientFault => 10,
             Self::Cancelled => 11,
-            Self::ApplicationError => 12,
-            Self::Code(code) => 13 + usize::from(code.0),
+            Self::Hurried => 12,
+            Self::ApplicationError => 13,
+            Self::Code(code) => 14 + usize::from(code.0),
         }
     }
 
@@ -151,6 +155,7 @@ impl ErrorType {
             Self::SessionLost => ["session_lost", ""],
             Self::ClientFault => ["client_fault", ""],
             Self::Cancelled => ["cancelled", ""],
+            Self::Hurried => ["hurried", ""],
             Self::ApplicationError => ["application_error", OTHER],
             Self::Code(code) if side == Side::Server && code.is_callers() => ["", code.as_str()],
             Self::Code(code) => [code.as_str(), code.as_str()],
@@ -230,6 +235,7 @@ pub(super) fn error_types() -> Vec<&'static str> {
         ErrorType::SessionLost,
         ErrorType::ClientFault,
         ErrorType::Cancelled,
+        ErrorType::Hurried,
         ErrorType::ApplicationError,
     ];
     words.into_iter().chain(codes).map(|end| end.labels(Side::Client)[0]).collect()
@@ -242,6 +248,13 @@ mod tests {
 
     fn labels(response: Response<&'static str>) -> [&'static str; 2] {
         ErrorType::of(&Ok(response)).labels(Side::Server)
+    }
+
+    #[test]
+    fn who_is_in_a_hurry_is_told_from_a_tool_that_hangs() {
+        let mut hurried = Response::from_error(ErrorObject::new(504, "no"));
+        hurried.verdict = Some(Verdict::Hurried);
+        assert_eq!(labels(hurried), ["hurried", ""]);
     }
 
     #[test]
