@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::{
     sample::{Figures, Key, Sample},
     status::{
-        Audit, Breaker, Cache, Limit, LoopGuard, MAX_TARGETS, Process, Quota, Refusals, Retry, SCHEMA, Slots, Stack, Status, Target,
-        Transition, Upstream,
+        Audit, Breaker, Cache, Limit, LoopGuard, MAX_TARGETS, Process, Quota, Refusals, Retry, SCHEMA, Slots, Stack, Status,
+        Target, Transition, Upstream,
     },
     watched::Watched,
 };

@@ -72,8 +72,9 @@ impl Refusals {
     /// The most first, and none of nothing. There are no more than there are layers that refuse, and their reasons.
     pub(super) fn of(figures: &Figures) -> Vec<Self> {
         let counted = figures.refusals.iter().filter(|(_, calls)| **calls > 0);
-        let mut all: Vec<_> =
-            counted.map(|((layer, reason), calls)| Self { layer: layer.clone(), reason: reason.clone(), calls: *calls }).collect();
+        let mut all: Vec<_> = counted
+            .map(|((layer, reason), calls)| Self { layer: layer.clone(), reason: reason.clone(), calls: *calls })
+            .collect();
         all.sort_by_key(|refusals| Reverse(refusals.calls));
         all
     }

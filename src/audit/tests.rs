@@ -22,8 +22,8 @@ use tower::{Layer, Service};
 use super::{Arguments, AuditHandle, AuditLayer, FileSink, HashKey, OnFull, Sink};
 use crate::{
     call::{
-        Arrival, Baggage, CallParams, Caller, ErrorObject, Identify, Meta, Method, OneTenant, Request, Response, Revision, Served,
-        Session, Target, TargetPolicy, TraceContext, Traced,
+        Arrival, Baggage, CallParams, Caller, ErrorObject, Identify, Meta, Method, OneTenant, Request, Response, Revision,
+        Served, Session, Target, TargetPolicy, TraceContext, Traced,
     },
     catalogue::Catalogue,
     error::{BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport},

@@ -113,9 +113,8 @@ impl Cell {
     }
 
     fn settle(&self, ticket: Ticket, passage: &Passage, (sample, contact): (Sample, Contact), now: Instant) {
-        let (current, transition) = self.change(Cause::of, now, |machine, rng| {
-            (machine.is_current(&ticket), machine.settle(ticket, sample, now, rng))
-        });
+        let (current, transition) =
+            self.change(Cause::of, now, |machine, rng| (machine.is_current(&ticket), machine.settle(ticket, sample, now, rng)));
         self.pass_on(transition, now);
         // What began before the last success says nothing about now.
         let contact = if contact == Contact::Failed && !current { Contact::Unknown } else { contact };

@@ -101,7 +101,8 @@ async fn who_is_not_trusted_is_at_most_a_link_beside_what_the_call_is_made_in() 
         let ours = ours.unwrap();
         assert_eq!(ours.parent_span_id, SpanId::INVALID);
         assert!(![TraceId::from(TRACE), around.span_context.trace_id()].contains(&ours.span_context.trace_id()));
-        let linked: Vec<SpanId> = said.map(|said| said.span_id().into()).into_iter().chain([around.span_context.span_id()]).collect();
+        let linked: Vec<SpanId> =
+            said.map(|said| said.span_id().into()).into_iter().chain([around.span_context.span_id()]).collect();
         assert_eq!(links(&ours), if incoming == Incoming::Link { linked } else { vec![] });
     }
 }

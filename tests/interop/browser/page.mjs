@@ -18,7 +18,10 @@ await browse(async (page, seen) => {
   seen.flickers = await flickers(page, 4_000);
 
   await fetch(`${control}/fail`, { method: "POST" });
-  await row("flaky").getByText("Open").waitFor();
+  await row("flaky").locator(".badge", { hasText: "Open" }).waitFor();
+  const why = row("flaky").locator(".why");
+  await why.waitFor();
+  seen.why = await why.textContent();
   seen.breaker = await row("flaky").locator(".badge").textContent();
   seen.first = await page.locator("tbody th").first().textContent();
   seen.transition = await page.locator("#transitions li").first().textContent();
