@@ -142,8 +142,11 @@ async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer, paced: Option<Paced>
     assert_eq!((status.in_flight, status.waiting, status.kept, status.tenants_waiting), (0, 0, 0, 0));
 }
 
+/// A call, whether it has been woken, and what wakes it.
+type Polled<F> = (Pin<Box<F>>, Arc<Flag>, Waker);
+
 /// Polls those who are woken. Who has ended goes.
-fn poll_woken<F: Future>(calls: &mut Vec<(Pin<Box<F>>, Arc<Flag>, Waker)>) {
+fn poll_woken<F: Future>(calls: &mut Vec<Polled<F>>) {
     calls.retain_mut(|(call, woken, waker)| {
         let running = woken.take();
         let mut cx = Context::from_waker(waker);

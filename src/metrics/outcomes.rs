@@ -273,8 +273,11 @@ mod tests {
     #[test]
     fn each_end_has_a_place_of_its_own() {
         let codes = CODES.iter().map(|(code, _)| *code).chain([1 << 40]).map(|code| ErrorType::Code(RpcCode::of(code)));
-        let places: Vec<usize> =
-            [ErrorType::Cancelled, ErrorType::ApplicationError].into_iter().chain(codes).map(ErrorType::index).collect();
+        let places: Vec<usize> = [ErrorType::Cancelled, ErrorType::Hurried, ErrorType::ApplicationError]
+            .into_iter()
+            .chain(codes)
+            .map(ErrorType::index)
+            .collect();
         assert_eq!(places, (11..ErrorType::COUNT).collect::<Vec<_>>());
     }
 }
