@@ -18,7 +18,7 @@ def edge(s):
         graph("Spans lost", "Spans a second that never reached the collector, by the reason. Of the whole process: they say no upstream.",
               "ops", [(PROCESS.rate("buttress_spans_lost_total", by="reason"), "{{reason}}")]),
         graph("Without a label of their own", "Calls a second that are recorded under _OTHER, by the label: names that nobody listed, or "
-              "that are not fit for a label.", "reqps", [(s.rate("buttress_metric_label_overflow_total", by="label"), "{{label}}")]),
+              "that are not fit for a label, and codes of errors that have none.", "reqps", [(s.rate("buttress_metric_label_overflow_total", by="label"), "{{label}}")]),
     )
 
 

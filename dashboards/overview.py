@@ -93,7 +93,7 @@ ROWS = [
 
 
 def annotations(scope):
-    opened = scope.select("buttress_circuit_breaker_transitions_total", 'to="open"')
+    opened = scope.select("buttress_circuit_breaker_transitions_total", 'from="closed",to="open"')
     by = f"sum by ({TARGET})"
     # Where there are many tools, a counter comes with its first event, which is no increase of it.
     first = f"({by} ({opened}) unless {by} ({opened} offset $__rate_interval)) > 0"

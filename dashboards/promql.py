@@ -10,10 +10,13 @@ CALLS = 'mcp_method_name="tools/call"'
 # -32042 asks the caller to visit a URL first, and -32020 to -32022 say that its request does not fit the server.
 GOOD = "|tool_error|application_error|-32042"
 CALLERS = "cancelled|hurried|denied|client_fault|-32020|-32021|-32022"
+# Who gives up after a while says that it took too long.
+LEFT = "cancelled|hurried"
 # What a layer refused is counted by its reason.
 BAD = f'error_type!~"{GOOD}|{CALLERS}|rejected"'
 JUDGED = f'error_type!~"{CALLERS}|rejected"'
 ANSWERED = f'error_type=~"{GOOD}"'
+ANSWERED_OR_LEFT = f'error_type=~"{GOOD}|{LEFT}"'
 # The deadline layer refuses what its caller left no time for.
 NOT_CALLERS = 'layer!="deadline"'
 NOT_POLICY = f'reason!~"quota|loop|key_reused|in_progress",{NOT_CALLERS}'

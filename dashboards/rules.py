@@ -1,10 +1,11 @@
 """Recording rules: for each window of the burn rates, the shares of tool calls that spend an error budget."""
 
-from promql import ANSWERED, BAD, CALLS, JUDGED, NOT_CALLERS, NOT_POLICY, SERVER
+from promql import ANSWERED, ANSWERED_OR_LEFT, BAD, CALLS, LEFT, JUDGED, NOT_CALLERS, NOT_POLICY, SERVER
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 # A call that takes longer is slow: the bound of a bucket.
-SLOW = "5"
+# Prometheus 3 writes it with a fraction.
+SLOW = r"5(\\.0)?"
 BY = "sum by (job, upstream)"
 # A repeat that a layer further in refused never reached the handler.
 SENT = 'outcome!="refused"'
@@ -18,9 +19,11 @@ def _window(w):
     bad = f"{BY} (rate({counts},{BAD}}}[{w}]) or {refused})"
     calls = f"job_upstream:mcp_tool_calls:rate{w}"
     yield f"job_upstream:mcp_tool_calls_bad:ratio_rate{w}", f"({bad} or 0 * {calls}) / {calls}"
-    answered = f"{BY} (rate({counts},{ANSWERED}}}[{w}]))"
-    quick = f'{BY} (rate({SERVER}_bucket{{{CALLS},{ANSWERED},le="{SLOW}"}}[{w}]))'
-    yield f"job_upstream:mcp_tool_calls_slow:ratio_rate{w}", f"1 - {quick} / {answered}"
+    within = lambda ends: f'{BY} (rate({SERVER}_bucket{{{CALLS},{ends},le=~"{SLOW}"}}[{w}]))'
+    waited = f"{BY} (rate({counts},{ANSWERED_OR_LEFT}}}[{w}]))"
+    # Who leaves before that says nothing of how long it takes.
+    left = within(f'error_type=~"{LEFT}"')
+    yield f"job_upstream:mcp_tool_calls_slow:ratio_rate{w}", f"1 - {within(ANSWERED)} / ({waited} - ({left} or 0 * {waited}))"
 
 
 def _single():
