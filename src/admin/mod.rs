@@ -25,9 +25,9 @@
 //!
 //! # `/`
 //!
-//! One page, which asks `/status` once a second while somebody looks at it: calls, errors and why most calls were refused, latency, slots, queues and
-//! breakers of each tool, and the last transitions. It comes with the program, loads nothing from elsewhere, and says so when the server cannot be
-//! reached any more.
+//! One page, which asks `/status` once a second while somebody looks at it: calls, errors and why most calls were refused,
+//! latency, slots, queues and breakers of each tool, and the last transitions. It comes with the program, loads nothing from
+//! elsewhere, and says so when the server cannot be reached any more.
 //!
 //! # `/status`
 //!

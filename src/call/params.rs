@@ -25,8 +25,9 @@ pub trait CallParams: Clone {
         self.arguments()
     }
 
-    /// The name that is asked for: of the tool or the prompt, the URI of a resource that is read, or the method's own where no revision
-    /// defines it. Also where nobody has listed it, and so always the same for the same call. `None`: unknown, and then it is the target's that counts.
+    /// The name that is asked for: of the tool or the prompt, the URI of a resource that is read, or the method's own where no
+    /// revision defines it. Also where nobody has listed it, and so always the same for the same call. `None`: unknown, and
+    /// then it is the target's that counts.
     fn name(&self) -> Option<Cow<'_, str>> {
         None
     }

@@ -1,15 +1,15 @@
 //! Coalescing: calls that ask the same at the same time are one call to the upstream, and share its answer.
 //!
-//! Off until you ask for it. A call is shared only if it [only reads](crate::call::Target::is_read_only) and may be repeated (a write
-//! that may be repeated is not shared: another may have come between the two), and only among callers of one tenant, principal
-//! and access token: what an answer says of its `cacheScope` is known too late. Callers without authorisation share nothing, unless
-//! the transport has one caller only ([`single_caller`](CoalesceLayer::single_caller)); nor do callers of two revisions, or up to
-//! 2025-11-25 of two [sessions](crate::call::Session), or since then of clients that declare other capabilities. Never shared: calls that continue an earlier one
-//! (`inputResponses`, `requestState`), calls whose arguments cannot be read, and calls whose caller asked for progress (as
-//! rmcp's clients do with each request), since a shared call has nobody to tell it to; and calls that must not wait, or that nobody
-//! needs (a fetch in the background). Calls of two
-//! classes of [criticality](crate::call::Criticality) are not one, nor are one that the sender repeats itself and one that this
-//! stack repeats: who joins fares as the first does. Nor is an answer shared that asks its client for input, or is a task, or says
+//! Off until you ask for it. A call is shared only if it [only reads](crate::call::Target::is_read_only) and may be repeated (a
+//! write that may be repeated is not shared: another may have come between the two), and only among callers of one tenant,
+//! principal and access token: what an answer says of its `cacheScope` is known too late. Callers without authorisation share
+//! nothing, unless the transport has one caller only ([`single_caller`](CoalesceLayer::single_caller)); nor do callers of two
+//! revisions, or up to 2025-11-25 of two [sessions](crate::call::Session), or since then of clients that declare other
+//! capabilities. Never shared: calls that continue an earlier one (`inputResponses`, `requestState`), calls whose arguments
+//! cannot be read, and calls whose caller asked for progress (as rmcp's clients do with each request), since a shared call has
+//! nobody to tell it to; and calls that must not wait, or that nobody needs (a fetch in the background). Calls of two classes
+//! of [criticality](crate::call::Criticality) are not one, nor are one that the sender repeats itself and one that this stack
+//! repeats: who joins fares as the first does. Nor is an answer shared that asks its client for input, or is a task, or says
 //! what that client cannot do: who joined such a call makes one of its own then.
 //!
 //! The shared call is polled by those who wait for it, and is not a task of its own: it ends with the last of them, never with

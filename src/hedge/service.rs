@@ -32,8 +32,8 @@ impl<S: Clone> Hedge<S> {
     }
 }
 
-/// A call that is repeated elsewhere, that must not wait, or that waits for work elsewhere, is not hedged; nor one that an idempotency key alone makes safe:
-/// two at once under one key are a conflict.
+/// A call that is repeated elsewhere, that must not wait, or that waits for work elsewhere, is not hedged; nor one that an
+/// idempotency key alone makes safe: two at once under one key are a conflict.
 fn may_be_hedged(head: &Head) -> bool {
     let elsewhere = head.meta.as_ref().and_then(|meta| meta.repeated()) == Some(Repeats::All);
     let takes_its_time = head.method().waits();

@@ -185,8 +185,8 @@ impl RawCall {
         self.method == Method::SubscriptionsListen
     }
 
-    /// Learns the tools, prompts or resource templates in the answer to this request, if it asked for a list of them; to be called for every answer.
-    /// Names that were never learned share one entry, and with it one breaker and one limit.
+    /// Learns the tools, prompts or resource templates in the answer to this request, if it asked for a list of them; to be
+    /// called for every answer. Names that were never learned share one entry, and with it one breaker and one limit.
     pub fn learn(&self, catalogue: &Catalogue, caller: &Caller, response: &Response<RawAnswer>) {
         let Ok(answer) = &response.result else { return };
         if answer.kind() != ResultKind::Complete {

@@ -40,8 +40,8 @@
 //!
 //! * **The id of an attempt** is for the transport to say: see [`RawMessage::onward`].
 //! * **`subscriptions/listen`** is no call, and not for the stack: see [`RawCall::is_subscription`].
-//! * **Tools, prompts and resource templates** are learned from the answers that are given to [`RawCall::learn`]; until then, all that the operator
-//!   has not declared share one entry.
+//! * **Tools, prompts and resource templates** are learned from the answers that are given to [`RawCall::learn`]; until then,
+//!   all that the operator has not declared share one entry.
 //! * **HTTP headers** that a message came with say what its `_meta` does not (its trace, an idempotency key) once they are given to
 //!   [`RawCall::with_headers`].
 //! * **Progress** is relayed by a transport through a [`Peer`](crate::call::Peer), which it puts into the head of each request whose caller

@@ -12,7 +12,7 @@ pub(super) fn edge_panicked() {
     }
 }
 
-/// The handler's own service has failed to become ready, for good.
+/// A stack has given an error, which its rescue step words away: a type cannot say so, and whoever meets it wants to know.
 pub(super) fn out_of_order(error: &(dyn std::error::Error + 'static)) {
     static TOLD: Sparingly = Sparingly::new();
     if let Some(unsaid) = TOLD.happens(Instant::now()) {

@@ -58,8 +58,9 @@
 //! * **401 and 403** end a call with the transport's own error, challenge included. Everything else that the stack has to say
 //!   is said as [`rescue`](crate::rescue) says it.
 //! * **The handshake** passes by (`initialize`, `server/discover`, `ping` of rmcp's own), and so do notifications, what the
-//!   server asks of us and our answers. Around the transport it is recorded like any call, and has spans where calls have some, which
-//!   the server is not told of; over the peer it is over before there is a handle. rmcp puts no limit on its time: put a `tokio::time::timeout` around `serve`.
+//!   server asks of us and our answers. Around the transport it is recorded like any call, and has spans where calls have some,
+//!   which the server is not told of; over the peer it is over before there is a handle. rmcp puts no limit on its time: put a
+//!   `tokio::time::timeout` around `serve`.
 //! * **`subscriptions/listen`** is no call. Around the transport streams are counted
 //!   ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)), up to a cap ([`ClientLayer::subscriptions`]); over the peer they are
 //!   rmcp's business alone.
