@@ -86,6 +86,7 @@ impl ClientLayer {
     }
 
     fn of(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
+        let stack = &stack.at_client();
         let changes = Arc::new(Changes::new(stack, &catalogue));
         let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE, changes });
         let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
