@@ -262,6 +262,17 @@ impl Stack {
         self.quota.handle().check_for(catalogue)
     }
 
+    /// Makes the counters of what may befall the tools that the operator has declared, at zero: so that a query sees their first event
+    /// also where that comes before the first scrape ([why](crate::metrics#from-zero)). rmcp's adapters do it; who resolves targets himself
+    /// does it for his catalogue, once the recorder is installed.
+    pub fn prepare_for(&self, catalogue: &Catalogue) {
+        RecordLayer::prepare_for(catalogue);
+        #[cfg(feature = "audit")]
+        if self.audit.is_some() {
+            AuditLayer::prepare_for(catalogue.upstream());
+        }
+    }
+
     /// Tells the [cache](crate::cache), if there is one, what a notification of the upstream's declares changed. rmcp's client
     /// adapter does it; who owns the wire does it for what passes by.
     pub fn notified(&self, catalogue: &Catalogue, notification: &str) {

@@ -87,6 +87,7 @@ impl ClientLayer {
 
     fn of(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
         let stack = &stack.at_client();
+        stack.prepare_for(&catalogue);
         let changes = Arc::new(Changes::new(stack, &catalogue));
         let ways = Arc::new(Ways { errors: Arc::new(Plain), lease: LEASE, changes });
         let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
