@@ -12,6 +12,8 @@ PERIOD = 30
 RUNBOOKS = "dashboards/README.md"
 # Fewer calls than this in the long window say nothing.
 ENOUGH = 50
+# Fewer waits than this in 5 minutes have no one in twenty.
+WAITS = 20
 
 # Severity, how long, long and short window, factor of the budget's even pace.
 BURNS = [
@@ -59,12 +61,16 @@ def others():
     yield ("ButtressShedHigh", "job_upstream:buttress_shed:ratio_rate5m > 0.05 and " + _busy(), "5m", "warning",
            "Calls are refused for want of room.", f"{UPSTREAM}: {PERCENT} of the calls of the last 5 minutes.")
     yield ("ButtressQueueWaitHigh",
-           f"max by ({BY_TARGET}) (histogram_quantile(0.95, rate(buttress_queue_duration_seconds_bucket[5m]))) > 1", "10m",
+           f"max by ({BY_TARGET}) (histogram_quantile(0.95, rate(buttress_queue_duration_seconds_bucket[5m])) "
+           f"and increase(buttress_queue_duration_seconds_count[5m]) > {WAITS}) > 1", "10m",
            "warning", "Attempts wait long for a slot.", f"{TOOL}: one in twenty of those that wait in one process does for {{{{ $value | humanizeDuration }}}} or longer.")
     yield ("ButtressConcurrencySaturated",
            f"max by ({BY_TARGET}) (buttress_concurrency_in_flight / buttress_concurrency_limit) > 0.9", "10m",
            "warning", "Nearly all slots are taken, all the time.", f"{TOOL}: {PERCENT} of the slots are held in one process.")
-    yield ("ButtressAuditDropped", "sum by (job, upstream, reason) (increase(buttress_audit_dropped_total[10m])) > 0", "0m",
+    # One record is enough, also one that was lost before the first scrape: that is no increase. A gap in the scrapes makes nothing new.
+    dropped = "buttress_audit_dropped_total"
+    yield ("ButtressAuditDropped", f"sum by (job, upstream, reason) (({dropped} unless last_over_time({dropped}[1d] offset 10m)) "
+           f"or increase({dropped}[10m])) > 0", "0m",
            "critical", "Calls were made that are not in the audit trail.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
     # Longer than a collector takes to start anew.

@@ -6,7 +6,8 @@
 //! the [metrics](crate::metrics) count.
 //!
 //! The target of each line begins with `buttress::` and the module, as the table says: so it is what a filter takes
-//! (`buttress::record=debug`). Spans are those of [`trace`](crate::trace).
+//! (`buttress::record=debug`). Spans are those of [`trace`](crate::trace), where there are some: the line of a call stands within
+//! its own.
 //!
 //! Names of tools and methods are [labels](crate::call::Target::label): `_OTHER` where the server does not list them. Texts of
 //! handlers and sinks stand in `panic` and `error` alone. Arguments, results and what callers say never stand anywhere.

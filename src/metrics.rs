@@ -3,7 +3,7 @@
 //! Names follow the OpenTelemetry conventions for MCP in their Prometheus spelling; what is ours begins with `buttress_`.
 //! Labels come from closed sets and from the upstream's own lists only ([`Catalogue`](crate::catalogue::Catalogue)), never
 //! from a caller; tenants are never labels. A layer makes its handles when it first meets a target, so install the recorder
-//! before the first call.
+//! before the first call; better, before the adapters ([why](#from-zero)). With a recorder of your own, [`describe`] our metrics to it.
 //!
 //! The two durations mean the same wherever the stack stands: [`SERVER_DURATION`] is a call, as whoever makes it sees it, and
 //! [`CLIENT_DURATION`] an attempt, as whoever sends it does. In front of a client too: what the conventions call a client's operation
@@ -14,7 +14,8 @@
 //! # What it costs
 //!
 //! A tool that has been called costs 70 series, 34 of them those of the two durations: about 10 kB of an uncompressed scrape. Each way
-//! to fail adds 17 to either duration, and a queue 17 once somebody has waited. A tool that is listed and never called costs nothing.
+//! to fail adds 17 to either duration, and a queue 17 once somebody has waited. A tool that is listed and never called costs nothing;
+//! one that you name costs 12 of these series [before](#from-zero), 2 kB.
 //! What callers make up shares one series a method, so it costs the same however much of it there is. What the upstream makes up is
 //! paid for from a budget, by the names that are called:
 //!
@@ -37,9 +38,13 @@
 //!
 //! # From zero
 //!
-//! A counter that appears with its first event has never grown, as a query sees it. So the counters of what may befall any call of a
-//! target are there, at zero, from its first call on, unless its upstream has [many names](#what-it-costs): retries, skipped retries,
-//! timeouts, breaker transitions, panics, and the refusals of those layers that every stack has. Those of [`hedge`](crate::hedge),
+//! A counter that appears with its first event has never grown, as a query sees it. So where the recorder is there before an adapter
+//! (or whoever else calls [`Stack::prepare_for`](crate::Stack::prepare_for)), refusals, timeouts and panics of the tools that you
+//! [name](crate::catalogue::Catalogue::tool), lost audit records and overflows of labels stand at zero before anybody calls.
+//!
+//! What else may befall any call of a target is there, at zero, from its first call on, unless its upstream has
+//! [many names](#what-it-costs): retries, skipped retries, timeouts, breaker transitions, panics, and the refusals of those layers
+//! that every stack has. Those of [`hedge`](crate::hedge),
 //! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets a call that concerns it; those of
 //! [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe
 //! appear with what they count. That of lost spans is there once a span has ended. Failures among the durations
@@ -54,6 +59,9 @@
 //! transport they serve, and one stack may serve several. `mcp_protocol_version`: it would multiply every duration by the revisions that
 //! callers speak, and what a target does does not depend on it.
 //!
+//! And a code is not always there: where the handler's [word](crate::outcome) names an error (`throttled`, `denied`, ...), that is what
+//! `error_type` says, and the JSON-RPC code beside it stands in [spans](crate::trace) alone. Each pair of the two would be a series.
+//!
 //! All metrics with their labels, and what these may say, stand in `METRICS.md`, which is written from this table.
 
 use metrics::{Counter, Gauge, Histogram, Label, SharedString, Unit, with_recorder};
@@ -65,9 +73,7 @@ mod subject;
 
 pub(crate) use expected::expect;
 pub use labels::Values;
-#[cfg(feature = "admin")]
-pub(crate) use labels::upstream_label;
-pub(crate) use labels::{shared_label, upstream};
+pub(crate) use labels::{shared_label, upstream, upstream_label};
 pub(crate) use outcomes::{Durations, ErrorType, RpcCode, Side};
 pub(crate) use subject::{Counters, Level, Subject};
 
@@ -183,7 +189,7 @@ metrics! {
     LABEL_OVERFLOW = Counter "buttress_metric_label_overflow_total" ["upstream" "label"]
         "Calls that are recorded under _OTHER, by the label that says so: mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template, or rpc_response_status_code.";
     BUILD_INFO = Gauge "buttress_build_info" ["version"]
-        "Always 1: which version of this crate is at work. With the feature admin.";
+        "Always 1: which version of this crate is at work. Said to the recorder that the metrics are described to.";
     EVENT_LOOP_LAG = Histogram "buttress_event_loop_lag_duration_seconds" []
         "How much later than it had asked for a task was woken, asked ten times a second. With the feature admin.";
     WORKERS = Gauge "tokio_runtime_workers" []
@@ -236,7 +242,8 @@ impl Metric {
 
 static METADATA: metrics::Metadata<'static> = metrics::Metadata::new(module_path!(), metrics::Level::INFO, Some(module_path!()));
 
-/// Describes all metrics to the installed recorder, so that a scrape carries their `HELP` lines.
+/// Describes all metrics to the installed recorder, so that a scrape carries their `HELP` lines, and tells it which version of this
+/// crate is at work ([`BUILD_INFO`]). The recorder of the feature `admin` does it; with one of your own, do it once.
 pub fn describe() {
     for metric in ALL {
         let (name, help) = (metric.name.into(), metric.help.into());
@@ -246,4 +253,5 @@ pub fn describe() {
             Kind::Histogram => recorder.describe_histogram(name, Some(Unit::Seconds), help),
         });
     }
+    BUILD_INFO.gauge([SharedString::const_str(env!("CARGO_PKG_VERSION"))]).set(1.0);
 }

@@ -262,6 +262,17 @@ impl Stack {
         self.quota.handle().check_for(catalogue)
     }
 
+    /// Makes the counters of what may befall the tools that the operator has declared, at zero: so that a query sees their first event
+    /// also where that comes before the first scrape ([why](crate::metrics#from-zero)). rmcp's adapters do it; who resolves targets himself
+    /// does it for his catalogue, once the recorder is installed.
+    pub fn prepare_for(&self, catalogue: &Catalogue) {
+        RecordLayer::prepare_for(catalogue);
+        #[cfg(feature = "audit")]
+        if self.audit.is_some() {
+            AuditLayer::prepare_for(catalogue.upstream());
+        }
+    }
+
     /// Tells the [cache](crate::cache), if there is one, what a notification of the upstream's declares changed. rmcp's client
     /// adapter does it; who owns the wire does it for what passes by.
     pub fn notified(&self, catalogue: &Catalogue, notification: &str) {
@@ -291,6 +302,12 @@ impl Stack {
         }
     }
 
+    /// This stack, standing at a client.
+    #[cfg(feature = "rmcp-client")]
+    pub(crate) fn at_client(&self) -> Self {
+        Self { trace: self.trace.clone().map(TraceLayer::at_client), ..self.clone() }
+    }
+
     /// Records what is exempt from every limit and cannot pass through the stack, as a call that is its only attempt.
     #[cfg(feature = "rmcp-client")]
     pub(crate) fn recorded<S, P, R>(&self, outcome: S) -> StackService<P, R>
@@ -306,7 +323,7 @@ impl Stack {
             None => StackService::new(self.record.layer(attempt)),
             Some(trace) => {
                 let attempt = trace.clone().of_attempts().layer(attempt);
-                StackService::new(self.record.layer(trace.layer(attempt)))
+                StackService::new(trace.layer(self.record.layer(attempt)))
             }
         }
     }
@@ -440,27 +457,13 @@ impl Stack {
         // Outside all that refuses or gives up: whatever becomes of a call is put on record.
         #[cfg(feature = "audit")]
         if let Some(audit) = &self.audit {
-            return self.spanned(audit.layer(StackService::new(service)));
+            return self.seen(audit.layer(StackService::new(service)));
         }
-        self.spanned(service)
+        self.seen(service)
     }
 
-    /// The call's span, if there is to be one.
-    fn spanned<S, P, R>(&self, service: S) -> StackService<P, R>
-    where
-        S: Layered<P, R>,
-        P: CallParams + Send + 'static,
-        R: CallResult + Send + Sync + 'static,
-    {
-        match &self.trace {
-            None => self.answered(service),
-            // Outside the record, which says what span the call was made in.
-            Some(trace) => self.answered(trace.layer(StackService::new(service))),
-        }
-    }
-
-    /// What is seen of a call from outside.
-    fn answered<S, P, R>(&self, service: S) -> StackService<P, R>
+    /// The call's record, and the span around it if there is to be one.
+    fn seen<S, P, R>(&self, service: S) -> StackService<P, R>
     where
         S: Layered<P, R>,
         P: CallParams + Send + 'static,
@@ -469,7 +472,11 @@ impl Stack {
         // Sees every refusal below, and every caller that leaves.
         let service = self.record.layer(service);
         // Errors become answers last, so that all layers read types and none reads texts.
-        StackService::new(self.rescue.layer(service))
+        match &self.trace {
+            None => StackService::new(self.rescue.layer(service)),
+            // Outside the line of the log and the audit's record, which say what span the call was made in.
+            Some(trace) => StackService::new(self.rescue.layer(trace.layer(StackService::new(service)))),
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 use std::time::Duration;
 
-use metrics::SharedString;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::Instant;
 
-use crate::metrics::{BUILD_INFO, EVENT_LOOP_LAG};
+use crate::metrics::EVENT_LOOP_LAG;
 
 /// The bucket bounds of all durations, in seconds: those that the OpenTelemetry conventions for MCP ask for.
 pub const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
@@ -42,7 +41,6 @@ impl Metrics {
             .set_buckets_for_metric(Matcher::Full(EVENT_LOOP_LAG.name.to_owned()), &LAG_BUCKETS)?
             .install_recorder()?;
         crate::metrics::describe();
-        BUILD_INFO.gauge([SharedString::const_str(env!("CARGO_PKG_VERSION"))]).set(1.0);
         Ok(Self { handle, installed: Instant::now() })
     }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     call::{CallParams, Method, Slot, Target},
     logs::Spell,
-    metrics::{AUDIT_DROPPED, AUDIT_EVENTS, upstream},
+    metrics::{AUDIT_DROPPED, AUDIT_EVENTS, upstream, upstream_label},
 };
 
 /// How many records may be on their way to the sink unless told otherwise.
@@ -132,6 +132,12 @@ impl AuditLayer {
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut Arc::make_mut(&mut self.shared).settings);
         self
+    }
+
+    /// Makes at zero what counts the records of this upstream that are lost.
+    pub(crate) fn prepare_for(upstream: &str) {
+        let upstream = upstream_label(upstream);
+        Lost::ALL.iter().for_each(|why| drop(AUDIT_DROPPED.counter([upstream.clone(), why.as_str().into()])));
     }
 
     /// What reopens the sink, and waits for it.

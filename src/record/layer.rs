@@ -11,9 +11,13 @@ use tower::Layer;
 
 use super::Record;
 use crate::{
-    call::{Slot, Target, Verdict},
+    call::{Method, Slot, Target, Verdict},
+    catalogue::Catalogue,
     error::Reason,
-    metrics::{Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, Subject, expect, shared_label, upstream},
+    metrics::{
+        Durations, ErrorType, IN_FLIGHT, LABEL_OVERFLOW, REJECTIONS, Side, Subject, Values, expect, shared_label, upstream,
+        upstream_label,
+    },
 };
 
 /// Records each call. See the [module](super).
@@ -74,6 +78,18 @@ impl RecordLayer {
     /// A record of its own.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes at zero what may befall the tools that the operator has declared. No handle is kept: a recorder that comes later
+    /// has them with the first calls.
+    pub(crate) fn prepare_for(catalogue: &Catalogue) {
+        for (tool, _) in catalogue.declared_tools() {
+            expect(&Subject::of(&catalogue.resolve(&Method::ToolsCall, Some(tool), None)));
+        }
+        if let Some(Values::OneOf(labels)) = LABEL_OVERFLOW.values("label") {
+            let upstream = upstream_label(catalogue.upstream());
+            labels.into_iter().for_each(|label| drop(LABEL_OVERFLOW.counter([upstream.clone(), label.into()])));
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The call's record: what its caller sees of it, measured.
 //!
-//! Outermost in the stack, so that refusals of every other layer are seen too. It measures and never decides.
+//! Outside all layers that decide, so that refusals of every one of them are seen. It measures and never decides.
 //! The name of its histogram is the same in front of a client: see [`metrics`](crate::metrics).
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); it adds no error of its own.
-//! * **Order**: outside everything but [`rescue`](crate::rescue), which turns errors into answers.
+//! * **Order**: outside everything but [`rescue`](crate::rescue), which turns errors into answers, and the call's
+//!   [span](crate::trace), within which its line is logged.
 //! * **Clones** share their handles, and so do two services from one layer.
 //! * **Drop**: a call that is dropped before its answer is recorded as `cancelled`, and leaves the gauge.
 //! * **Metrics**: [`SERVER_DURATION`](crate::metrics::SERVER_DURATION), [`IN_FLIGHT`](crate::metrics::IN_FLIGHT),

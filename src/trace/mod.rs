@@ -3,6 +3,7 @@
 //! A [`TraceLayer`] has two halves. At the edge of the stack it opens a span of kind *server* for the call, as its caller sees it:
 //! refusals, answers of a cache and callers who leave are in it. Just outside of [`attempt`](crate::attempt) it opens one of kind
 //! *client* for each attempt, as whoever sends it does; the handler runs within that one, so its own spans and events do too.
+//! Where the stack [stands at a client](TraceLayer::at_client), nobody has sent the call: its span is of kind *internal* there.
 //! [`Stack::trace`](crate::Stack::trace) puts both in their places. Off unless you name it.
 //!
 //! The spans are `tracing`'s, of level info and target [`TARGET`], called `call` and `attempt`; any subscriber can show them. With
@@ -18,7 +19,7 @@
 //!
 //! | member | call | attempt | what |
 //! |---|---|---|---|
-//! | `otel.kind` | `server` | `client` | |
+//! | `otel.kind` | `server`, or `internal` | `client` | |
 //! | `mcp.method.name` | yes | yes | as the label |
 //! | `gen_ai.operation.name` | yes | yes | `execute_tool`, for `tools/call` |
 //! | `gen_ai.tool.name`, `gen_ai.prompt.name` | yes | yes | as the labels |
@@ -46,8 +47,8 @@
 //! # Contract
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); it adds no error of its own.
-//! * **Order**: the call's half just inside [`record`](crate::record), outside all that refuses; the attempts' just outside of
-//!   [`attempt`](crate::attempt).
+//! * **Order**: the call's half just outside of [`record`](crate::record), so that what is logged of the call is within its span; the
+//!   attempts' just outside of [`attempt`](crate::attempt).
 //! * **Clones** share nothing but the settings: there is no state.
 //! * **Drop**: a call or an attempt that is dropped before its outcome has a span that says `cancelled`. What is inside of it is
 //!   dropped within the span, and before the span ends.

@@ -27,9 +27,16 @@ pub(super) struct Policy {
     pub(super) incoming: Incoming,
     /// The members of its baggage that go on.
     pub(super) baggage: Option<Arc<[Box<str>]>>,
+    /// Whether the stack stands at whoever makes the calls.
+    pub(super) at_client: bool,
 }
 
 impl Policy {
+    /// The kind of a call's span. To who makes it a call is its own work, of which only the attempts are sent.
+    pub(super) const fn kind(&self) -> &'static str {
+        if self.at_client { "internal" } else { "server" }
+    }
+
     /// What is said of a call, to what is inside of it and to the next hop.
     pub(super) fn traced(&self, meta: Option<&Meta>, span: Option<TraceContext>) -> Arc<Traced> {
         let said = meta.and_then(|meta| meta.trace.as_ref());
@@ -59,7 +66,7 @@ mod tests {
         let meta = Meta { trace: TraceContext::new(1, 2, 1), baggage, ..Meta::default() };
         let said = |incoming, names: &[&str]| {
             let baggage = (!names.is_empty()).then(|| names.iter().map(|name| (*name).into()).collect());
-            let traced = Policy { incoming, baggage }.traced(Some(&meta), None);
+            let traced = Policy { incoming, baggage, ..Policy::default() }.traced(Some(&meta), None);
             (traced.relayed.is_some(), traced.baggage.as_ref().map(|baggage| baggage.as_str().to_owned()))
         };
         assert_eq!(said(Incoming::Trust, &[]), (true, None));

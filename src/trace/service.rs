@@ -45,7 +45,7 @@ where
     fn call(&mut self, mut request: Request<P>) -> Self::Future {
         let open = match self.side {
             Side::Server => {
-                let open = Open::call(&request, self.policy.incoming);
+                let open = Open::call(&request, &self.policy);
                 at_the_edge(&mut request.head, open.as_ref(), &self.policy);
                 open
             }

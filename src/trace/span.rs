@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use tracing::{Level, Span, field::Empty};
 
-use super::{Incoming, context};
+use super::{context, policy::Policy};
 use crate::{
     call::{CallParams, CallResult, Head, Method, OTHER, Request, Response, Session, Target, TraceContext, Verdict},
     classify::{attempts, refusal},
@@ -28,7 +28,7 @@ pub(super) struct Open {
 impl Open {
     /// The span of a call. `None`: nobody listens.
     #[inline]
-    pub(super) fn call<P: CallParams>(request: &Request<P>, incoming: Incoming) -> Option<Self> {
+    pub(super) fn call<P: CallParams>(request: &Request<P>, policy: &Policy) -> Option<Self> {
         if !tracing::span_enabled!(target: TARGET, Level::INFO) {
             return None;
         }
@@ -38,7 +38,7 @@ impl Open {
             target: TARGET,
             "call",
             otel.name = %Name(&head.target),
-            otel.kind = "server",
+            otel.kind = policy.kind(),
             otel.status_code = Empty,
             otel.status_description = Empty,
             "error.type" = Empty,
@@ -58,7 +58,7 @@ impl Open {
             buttress.refused.reason = Empty,
         );
         let open = Self::of(span, Side::Server)?;
-        context::adopt(&open.span, incoming, head.meta.as_ref().and_then(|meta| meta.trace.as_ref()));
+        context::adopt(&open.span, policy.incoming, head.meta.as_ref().and_then(|meta| meta.trace.as_ref()));
         Some(open)
     }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::timeout;
 use tower::{Layer as _, ServiceExt, service_fn};
 use tracing::{
-    Subscriber,
+    Event, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::DefaultGuard,
@@ -253,6 +253,41 @@ async fn what_the_handler_does_is_within_the_attempt_on_each_poll() {
     let within: Vec<_> = ended.take().into_iter().map(|span| (span.name, span.within)).collect();
     let expected = [("first", Some("attempt")), ("second", Some("attempt")), ("attempt", Some("call")), ("call", None)];
     assert_eq!(within, expected);
+}
+
+/// Which spans lines are written in.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<Option<&'static str>>>>);
+
+impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if event.metadata().target().starts_with("buttress::record") {
+            self.0.lock().unwrap().push(context.event_span(event).map(|span| span.name()));
+        }
+    }
+}
+
+/// Whatever becomes of it.
+#[tokio::test(start_paused = true)]
+async fn the_line_of_a_call_is_written_within_its_span() {
+    let lines = Lines::default();
+    let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines.clone()));
+    let refused = Rejected::new("quota", Reason::Quota);
+    let script = Script::new([Step::Answer(Err(refused.into())), Step::Answer(Ok(Response::new("done"))), Step::Hang]);
+    let service = Stack::new().retry(RetryLayer::off()).trace(TraceLayer::new()).service(script);
+    for _ in 0..3 {
+        let _left = timeout(Duration::from_secs(1), service.answer(Request::new(tool("t"), ()))).await;
+    }
+    assert_eq!(*lines.0.lock().unwrap(), [Some("call"); 3]);
+}
+
+#[tokio::test]
+async fn at_a_client_a_call_is_its_own_work() {
+    let ended = Ended::default();
+    let _listening = ended.listen();
+    let service = Stack::new().trace(TraceLayer::new().at_client()).service(Script::default());
+    assert!(service.answer(Request::new(tool("t"), ())).await.is_ok());
+    assert_eq!(ended.exactly::<2>().map(|span| span.says("otel.kind").to_owned()), ["client", "internal"]);
 }
 
 /// Also while the future is dropped, and when that is late.

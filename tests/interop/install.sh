@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages with
-# the official SDKs, Prometheus and its promtool; and Chromium as a package of the system. Quick when all is there. Python 3.10
+# the official SDKs, Prometheus, its promtool and that of Prometheus 3; and Chromium as a package of the system. Quick when all is there. Python 3.10
 # and Node 20, or newer, have to be there already.
 set -eu
 
@@ -51,6 +51,26 @@ if ! [ -x "$into/bin/promtool" ] || ! [ -x "$into/bin/prometheus" ]; then
         dpkg-deb --extract "$package"/prometheus_*.deb "$package/all"
         mv "$package/all/usr/bin/promtool" "$package/all/usr/bin/prometheus" "$into/bin"
     fi
+fi
+
+# Rules and their tests are to hold for Prometheus 3 too, which Debian has in its unstable suite: on this machine's own mirror, beside
+# all that apt knows here. Where it cannot be had, the other one has to do.
+if ! [ -x "$into/bin/promtool3" ]; then
+    unstable=$(mktemp -d)
+    trap 'rm -rf "${package:-}" "$unstable"' EXIT
+    mkdir -p "$unstable/lists/partial" "$unstable/cache/archives/partial"
+    apt_unstable() {
+        apt-get --quiet=2 -o APT::Sandbox::User=root -o Acquire::Languages=none -o Dir::Etc::SourceParts=- \
+            -o Dir::Etc::SourceList="$unstable/sources.list" -o Dir::State::Lists="$unstable/lists" -o Dir::Cache="$unstable/cache" "$@"
+    }
+    (
+        cd "$unstable"
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Label: Debian' | head -n 1)
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?} sid main" >sources.list
+        apt_unstable update && apt_unstable download promtool && dpkg-deb --extract promtool_*.deb all
+        mv all/usr/bin/promtool "$into/bin/promtool3"
+        "$into/bin/promtool3" --version >/dev/null 2>&1 || { rm "$into/bin/promtool3"; exit 1; }
+    ) || echo "tests/interop/install.sh: no promtool of Prometheus 3 here; rules are tested with the other one alone." >&2
 fi
 
 if ! command -v "${CHROMIUM:-/usr/bin/chromium}" >/dev/null; then

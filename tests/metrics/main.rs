@@ -8,6 +8,7 @@ mod expression;
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
 use buttress::metrics::{ALL, Kind, Metric, Values};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use serde_json::Value;
 
 use expression::read;
@@ -263,6 +264,18 @@ fn recorders() -> Vec<(String, &'static str)> {
         }
     }
     found.into_iter().collect()
+}
+
+/// Whatever recorder they are described to, so that the overview has its processes.
+#[test]
+fn who_is_told_of_the_metrics_is_told_of_the_version() {
+    let recorder = DebuggingRecorder::new();
+    metrics::with_local_recorder(&recorder, buttress::metrics::describe);
+    let said = recorder.snapshotter().snapshot().into_vec();
+    let [(key, .., DebugValue::Gauge(value))] = &said[..] else { panic!("{said:?}") };
+    let version = key.key().labels().next().map(|label| label.value());
+    assert_eq!((key.key().name(), version), ("buttress_build_info", Some(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(value.into_inner(), 1.0);
 }
 
 #[test]

@@ -168,8 +168,8 @@ async fn a_call_is_followed_from_its_client_to_the_server_behind_us() {
         assert_eq!((status.code(), &*status.message), (StatusCode::Error, "not yet"));
         assert!(second.status.as_ref().is_none_or(|status| status.code() == StatusCode::Unset), "{second:?}");
 
-        // The gateway's own client trusts the gateway, so it is all one trace.
-        let [onward] = only(&spans, SpanKind::Server, "behind")[..] else { panic!("{spans:#?}") };
+        // The gateway's own client trusts the gateway, so it is all one trace; and a call is that client's own work.
+        let [onward] = only(&spans, SpanKind::Internal, "behind")[..] else { panic!("{spans:#?}") };
         let [last] = only(&spans, SpanKind::Client, "behind")[..] else { panic!("{spans:#?}") };
         assert_eq!((&onward.parent_span_id, &last.parent_span_id), (&second.span_id, &onward.span_id));
         let [meta] = &std::mem::take(&mut *told.lock().unwrap())[..] else { panic!("one call") };
@@ -204,7 +204,7 @@ async fn what_keeps_a_connection_alive_has_spans_where_the_stack_is_around_it() 
         for (call, attempt, name) in [(call, attempt, "initialize"), (ping, ping_attempt, "ping")] {
             assert_eq!(
                 [(call.kind(), &*call.name), (attempt.kind(), &*attempt.name)],
-                [(SpanKind::Server, name), (SpanKind::Client, name)]
+                [(SpanKind::Internal, name), (SpanKind::Client, name)]
             );
             assert_eq!((&attempt.parent_span_id, &attempt.trace_id), (&call.span_id, &call.trace_id));
             assert_eq!((says(call, "mcp.method.name"), says(call, "buttress.verdict")), (name.to_owned(), "ok".to_owned()));

@@ -6,9 +6,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+#[cfg(feature = "audit")]
+use buttress::audit::AuditLayer;
+#[cfg(feature = "rmcp-client")]
+use buttress::rmcp::client::ClientLayer;
 use buttress::{
     Stack,
-    call::{Arrival, Caller},
+    call::{Arrival, Caller, TargetPolicy},
+    catalogue::Catalogue,
     metrics::SERVER_DURATION,
     quota::QuotaLayer,
     rmcp::ServerLayer,
@@ -25,6 +30,34 @@ use crate::{
     series::Series,
     tape::Tape,
 };
+
+/// Lost before the first scrape, they would never have grown.
+#[test]
+fn what_may_befall_a_declared_tool_is_told_before_anybody_calls() {
+    let catalogue = || Arc::new(Catalogue::new("up").tool("declared", TargetPolicy::default()));
+    let layers: &[fn(_, &Stack)] = &[
+        |catalogue, stack| drop(ServerLayer::<Probe>::with_catalogue(catalogue, stack).unwrap()),
+        #[cfg(feature = "rmcp-client")]
+        |catalogue, stack| drop(ClientLayer::with_catalogue(catalogue, stack).unwrap()),
+    ];
+    for layer in layers {
+        let series = Series::new();
+        let _recording = series.record();
+        layer(catalogue(), &Stack::new());
+        assert_eq!((series.values("gen_ai_tool_name"), series.values("upstream")), (vec!["declared".into()], vec!["up".into()]));
+        assert_eq!(series.values("reason"), ["breaker_open", "deadline", "queue_full", "quota", "shed", "upstream_open"]);
+        assert_eq!(series.values("kind"), ["attempt", "hard", "idle", "patience", "soft"]);
+        assert_eq!(series.values("label").len(), 5);
+        #[cfg(feature = "audit")]
+        {
+            let series = Series::new();
+            let _recording = series.record();
+            let trail = AuditLayer::new(std::io::sink()).unwrap();
+            layer(Arc::new(Catalogue::new("up")), &Stack::new().audit(trail));
+            assert_eq!(series.values("reason"), ["queue_full", "write_failed", "writer_gone"]);
+        }
+    }
+}
 
 fn quick() -> Probe {
     Probe::new(async |_, _| good())

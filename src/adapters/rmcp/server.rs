@@ -78,6 +78,7 @@ impl<H: ServerHandler> ServerLayer<H> {
     }
 
     fn of(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
+        stack.prepare_for(&catalogue);
         let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
         Self {
             shared: Arc::new(Shared {
