@@ -271,7 +271,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
+        call::{ErrorObject, Method, TargetPolicy, Upstream},
         error::Panicked,
     };
 
@@ -424,8 +424,13 @@ mod tests {
     }
 
     fn target(policy: TargetPolicy, next_hop: bool) -> Target {
-        let trust = Trust { next_hop, ..Trust::default() };
-        Target::new(Upstream::new("up"), Method::ToolsCall, Some("t".into()), policy, trust)
+        let upstream = Upstream::new("up");
+        if next_hop {
+            upstream.trust_next_hop();
+        }
+        let target = Target::new(upstream, Method::ToolsCall, Some("t".into()));
+        target.set_policy(policy);
+        target
     }
 
     #[test]
