@@ -16,7 +16,8 @@ use serde_json::Value;
 
 use super::{AtomicDuration, Criticality, Word, hint};
 
-/// The operator's word on one target: it overrides what the tool says about itself.
+/// The operator's word on one target: it overrides what the tool says about itself. It may change
+/// [while calls run](crate::catalogue::Catalogue::set_tool).
 ///
 /// ```
 /// use buttress::call::{Failure, TargetPolicy, Word};

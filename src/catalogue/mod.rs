@@ -91,6 +91,20 @@ pub enum Scope {
 ///   told so when it was last listed the tool. Where a server has several tools of one name, each for callers of its own, no list
 ///   makes a call safe that another list says is not.
 ///
+/// The operator's word on a tool or a template is changed in place, [while calls run](Self::set_tool): whatever layers know of the
+/// target stays.
+///
+/// ```
+/// use buttress::{call::{Method, TargetPolicy}, catalogue::Catalogue};
+///
+/// let catalogue = Catalogue::new("files").tool("write", TargetPolicy::default().serial());
+/// let write = catalogue.resolve(&Method::ToolsCall, Some("write"), None);
+/// assert!(!write.is_safe());
+/// catalogue.set_tool("write", TargetPolicy::default().serial().safe(true))?;
+/// assert!(write.is_safe());
+/// # Ok::<_, buttress::catalogue::PolicyError>(())
+/// ```
+///
 /// Names are never forgotten, since labels would grow with them. Of private scopes the last 4,096 are remembered for each method;
 /// callers of an older one find what everybody finds, until they are listed names again.
 pub struct Catalogue {

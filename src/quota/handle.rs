@@ -56,8 +56,9 @@ impl QuotaHandle {
         self.shared.change(|limits, now| limits.try_set(per, quota, now))
     }
 
-    /// Checks that a call of each tool that `catalogue` declares can pass, and holds to it from then on, as
-    /// [`checked_for`](super::QuotaLayer::checked_for) does for a layer that is still being made.
+    /// Checks that a call of each tool and resource template that `catalogue` knows can pass, and holds to it from then on, as long as
+    /// there is the catalogue: a lower burst is refused here, and a higher [cost](crate::call::TargetPolicy::cost)
+    /// [there](Catalogue::set_tool). [`checked_for`](super::QuotaLayer::checked_for) does the same for a layer that is still being made.
     ///
     /// # Errors
     ///

@@ -94,8 +94,8 @@ impl QuotaLayer {
     }
 
     /// Checks that a call of each tool that `catalogue` declares can pass: that no [cost](crate::call::TargetPolicy::cost) is
-    /// above a burst. From then on the [handle](Self::handle) holds to it too. Call it last: a limit that you set on the layer
-    /// that you get is not checked.
+    /// above a burst. From then on the [handle](Self::handle) holds to it too, and the catalogue. Call it last: a limit that you set on
+    /// the layer that you get is not checked.
     ///
     /// # Errors
     ///
