@@ -4,13 +4,20 @@
 //! innermost layer, [`attempt`](crate::attempt), classifies answers; [`Verdict::of`] reads the verdict from either side of a
 //! `Result`, from anywhere in the stack.
 
-use std::{borrow::Cow, error::Error, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     call::{CallResult, ErrorObject, Failure, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
     error::{BoxError, Clock, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
+    logs::Sparingly,
 };
 
 /// The JSON-RPC codes that have a meaning of their own, from the specification of all revisions.
@@ -96,7 +103,7 @@ impl Verdict {
             return plain;
         }
         let believed = || if target.trusts_next_hop() { next_hop(&response.result) } else { None };
-        let judged = || target.policy().judge_errors.as_ref()?.judge(&failure(&response.result)).map(Word::verdict);
+        let judged = || judged(target, &response.result).map(Word::verdict);
         believed().or_else(judged).unwrap_or(plain)
     }
 
@@ -163,6 +170,19 @@ impl Verdict {
             _ => Self::AMBIGUOUS,
         }
     }
+}
+
+/// What the operator's judge says of an answer. It is asked outside of the panic guard, and has said nothing where it panics.
+fn judged<R: CallResult>(target: &Target, result: &Result<R, ErrorObject>) -> Option<Word> {
+    static TOLD: Sparingly = Sparingly::new();
+    let judge = target.policy().judge_errors?;
+    catch_unwind(AssertUnwindSafe(|| judge.judge(&failure(result)))).unwrap_or_else(|_| {
+        if let Some(unsaid) = TOLD.happens(Instant::now()) {
+            let (upstream, tool) = (target.upstream(), target.label());
+            tracing::error!(upstream, tool, unsaid, "a judge of errors panicked: its word is missing");
+        }
+        None
+    })
 }
 
 /// What the answer to a call that failed says.
@@ -446,6 +466,9 @@ mod tests {
         };
         assert_eq!(of(&judges, "too busy"), Verdict::NotSent);
         assert_eq!(of(&judges, "no such city"), Verdict::ToolError);
+        // As a panic, but without a word on stderr.
+        let panics = TargetPolicy::default().judge_errors(|_: &Failure<'_>| std::panic::resume_unwind(Box::new("as always")));
+        assert_eq!(of(&panics, "no such city"), Verdict::ToolError, "who judges it has said nothing");
         assert_eq!(of(&TargetPolicy::default(), "too busy"), Verdict::ToolError);
         let of_error = |code, data| {
             let error = ErrorObject { code, message: "no".into(), data };

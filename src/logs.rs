@@ -34,6 +34,7 @@
 //! | `idempotency` | warn | no answer from the store of idempotency keys | `error`, `safe`, `unsaid` |
 //! | `idempotency` | warn | the store of idempotency keys could not keep an answer | `error`, `unsaid` |
 //! | `panic` | error | the handler panicked | `upstream`, `tool`, `panic`, `unsaid` |
+//! | `classify` | error | a judge of errors panicked: its word is missing | `upstream`, `tool`, `unsaid` |
 //! | `fault` | warn | FAULTS ARE BEING INJECTED ON PURPOSE | `plan` |
 //! | `fault` | warn | no more faults are being injected | |
 //! | `outcome` | debug | an outcome was said outside of a call; nobody hears it | `word` |

@@ -67,7 +67,7 @@ impl QuotaHandle {
         self.shared.check_for(catalogue)
     }
 
-    /// Removes a limit: nothing is counted under it any more.
+    /// Removes a limit: nothing is counted under it any more, and who waits for a turn under it has it.
     pub fn remove(&self, per: Per) {
         let _: Result<(), std::convert::Infallible> = self.shared.change(|limits, _| {
             limits.remove(per);
@@ -80,7 +80,7 @@ impl QuotaHandle {
         self.shared.limits.load().mode
     }
 
-    /// Refuses from now on, or only counts.
+    /// Refuses from now on, or only counts: then who waits has its turn at once.
     pub fn set_mode(&self, mode: Mode) {
         let _: Result<(), std::convert::Infallible> = self.shared.change(|limits, _| {
             limits.mode = mode;

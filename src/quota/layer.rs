@@ -69,8 +69,8 @@ impl QuotaLayer {
         Ok(self.with(limits))
     }
 
-    /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and within the call's own time, and
-    /// as long as fewer than `places` calls are waiting; otherwise it is refused at once, as without this.
+    /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and half of the call's own time, and as long as
+    /// fewer than `places` calls are waiting; otherwise it is refused at once, as without this. The other half is for the call itself.
     ///
     /// First come, first served: a place in the line is a place in the limit's own schedule, and nobody overtakes. A call waits
     /// for one limit, the first in the order of decision that has no room; the others are asked when its turn has come, and

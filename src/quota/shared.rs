@@ -13,7 +13,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
 
 use super::{
     QuotaError,
@@ -34,6 +37,8 @@ pub(super) struct Shared {
     pub(super) limits: ArcSwap<Limits>,
     pub(super) store: Store,
     waiting: AtomicU32,
+    /// Tells those who wait that the limits have changed.
+    changed: Arc<Notify>,
     handles: Slot<Handles>,
 }
 
@@ -88,6 +93,7 @@ impl Shared {
             limits: ArcSwap::from_pointee(limits),
             store: Store::new(capacity),
             waiting: AtomicU32::new(0),
+            changed: Arc::default(),
             handles: Slot::new(),
         }
     }
@@ -134,15 +140,15 @@ impl Shared {
         }
     }
 
-    /// How long a call may wait for its turn, in nanoseconds. `None`: it may not.
+    /// How long a call may wait for its turn, in nanoseconds: half of its time it keeps for itself. A call that is made with nothing left
+    /// of it ends in doubt for nothing, and the breaker takes that for the target's doing. `None`: it may not wait.
     fn patience(&self, limits: &Limits, head: &Head) -> Option<u64> {
         let line = limits.line;
         if head.admission != Admission::Wait || limits.mode != Mode::Enforce || self.waiting() >= line.places {
             return None;
         }
         let end = head.deadline.end(None).map_or(Duration::MAX, |(end, _)| end.saturating_duration_since(head.arrived));
-        // A turn at the very end comes too late.
-        Some(nanos(line.at_most.min(end.saturating_sub(Duration::from_nanos(1)))))
+        Some(nanos(line.at_most.min(end / 2)))
     }
 
     fn queue(self: &Arc<Self>, limits: &Limits, head: &Head, ticket: &Ticket, turn: store::Turn) -> Answer {
@@ -185,6 +191,7 @@ impl Shared {
                 Err(_) => present.clone(),
             }
         });
+        self.changed.notify_waiters();
         outcome
     }
 
@@ -239,6 +246,17 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Whether there still is something to wait for: the limit may be gone meanwhile, or only observed.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let limits = self.shared.limits.load();
+        limits.mode == Mode::Enforce && limits.get(self.limit.per).is_some()
+    }
+
+    /// Until the limits change.
+    pub(super) fn changed(&self) -> OwnedNotified {
+        self.shared.changed.clone().notified_owned()
+    }
+
     /// The turn has come: counts the call under the other limits too. `None`: it passes, and no limit counts it.
     ///
     /// # Errors

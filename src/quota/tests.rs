@@ -366,13 +366,42 @@ async fn nobody_waits_for_what_comes_too_late_or_may_not_wait() {
     retry.head.admission = Admission::NoWait;
     assert_eq!(delay(start(&mut service, retry).await.await.unwrap()), Some(SECOND));
     let mut brief = request("a", &target);
-    brief.head.deadline = Deadline { hard: Some(brief.head.arrived + SECOND), ..Deadline::default() };
-    assert_eq!(delay(start(&mut service, brief).await.await.unwrap()), Some(SECOND), "its turn would come at its very end");
+    let end = brief.head.arrived + 2 * SECOND - Duration::from_nanos(2);
+    brief.head.deadline = Deadline { hard: Some(end), ..Deadline::default() };
+    assert_eq!(delay(start(&mut service, brief).await.await.unwrap()), Some(SECOND), "less than half of its time would be left");
     let waiting = [start(&mut service, request("a", &target)).await, start(&mut service, request("a", &target)).await];
     assert_eq!(delay(start(&mut service, request("a", &target)).await.await.unwrap()), Some(3 * SECOND), "longer than allowed");
     assert_eq!(first.await.unwrap(), None);
     for call in waiting {
         assert_eq!(call.await.unwrap(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_limit_that_is_gone() {
+    for remove in [true, false] {
+        let notes = Notes::new();
+        let layer = QuotaLayer::new().overall(per_minute(1)).wait(300 * SECOND, 9);
+        let (mut service, handle, target) = (layer.layer(notes.clone()), layer.handle(), tool("t"));
+        let mut calls = vec![start(&mut service, request("a", &target)).await, start(&mut service, request("b", &target)).await];
+        sleep(SECOND).await;
+        // Another change is none for those who wait.
+        handle.set(Per::TENANT, per_minute(9)).unwrap();
+        sleep(SECOND).await;
+        if remove {
+            handle.remove(Per::ALL)
+        } else {
+            handle.set_mode(Mode::Observe)
+        }
+        calls.push(start(&mut service, request("c", &target)).await);
+        sleep(Duration::from_millis(1)).await;
+        let seen: Vec<_> = [("a", 0), ("b", 2000), ("c", 2000)].map(|(who, at)| (who.to_owned(), at)).into();
+        let mut came = notes.take();
+        came.sort();
+        assert_eq!((came, handle.waiting()), (seen, 0), "{remove}");
+        for call in calls {
+            assert_eq!(call.await.unwrap(), None);
+        }
     }
 }
 

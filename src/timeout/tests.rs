@@ -143,8 +143,10 @@ async fn all_clocks_but_the_hard_one_stand_still_while_a_person_is_asked() {
     // Asked within the time there is, and answered within it or long after.
     assert_eq!(asking(request(5, 60), 1, 2).await, (Clock::Soft, 7 * SECOND));
     assert_eq!(asking(request(5, 60), 1, 30).await, (Clock::Soft, 35 * SECOND));
-    // Never answered.
-    assert_eq!(asking(request(5, 60), 1, 600).await, (Clock::Hard, 60 * SECOND));
+    // Never answered: that a person takes all the time that there is says nothing of the target.
+    assert_eq!(asking(request(5, 60), 1, 600).await, (Clock::Patience, 60 * SECOND));
+    // Where it has had its own time before, it does.
+    assert_eq!(asking(request(50, 60), 49, 600).await, (Clock::Hard, 60 * SECOND));
 }
 
 /// Calls of a stack's two attempts, one after the other, at a target that takes so long. `None`: it hangs.
