@@ -54,7 +54,7 @@ impl Fill {
         if self.store.standing(&self.ask, &kept.entry, now) == Standing::Dead {
             return None;
         }
-        let answer = kept.entry.answer(now, true)?;
+        let answer = kept.entry.answer(now, None)?;
         self.store.cell(&self.ask.target).served_for_an_error();
         Some(answer)
     }

@@ -63,7 +63,8 @@ where
         let kept = store.find(&ask);
         let standing = kept.as_ref().map_or(Standing::Dead, |kept| store.standing(&ask, &kept.entry, now));
         let answer = match (&kept, standing) {
-            (Some(kept), Standing::Fresh | Standing::Stale) => kept.entry.answer(now, standing == Standing::Stale),
+            (Some(kept), Standing::Fresh) => kept.entry.answer(now, Some(store.fresh_for(&ask, &kept.entry))),
+            (Some(kept), Standing::Stale) => kept.entry.answer(now, None),
             _ => None,
         };
         match (answer, kept) {
