@@ -28,13 +28,13 @@ impl Source {
         }
     }
 
-    /// How long an answer is fresh of which the server says this, as things stand.
-    pub(super) fn fresh_for(self, said: Duration, terms: Terms) -> Duration {
+    /// How long an answer is fresh of which the server says this, where none is for longer than `longest`.
+    pub(super) fn fresh_for(self, said: Duration, longest: Duration) -> Duration {
         let said = match self {
             Self::Server { .. } => said,
             Self::Operator(fresh) => fresh,
         };
-        said.min(terms.longest)
+        said.min(longest)
     }
 
     /// For whom an answer is kept. `None`: it is not.
@@ -43,7 +43,7 @@ impl Source {
     /// nobody's to keep.
     pub(super) fn kept_for(self, said: Freshness, terms: Terms) -> Option<CacheScope> {
         let for_bad_times = self == Self::Server { listed: true } && !terms.stale_if_error.is_zero();
-        let kept = for_bad_times || !self.fresh_for(said.ttl, terms).is_zero();
+        let kept = for_bad_times || !self.fresh_for(said.ttl, terms.longest).is_zero();
         let scope = match self {
             Self::Server { .. } => said.scope,
             Self::Operator(_) => Freshness::default().scope,
@@ -67,12 +67,15 @@ pub(super) enum Standing {
 
 impl Standing {
     /// `current`: nobody has said since that it has changed.
-    pub(super) fn of(age: Duration, ttl: Duration, current: bool, terms: Terms) -> Self {
-        let within = |grace: Duration| age < ttl.saturating_add(grace);
+    pub(super) fn of(age: Duration, fresh_for: Duration, current: bool, terms: impl FnOnce() -> Terms) -> Self {
+        let within = |grace: Duration| age < fresh_for.saturating_add(grace);
+        if current && within(Duration::ZERO) {
+            return Self::Fresh;
+        }
+        let terms = terms();
         match () {
-            () if current && within(Duration::ZERO) => Self::Fresh,
             // What a server says is never fresh is not served without asking it.
-            () if current && !ttl.is_zero() && within(terms.stale_while_revalidate) => Self::Stale,
+            () if current && !fresh_for.is_zero() && within(terms.stale_while_revalidate) => Self::Stale,
             () if within(terms.stale_if_error) => Self::Spare,
             () => Self::Dead,
         }
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn a_list_that_is_never_fresh_is_kept_for_bad_times_and_a_long_life_is_cut() {
         let said = |ttl| Freshness { ttl, scope: CacheScope::Public };
-        let kept = |source: Source, ttl, terms| Some((source.fresh_for(ttl, terms), source.kept_for(said(ttl), terms)?));
+        let kept = |source: Source, ttl, terms| Some((source.fresh_for(ttl, TERMS.longest), source.kept_for(said(ttl), terms)?));
         let (list, read) = (Source::Server { listed: true }, Source::Server { listed: false });
         assert_eq!(kept(list, Duration::ZERO, TERMS), Some((Duration::ZERO, CacheScope::Public)));
         assert_eq!(kept(list, Duration::ZERO, Terms { stale_if_error: Duration::ZERO, ..TERMS }), None);
@@ -181,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_answer_ages() {
-        let at = |ms, ttl, current| Standing::of(Duration::from_millis(ms), ttl, current, TERMS);
+        let at = |ms, ttl, current| Standing::of(Duration::from_millis(ms), ttl, current, || TERMS);
         let (second, never) = (SECOND, Duration::ZERO);
         assert_eq!([at(0, second, true), at(999, second, true)], [Standing::Fresh; 2]);
         assert_eq!([at(1000, second, true), at(1999, second, true)], [Standing::Stale; 2], "fresh while now < received + ttl");

@@ -146,18 +146,14 @@ impl Store {
         }
     }
 
-    pub(super) fn standing(&self, ask: &Ask, entry: &Entry, now: Instant) -> Standing {
-        let era = self.era(&ask.target);
+    /// How the answer stands now; and for how long it is fresh, from when it came.
+    pub(super) fn standing(&self, ask: &Ask, entry: &Entry, now: Instant) -> (Standing, Duration) {
+        let (era, fresh_for) = (self.era(&ask.target), ask.source.fresh_for(entry.ttl, self.terms.longest()));
         if entry.era.cleared != era.cleared {
-            return Standing::Dead;
+            return (Standing::Dead, fresh_for);
         }
-        let (age, fresh_for) = (now.saturating_duration_since(entry.received), self.fresh_for(ask, entry));
-        Standing::of(age, fresh_for, entry.era == era, self.terms.get())
-    }
-
-    /// How long an answer is fresh, as things stand.
-    pub(super) fn fresh_for(&self, ask: &Ask, entry: &Entry) -> Duration {
-        ask.source.fresh_for(entry.ttl, self.terms.get())
+        let age = now.saturating_duration_since(entry.received);
+        (Standing::of(age, fresh_for, entry.era == era, || self.terms.get()), fresh_for)
     }
 
     /// Keeps an answer, if it may be kept and is not older than what is known.

@@ -58,6 +58,11 @@ impl InForce {
         Terms { longest, stale_while_revalidate, stale_if_error, refreshes: self.refreshes.load(Ordering::Relaxed) }
     }
 
+    #[inline]
+    pub(super) fn longest(&self) -> Duration {
+        self.longest.get().unwrap_or_default()
+    }
+
     pub(super) fn set(&self, Terms { longest, stale_while_revalidate, stale_if_error, refreshes }: Terms) {
         // What is too long to be counted is as long as can be.
         let put = |time: &AtomicDuration, to: Duration| time.set(Some(to.min(AtomicDuration::LONGEST)));
