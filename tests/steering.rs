@@ -277,6 +277,43 @@ fn of_a_hand_and_a_word_on_the_limit_the_later_change_holds() {
     assert_eq!(limit(), 64);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_layers_own_limit_is_changed_for_what_it_knows_and_what_comes() {
+    let stack = Stack::new().concurrency(ConcurrencyLayer::new(some(1)).queue(9));
+    let (service, running) = in_front_of_one_that_is_slow(&stack);
+    let catalogue = Catalogue::new("up").tool("a", policy()).tool("said", policy().concurrency(some(5)));
+    let concurrency = stack.handles().concurrency;
+    let call = |name| tokio::spawn(service.answer(Request::new(tool(&catalogue, name), ())));
+    let calls: Vec<_> = ["a", "a", "a", "said"].map(call).into();
+    settled().await;
+    assert_eq!(running.load(Ordering::Relaxed), 2);
+    concurrency.set_limits(some(2));
+    concurrency.set_queues(7);
+    settled().await;
+    assert_eq!(running.load(Ordering::Relaxed), 3, "who waits has what there is now");
+    catalogue.set_tool("new", policy()).unwrap();
+    let of = |name| {
+        let status = concurrency.target(&tool(&catalogue, name)).unwrap();
+        (status.limit, status.places)
+    };
+    assert_eq!(["a", "new", "said"].map(of), [(2, 7), (2, 7), (5, 7)]);
+    catalogue.set_tool("said", policy()).unwrap();
+    assert_eq!(of("said"), (2, 7), "what is taken back gives way to what holds now");
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().result.unwrap(), "done");
+    }
+
+    let stack = Stack::new().concurrency(ConcurrencyLayer::adaptive(Bounds::try_new(2, 4, 64).unwrap()));
+    let concurrency = stack.handles().concurrency;
+    let adapts = |name| concurrency.target(&tool(&catalogue, name)).unwrap().adapts;
+    assert!(adapts("a"));
+    concurrency.set_limits(some(3));
+    assert_eq!(["a", "new"].map(adapts), [false; 2]);
+    let off = Stack::new().concurrency(ConcurrencyLayer::off()).handles().concurrency;
+    off.set_limits(some(3));
+    assert_eq!(off.target(&tool(&catalogue, "a")), None);
+}
+
 /// And hears of calls from then on.
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_adapts_gives_way_to_a_word_and_comes_back_when_it_is_taken_back() {

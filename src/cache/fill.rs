@@ -57,10 +57,10 @@ impl Fill {
 
     fn better_than_an_error<R: CallResult + 'static>(&self, kept: &Kept) -> Option<Response<R>> {
         let now = Instant::now();
-        if self.store.standing(&self.ask, &kept.entry, now) == Standing::Dead {
+        if self.store.standing(&self.ask, &kept.entry, now).0 == Standing::Dead {
             return None;
         }
-        let answer = kept.entry.answer(now, true)?;
+        let answer = kept.entry.answer(now, None)?;
         self.store.cell(&self.ask.target).served_for_an_error();
         Some(answer)
     }

@@ -61,9 +61,11 @@ where
         };
         let (cell, now) = (store.cell(&ask.target), Instant::now());
         let kept = store.find(&ask);
-        let standing = kept.as_ref().map_or(Standing::Dead, |kept| store.standing(&ask, &kept.entry, now));
+        let nothing = (Standing::Dead, Duration::ZERO);
+        let (standing, fresh_for) = kept.as_ref().map_or(nothing, |kept| store.standing(&ask, &kept.entry, now));
         let answer = match (&kept, standing) {
-            (Some(kept), Standing::Fresh | Standing::Stale) => kept.entry.answer(now, standing == Standing::Stale),
+            (Some(kept), Standing::Fresh) => kept.entry.answer(now, Some(fresh_for)),
+            (Some(kept), Standing::Stale) => kept.entry.answer(now, None),
             _ => None,
         };
         match (answer, kept) {

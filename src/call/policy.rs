@@ -181,7 +181,7 @@ impl InForce {
     /// Puts another in its place. Whoever does it has taken turns with others who do.
     pub(super) fn set(&self, policy: TargetPolicy) {
         // What is too long to be counted is as long as can be.
-        self.cache_for.set(policy.cache_for.map(|fresh| fresh.min(Duration::from_nanos(u64::MAX))));
+        self.cache_for.set(policy.cache_for.map(|fresh| fresh.min(AtomicDuration::LONGEST)));
         let gist = Gist::of(&policy);
         self.said.store(Some(Arc::new(policy)));
         self.gist.store(gist.0, Ordering::Relaxed);

@@ -75,6 +75,17 @@ impl ConcurrencyHandle {
         }
     }
 
+    /// Sets the layer's own limit: that of all targets but those that [the operator names
+    /// one](crate::call::TargetPolicy::concurrency) for, those to come too. Also of those whose limit was set by hand, or adapts.
+    pub fn set_limits(&self, limit: NonZeroU32) {
+        self.shared.set_limits(limit);
+    }
+
+    /// Sets how many calls may wait, for all targets and those to come. Whoever waits already keeps its place.
+    pub fn set_queues(&self, places: u32) {
+        self.shared.set_queues(places);
+    }
+
     /// Sets how many calls may wait. Whoever waits already keeps its place.
     pub fn set_queue(&self, target: &Target, places: u32) {
         if let Some(slots) = self.shared.slots(target) {

@@ -74,7 +74,7 @@ impl ConcurrencyLayer {
     /// then has slots of its own, apart from the one it was made of.
     #[must_use]
     pub fn queue(self, places: u32) -> Self {
-        Self::of(self.shared.limit().clone(), places, self.shared.mode())
+        Self::of(self.shared.limit(), places, self.shared.mode())
     }
 
     /// Whether calls over the limit wait or are refused, or are only [observed](Mode::Observe): then all pass at once, also those
@@ -83,7 +83,7 @@ impl ConcurrencyLayer {
     /// was made of.
     #[must_use]
     pub fn mode(self, mode: Mode) -> Self {
-        Self::of(self.shared.limit().clone(), self.shared.places(), mode)
+        Self::of(self.shared.limit(), self.shared.places(), mode)
     }
 
     /// To look at the slots and queues, and to steer them while they work.

@@ -94,7 +94,7 @@ pub(super) enum Entry {
 /// Who is told what, once the lock is given back: a waker may do anything.
 #[derive(Debug, Default)]
 #[must_use = "who waits is to be told"]
-struct Calls {
+pub(super) struct Calls {
     told: Vec<(Caller, Result<Permit, Reason>)>,
     /// Whether one of those who still wait is to look again.
     lookout: bool,
@@ -102,7 +102,7 @@ struct Calls {
 
 impl Calls {
     /// A permit that nobody takes any more goes back by its drop.
-    fn make(self, slots: &Slots) {
+    pub(super) fn make(self, slots: &Slots) {
         for (caller, outcome) in self.told {
             if let Err(reason) = outcome {
                 slots.sheds(reason, Instant::now());
@@ -357,17 +357,24 @@ impl Slots {
     }
 
     /// Goes by what the operator says of the target now, where that is not what was said last: `limit` is the layer's own.
-    pub(super) fn follow(self: &Arc<Self>, limit: &Limit, target: &Target) {
+    pub(super) fn follow(self: &Arc<Self>, limit: &Limit, target: &Target) -> Calls {
         let mut desk = self.desk();
         let said = target.policy().concurrency;
         if said == desk.said {
-            return;
+            return Calls::default();
         }
         desk.said = said;
         let (limit, adaptive) = limit.of(said, target);
-        let calls = self.go_by(&mut desk, limit, adaptive);
-        drop(desk);
-        calls.make(self);
+        self.go_by(&mut desk, limit, adaptive)
+    }
+
+    /// Sets the layer's own limit, where the operator says nothing of the target's.
+    pub(super) fn set_own_limit(self: &Arc<Self>, limit: NonZeroU32) -> Calls {
+        let mut desk = self.desk();
+        match desk.said {
+            None => self.go_by(&mut desk, limit, None),
+            Some(_) => Calls::default(),
+        }
     }
 
     fn go_by(self: &Arc<Self>, desk: &mut Desk, limit: NonZeroU32, adaptive: Option<Box<dyn AdaptiveLimit>>) -> Calls {

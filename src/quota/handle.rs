@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use governor::Quota;
 use tokio::time::Instant;
 
-use super::{Per, QuotaError, shared::Shared};
+use super::{Per, QuotaError, limits::Line, shared::Shared};
 use crate::{
     call::{Head, Standing},
     catalogue::Catalogue,
@@ -69,9 +69,24 @@ impl QuotaHandle {
 
     /// Removes a limit: nothing is counted under it any more, and who waits for a turn under it has it.
     pub fn remove(&self, per: Per) {
-        let _: Result<(), std::convert::Infallible> = self.shared.change(|limits, _| {
+        let Ok(()) = self.shared.change(|limits, _| {
             limits.remove(per);
-            Ok(())
+            Ok::<_, Infallible>(())
+        });
+    }
+
+    /// How long a call may wait for its turn, and how many may.
+    pub fn wait(&self) -> (Duration, u32) {
+        let line = self.shared.limits.load().line;
+        (line.at_most, line.places)
+    }
+
+    /// Changes that, as [`QuotaLayer::wait`](super::QuotaLayer::wait) has it; with no place, or no time, nobody waits. Those who wait
+    /// already keep their turn.
+    pub fn set_wait(&self, at_most: Duration, places: u32) {
+        let Ok(()) = self.shared.change(|limits, _| {
+            limits.set_line(Line { at_most, places });
+            Ok::<_, Infallible>(())
         });
     }
 
@@ -82,9 +97,9 @@ impl QuotaHandle {
 
     /// Refuses from now on, or only counts: then who waits has its turn at once.
     pub fn set_mode(&self, mode: Mode) {
-        let _: Result<(), std::convert::Infallible> = self.shared.change(|limits, _| {
+        let Ok(()) = self.shared.change(|limits, _| {
             limits.mode = mode;
-            Ok(())
+            Ok::<_, Infallible>(())
         });
     }
 

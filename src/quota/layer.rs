@@ -79,7 +79,7 @@ impl QuotaLayer {
     #[must_use]
     pub fn wait(self, at_most: Duration, places: u32) -> Self {
         let mut limits = self.limits();
-        limits.line = Line { at_most, places };
+        limits.set_line(Line { at_most, places });
         self.with(limits)
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Limits {
     limits: Vec<Limit>,
     pub(super) mode: Mode,
     pub(super) line: Line,
+    /// The longest that calls could ever wait: cells may be ahead by that.
+    ahead: Duration,
     /// What calls cost that cost more than 1: no burst may be below that. Of the targets of those catalogues that the layer was checked
     /// for, by their ids.
     costs: BTreeMap<u64, Cost>,
@@ -132,12 +134,17 @@ impl Limits {
         let mut limit = Limit { per, quota, gcra: Gcra::new(quota), allowance, generation: self.generations, formers };
         match self.limits.iter_mut().find(|known| known.per.is_like(per)) {
             Some(known) => {
-                limit.formers = known.leave(self.generations, now, self.line.at_most);
+                limit.formers = known.leave(self.generations, now, self.ahead);
                 *known = limit;
             }
             None => self.limits.push(limit),
         }
         self.limits.sort_by_key(|limit| limit.per.rank());
+    }
+
+    pub(super) fn set_line(&mut self, line: Line) {
+        self.line = line;
+        self.ahead = self.ahead.max(line.at_most);
     }
 
     pub(super) fn remove(&mut self, per: Per) {
@@ -203,9 +210,9 @@ impl Limit {
     ///
     /// Cells do not say under which quota they were written, so those of the next one have other keys, and who has a cell
     /// under an earlier one takes along what it owes.
-    fn leave(&self, next: u64, now: u64, at_most: Duration) -> Arc<[Former]> {
+    fn leave(&self, next: u64, now: u64, ahead: Duration) -> Arc<[Former]> {
         let flip = salt(self.generation) ^ salt(next);
-        let forgotten = now.saturating_add(self.gcra.memory_ns()).saturating_add(nanos(at_most));
+        let forgotten = now.saturating_add(self.gcra.memory_ns()).saturating_add(nanos(ahead));
         let earlier = self.formers.iter().filter(|former| now < former.forgotten);
         let earlier = earlier.map(|former| Former { flip: former.flip ^ flip, ..*former });
         [Former { flip, gcra: self.gcra, until: now, forgotten }].into_iter().chain(earlier).take(MAX_FORMERS).collect()

@@ -335,6 +335,30 @@ async fn calls_wait_in_line_and_a_later_one_overtakes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whether_calls_may_wait_is_changed_while_some_do() {
+    let (layer, target) = (QuotaLayer::new().overall(per_second(1)), tool("t"));
+    let (mut service, handle) = (layer.layer(Script::default()), layer.handle());
+    assert_eq!(handle.wait(), (Duration::ZERO, 0));
+    handle.set_wait(10 * SECOND, 9);
+    let mut calls = Vec::new();
+    for _ in 0..6 {
+        calls.push(start(&mut service, request("a", &target)).await);
+    }
+    assert_eq!((handle.waiting(), handle.wait()), (5, (10 * SECOND, 9)));
+    handle.set_wait(Duration::ZERO, 0);
+    assert!(start(&mut service, request("a", &target)).await.await.unwrap().is_some(), "nobody else may");
+    // The cell is ahead of its time by as much as calls could wait: the next quota has to know for as long.
+    handle.set(Per::ALL, per_minute(60)).unwrap();
+    let left = || handle.standing(Per::ALL, &head("a", &target)).unwrap().remaining;
+    assert_eq!(left(), 54);
+    sleep(3 * SECOND).await;
+    assert_eq!(left(), 57);
+    for call in calls {
+        assert_eq!(call.await.unwrap(), None, "who waited keeps its turn");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_the_line_gives_its_place_back_only_from_its_end() {
     let notes = Notes::new();
     let layer = QuotaLayer::new().overall(per_second(1)).wait(10 * SECOND, 9);
