@@ -80,8 +80,8 @@ impl RecordLayer {
         Self::default()
     }
 
-    /// Makes at zero what may befall the tools that the operator has declared. No handle is kept: a recorder that comes later
-    /// has them with the first calls.
+    /// Makes at zero what may befall the tools that the operator has declared. No handle is kept: a recorder that comes
+    /// later has them with the first calls.
     pub(crate) fn prepare_for(catalogue: &Catalogue) {
         for (tool, _) in catalogue.declared_tools() {
             expect(&Subject::of(&catalogue.resolve(&Method::ToolsCall, Some(tool), None)));
