@@ -87,7 +87,9 @@ impl Verdict {
     }
 
     /// The verdict on an answer to a call of `target`: as [`of_answer`](Self::of_answer) says, but the operator may have said
-    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed.
+    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed. A hop that had no time for
+    /// the call has that from its caller, and is read as [`Hurried`](Self::Hurried), or [`LocalReject`](Self::LocalReject) where it did
+    /// not begin; where it had all the time that there was, the attempt says so.
     pub fn of_answer_to<R: CallResult>(target: &Target, response: &Response<R>) -> Self {
         let plain = Self::of_answer(response);
         if response.word.is_some() || matches!(plain, Self::Ok | Self::InputRequired | Self::Task) {
@@ -195,9 +197,10 @@ fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
     Some(match text("class")? {
         "throttled" | "not_sent" | "local_reject" if at_fault => Verdict::ClientFault,
         "throttled" => Verdict::Throttled { retry_after },
-        // Refused there, so nothing has happened: with a delay, or where time ran out in a line, it is a request for less, else
-        // it is no service.
-        "local_reject" if retry_after.is_some() || reason == Some("deadline") => Verdict::Throttled { retry_after },
+        // Refused there, so nothing has happened: with a delay it is a request for less, for want of time it says nothing of the target,
+        // else it is no service.
+        "local_reject" if retry_after.is_some() => Verdict::Throttled { retry_after },
+        "local_reject" if reason == Some("deadline") => Verdict::LocalReject,
         "local_reject" | "not_sent" => Verdict::NotSent,
         "ambiguous" | "outcome_unknown" if facts.get("hurried") == Some(&Value::Bool(true)) => Verdict::Hurried,
         "ambiguous" | "outcome_unknown" => Verdict::Ambiguous { retry_after, overload: code == Some(504) },
@@ -268,7 +271,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
+        call::{ErrorObject, Method, TargetPolicy, Upstream},
         error::Panicked,
     };
 
@@ -421,8 +424,13 @@ mod tests {
     }
 
     fn target(policy: TargetPolicy, next_hop: bool) -> Target {
-        let trust = Trust { next_hop, ..Trust::default() };
-        Target::new(Upstream::new("up"), Method::ToolsCall, Some("t".into()), policy, trust)
+        let upstream = Upstream::new("up");
+        if next_hop {
+            upstream.trust_next_hop();
+        }
+        let target = Target::new(upstream, Method::ToolsCall, Some("t".into()));
+        target.set_policy(policy);
+        target
     }
 
     #[test]
@@ -467,7 +475,7 @@ mod tests {
         assert_eq!(of(json!({ "class": "throttled", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "reason": "queue_full" })), Verdict::NotSent);
-        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), Verdict::Throttled { retry_after: None });
+        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), Verdict::LocalReject);
         assert_eq!(of(json!({ "class": "outcome_unknown" })), Verdict::AMBIGUOUS);
         assert_eq!(
             of(json!({ "class": "ambiguous", "retryAfterMs": 1500 })),

@@ -254,7 +254,9 @@ impl Stack {
     }
 
     /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool or resource
-    /// template costs more than the burst of a quota. rmcp's adapters do it; who resolves targets himself does it for his catalogue.
+    /// template costs more than the burst of a quota; and holds them to each other from then on, whichever is changed
+    /// ([`Catalogue::set_tool`], [`QuotaHandle::set`](crate::quota::QuotaHandle::set)). rmcp's adapters do it; who resolves targets
+    /// himself does it for his catalogue.
     ///
     /// # Errors
     ///

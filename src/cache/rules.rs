@@ -30,7 +30,7 @@ impl Source {
                 Some(Self::Server { listed: true })
             }
             Method::ResourcesRead => Some(Self::Server { listed: false }),
-            Method::ToolsCall if target.is_read_only() => target.policy().cache_for.map(Self::Operator),
+            Method::ToolsCall if target.is_read_only() => target.cache_for().map(Self::Operator),
             _ => None,
         }
     }

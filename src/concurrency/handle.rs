@@ -65,6 +65,10 @@ impl ConcurrencyHandle {
 
     /// Sets how many attempts may run at once. Where more do, none is begun until enough have ended; where calls wait, those are
     /// served at once that there is room for. A limit that [adapts](super::ConcurrencyLayer::adaptive) is fixed by it.
+    ///
+    /// The operator may change a tool's limit also [in the catalogue](crate::catalogue::Catalogue::set_tool), in all layers. Of the two
+    /// the later change holds; a word that says nothing else of the limit than the word before it is no such change, and one that no
+    /// longer says anything of it gives the tool the layer's own limit again, or one that adapts and begins anew.
     pub fn set_limit(&self, target: &Target, limit: NonZeroU32) {
         if let Some(slots) = self.shared.slots(target) {
             slots.set_limit(limit);

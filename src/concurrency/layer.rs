@@ -55,7 +55,8 @@ impl ConcurrencyLayer {
     }
 
     /// As many attempts per target at once as a limit of your own finds right for it, where the operator has not set a number, and a
-    /// queue of 64. `limit` is asked for one once per target.
+    /// queue of 64. `limit` is asked for one per target, and for another when the operator [takes a number
+    /// back](crate::catalogue::Catalogue::set_tool); it must not ask the layer's handle.
     pub fn adaptive_with<A>(limit: impl Fn(&Target) -> A + Send + Sync + 'static) -> Self
     where
         A: AdaptiveLimit + 'static,

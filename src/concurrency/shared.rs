@@ -8,7 +8,7 @@ use std::sync::{
 use super::{limit::Limit, slots::Slots};
 use crate::{
     Mode,
-    call::{Slot, Target},
+    call::{Follower, Slot, Target},
 };
 
 /// The settings that a target begins with, and the slots of all targets met so far.
@@ -42,11 +42,19 @@ impl Shared {
 
     /// The slots of a target. `None`: it has no limit.
     #[inline]
-    pub(super) fn slots<'a>(&self, target: &'a Target) -> Option<&'a Arc<Slots>> {
+    pub(super) fn slots<'a>(self: &Arc<Self>, target: &'a Target) -> Option<&'a Arc<Slots>> {
         if matches!(self.limit, Limit::Off) || target.is_exempt() {
             return None;
         }
-        Some(target.cell(&self.cell, || {
+        match target.get_cell(&self.cell) {
+            Some(slots) => Some(slots),
+            None => Some(self.meet(target)),
+        }
+    }
+
+    #[cold]
+    fn meet<'a>(self: &Arc<Self>, target: &'a Target) -> &'a Arc<Slots> {
+        let slots = target.cell(&self.cell, || {
             let slots = Arc::new(Slots::new(&self.limit, self.places, self.observes.clone(), target));
             let mut met = self.met();
             // Targets go with their catalogues; so this list is no longer than twice what lives.
@@ -55,7 +63,12 @@ impl Shared {
             }
             met.push(Arc::downgrade(&slots));
             slots
-        }))
+        });
+        // The operator may have said something else since: what is said from here on is heard, and what was said until here is read.
+        let shared: Weak<Self> = Arc::downgrade(self);
+        target.server().followers().join(shared);
+        slots.follow(&self.limit, target);
+        slots
     }
 
     /// The slots of every target met that is still there.
@@ -75,5 +88,13 @@ impl Shared {
 
     fn met(&self) -> MutexGuard<'_, Vec<Weak<Slots>>> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Follower for Shared {
+    fn follow(&self, target: &Arc<Target>) {
+        if let Some(slots) = target.get_cell(&self.cell) {
+            slots.follow(&self.limit, target);
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use governor::Quota;
 use tokio::time::Instant;
 
-use super::{Per, QuotaError, layer::costs, limits::Limits, shared::Shared};
+use super::{Per, QuotaError, shared::Shared};
 use crate::{
     call::{Head, Standing},
     catalogue::Catalogue,
@@ -53,22 +53,23 @@ impl QuotaHandle {
     /// [`QuotaError`], if there is no room for one more limit, or if the layer was [checked](Self::check_for)
     /// for a tool whose cost is above the burst. Nothing is changed then.
     pub fn set(&self, per: Per, quota: Quota) -> Result<(), QuotaError> {
-        self.change(|limits, now| limits.try_set(per, quota, now))
+        self.shared.change(|limits, now| limits.try_set(per, quota, now))
     }
 
-    /// Checks that a call of each tool that `catalogue` declares can pass, and holds to it from then on, as
-    /// [`checked_for`](super::QuotaLayer::checked_for) does for a layer that is still being made.
+    /// Checks that a call of each tool and resource template that `catalogue` knows can pass, and holds to it from then on, as long as
+    /// there is the catalogue: a lower burst is refused here, and a higher [cost](crate::call::TargetPolicy::cost)
+    /// [there](Catalogue::set_tool). [`checked_for`](super::QuotaLayer::checked_for) does the same for a layer that is still being made.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Burst`], which names the dearest tool and the burst that is too small for it. Nothing is changed then.
     pub fn check_for(&self, catalogue: &Catalogue) -> Result<(), QuotaError> {
-        self.change(|limits, _| limits.expect(costs(catalogue)))
+        self.shared.check_for(catalogue)
     }
 
     /// Removes a limit: nothing is counted under it any more.
     pub fn remove(&self, per: Per) {
-        let _: Result<(), std::convert::Infallible> = self.change(|limits, _| {
+        let _: Result<(), std::convert::Infallible> = self.shared.change(|limits, _| {
             limits.remove(per);
             Ok(())
         });
@@ -81,7 +82,7 @@ impl QuotaHandle {
 
     /// Refuses from now on, or only counts.
     pub fn set_mode(&self, mode: Mode) {
-        let _: Result<(), std::convert::Infallible> = self.change(|limits, _| {
+        let _: Result<(), std::convert::Infallible> = self.shared.change(|limits, _| {
             limits.mode = mode;
             Ok(())
         });
@@ -110,20 +111,5 @@ impl QuotaHandle {
     /// How many decisions were made on a shared cell because there was no room for one more key.
     pub fn overflows(&self) -> u64 {
         self.shared.store.overflows()
-    }
-
-    /// Puts changed limits in the place of the present ones, whoever else is changing them.
-    fn change<E>(&self, change: impl Fn(&mut Limits, u64) -> Result<(), E>) -> Result<(), E> {
-        let now = self.shared.store.since_epoch(Instant::now());
-        let mut outcome = Ok(());
-        self.shared.limits.rcu(|present| {
-            let mut limits = Limits::clone(present);
-            outcome = change(&mut limits, now);
-            match outcome {
-                Ok(()) => Arc::new(limits),
-                Err(_) => present.clone(),
-            }
-        });
-        outcome
     }
 }

@@ -1,4 +1,4 @@
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use governor::Quota;
 use tower::Layer;
@@ -94,16 +94,17 @@ impl QuotaLayer {
     }
 
     /// Checks that a call of each tool that `catalogue` declares can pass: that no [cost](crate::call::TargetPolicy::cost) is
-    /// above a burst. From then on the [handle](Self::handle) holds to it too. Call it last: a limit that you set on the layer
-    /// that you get is not checked.
+    /// above a burst. From then on the [handle](Self::handle) holds to it too, and the catalogue. Call it last: a limit that you set on
+    /// the layer that you get is not checked.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Burst`], which names the dearest tool and the burst that is too small for it.
     pub fn checked_for(self, catalogue: &Catalogue) -> Result<Self, QuotaError> {
-        let mut limits = self.limits();
-        limits.expect(costs(catalogue))?;
-        Ok(self.with(limits))
+        let limits = self.limits();
+        let layer = self.with(limits);
+        layer.shared.check_for(catalogue)?;
+        Ok(layer)
     }
 
     /// Tells at most `keys` keys apart; further ones are limited together. A key takes 24 bytes, in maps that double: 30 to 65
@@ -146,12 +147,6 @@ impl QuotaLayer {
     fn of(limits: Limits, capacity: usize) -> Self {
         Self { shared: Arc::new(Shared::new(limits, capacity)) }
     }
-}
-
-/// What a call of each declared tool costs, and a read of each resource template.
-pub(super) fn costs(catalogue: &Catalogue) -> impl Iterator<Item = (&str, NonZeroU32)> {
-    let declared = catalogue.declared_tools().chain(catalogue.declared_resource_templates());
-    declared.map(|(name, policy)| (name, policy.cost.unwrap_or(NonZeroU32::MIN)))
 }
 
 impl<S> Layer<S> for QuotaLayer {

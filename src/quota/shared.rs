@@ -1,9 +1,12 @@
 //! What all services of one layer share, and how it decides.
 
 use std::{
+    cmp::Reverse,
+    convert::Infallible,
     fmt,
+    num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
@@ -13,13 +16,15 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::{
+    QuotaError,
     gcra::nanos,
     limits::{Limit, Limits},
     store::{self, Refused, Store},
     ticket::{MAX_LIMITS, Ticket},
 };
 use crate::{
-    call::{Admission, Head, Response, Slot, Standing, Target, Verdict},
+    call::{Admission, Follower, Head, Response, Slot, Standing, Target, TargetPolicy, Verdict},
+    catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     gate::{Mode, Observed},
     metrics::{Level, QUOTA_WAITING, Subject},
@@ -168,8 +173,50 @@ impl Shared {
         }
     }
 
+    /// Puts changed limits in the place of the present ones, whoever else is changing them.
+    pub(super) fn change<E>(&self, change: impl Fn(&mut Limits, u64) -> Result<(), E>) -> Result<(), E> {
+        let now = self.store.since_epoch(Instant::now());
+        let mut outcome = Ok(());
+        self.limits.rcu(|present| {
+            let mut limits = Limits::clone(present);
+            outcome = change(&mut limits, now);
+            match outcome {
+                Ok(()) => Arc::new(limits),
+                Err(_) => present.clone(),
+            }
+        });
+        outcome
+    }
+
+    /// Checks that each call of the catalogue's targets can pass, and has a say in what they cost from then on.
+    pub(super) fn check_for(self: &Arc<Self>, catalogue: &Catalogue) -> Result<(), QuotaError> {
+        // No cost changes between what is seen here and what is told from then on.
+        let _turn = catalogue.turn();
+        let mut targets = catalogue.targets();
+        targets.sort_by_key(|target| Reverse(target.cost()));
+        self.change(|limits, _| targets.iter().try_for_each(|target| limits.expect(target, target.cost())))?;
+        let shared: Weak<Self> = Arc::downgrade(self);
+        catalogue.followers().join(shared);
+        Ok(())
+    }
+
     fn handles<'a>(&self, target: &'a Target) -> &'a Handles {
         target.cell(&self.handles, || Handles::new(target))
+    }
+}
+
+/// A burst that is below what a call costs would let none pass; so both are held to each other, whichever changes.
+impl Follower for Shared {
+    fn agree(&self, target: &Arc<Target>, policy: &TargetPolicy) -> Result<(), BoxError> {
+        let cost = policy.cost.unwrap_or(NonZeroU32::MIN);
+        Ok(self.change(|limits, _| limits.expect(target, cost))?)
+    }
+
+    fn follow(&self, target: &Arc<Target>) {
+        let Ok(()) = self.change(|limits, _| {
+            limits.note(target);
+            Ok::<_, Infallible>(())
+        });
     }
 }
 
