@@ -266,8 +266,9 @@ impl Stack {
     }
 
     /// Makes the counters of what may befall the names that the catalogue knows, at zero: at first, those that the operator
-    /// has declared. So a query sees their first event also where it comes with the first call ([why](crate::metrics#from-zero)). rmcp's adapters do it; who
-    /// resolves targets himself does it for his catalogue, once the recorder is installed.
+    /// has declared. So a query sees their first event also where it comes with the first call
+    /// ([why](crate::metrics#from-zero)). rmcp's adapters do it; who resolves targets himself does it for his catalogue,
+    /// once the recorder is installed.
     pub fn prepare_for(&self, catalogue: &Catalogue) {
         RecordLayer::prepare_for(catalogue);
         #[cfg(feature = "audit")]
