@@ -7,8 +7,8 @@ AVAILABILITY = 0.005
 LATENCY = 0.05
 # What the budgets are to last for, in days.
 PERIOD = 30
-# Where runbook links lead: whoever reads an alert is on another host, so give the address of a copy that your people can open, this
-# file's name with it.
+# Where runbook links lead: whoever reads an alert is on another host, so give the address of a copy that your people
+# can open, this file's name with it.
 RUNBOOKS = "dashboards/README.md"
 # Fewer calls than this in the long window say nothing.
 ENOUGH = 50
@@ -42,8 +42,8 @@ def burn(name, kind, budget, budget_of, what):
 
 
 def others():
-    # Breakers, limits and queues are each process's own, so one process that is in trouble counts, however well the others are. A tool
-    # that hangs is half open for as long as each probe of it does.
+    # Breakers, limits and queues are each process's own, so one process that is in trouble counts, however well the
+    # others are. A tool that hangs is half open for as long as each probe of it does.
     yield ("ButtressBreakerOpen", f'max by ({BY_TARGET}) (buttress_circuit_breaker_state{{state!="closed"}}) >= 1', "2m", "warning",
            "A circuit breaker has not been closed for minutes.",
            f"{TOOL}: calls are refused, but for probes. Without a method it is the upstream's own breaker.")
@@ -67,7 +67,8 @@ def others():
     yield ("ButtressConcurrencySaturated",
            f"max by ({BY_TARGET}) (buttress_concurrency_in_flight / buttress_concurrency_limit) > 0.9", "10m",
            "warning", "Nearly all slots are taken, all the time.", f"{TOOL}: {PERCENT} of the slots are held in one process.")
-    # One record is enough, also one that was lost before the first scrape: that is no increase. A gap in the scrapes makes nothing new.
+    # One record is enough, also one that was lost before the first scrape: that is no increase. A gap in the scrapes
+    # makes nothing new.
     dropped = "buttress_audit_dropped_total"
     yield ("ButtressAuditDropped", f"sum by (job, upstream, reason) (({dropped} unless last_over_time({dropped}[1d] offset 10m)) "
            f"or increase({dropped}[10m])) > 0", "0m",

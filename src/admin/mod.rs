@@ -26,7 +26,8 @@
 //! # `/`
 //!
 //! One page, which asks `/status` once a second while somebody looks at it: calls, errors and why most calls were refused,
-//! latency, slots, queues and breakers of each tool, and the last transitions. It comes with the program, loads nothing from
+//! latency, slots, queues and breakers of each tool, and the last transitions. What it tells whoever points at a figure, the
+//! button *Details* shows to all. It comes with the program, loads nothing from
 //! elsewhere, and says so when the server cannot be reached any more.
 //!
 //! # `/status`

@@ -29,8 +29,8 @@ pub struct InstallError(#[from] BuildError);
 impl Metrics {
     /// Installs a Prometheus recorder for this process, with our buckets, and describes our metrics to it.
     ///
-    /// Do this before anything is counted, and keep [`upkeep`](Self::upkeep) running ([`Admin::serve`](super::Admin::serve)
-    /// does).
+    /// Do this before anything is counted, and keep [`upkeep`](Self::upkeep) running
+    /// ([`Admin::serve`](super::Admin::serve) does).
     ///
     /// # Errors
     ///

@@ -38,9 +38,9 @@ pub enum OnFull {
     /// They are made; the record is dropped, and counted.
     #[default]
     Drop,
-    /// They are refused before they are made, while the queue has no place for one more record or the last write failed. A
-    /// place is kept for each call that is let in, so at most as many run at once as the queue has places. The records of
-    /// the refusals are tried, and when one can be written, calls are let in again.
+    /// They are refused before they are made, while the queue has no place for one more record or the last write
+    /// failed. A place is kept for each call that is let in, so at most as many run at once as the queue has places.
+    /// The records of the refusals are tried, and when one can be written, calls are let in again.
     FailClosed,
 }
 
@@ -112,8 +112,8 @@ impl AuditLayer {
         self.with(|settings| settings.argument_bytes = cap)
     }
 
-    /// Never writes the value of a member whose name contains `fragment`, at whatever depth; neither case nor signs count. In
-    /// addition to those that are never written anyway (`password`, `token`, `secret`, `apikey`, ...).
+    /// Never writes the value of a member whose name contains `fragment`, at whatever depth; neither case nor signs
+    /// count. In addition to those that are never written anyway (`password`, `token`, `secret`, `apikey`, ...).
     #[must_use]
     pub fn deny(self, fragment: &str) -> Self {
         self.with(|settings| settings.deny.add(fragment))

@@ -1,5 +1,5 @@
-//! Code, reference, dashboards and rules speak of the same metrics, labels and values: what is renamed in one place is missed in
-//! the others.
+//! Code, reference, dashboards and rules speak of the same metrics, labels and values: what is renamed in one place is
+//! missed in the others.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
