@@ -212,3 +212,7 @@ fn fits(tool: &str, cost: NonZeroU32, per: Per, quota: Quota) -> Result<(), Quot
     }
     Err(QuotaError::Burst { tool: tool.to_owned(), cost: cost.get(), scope: per.scope(), burst: burst.get() })
 }
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;
