@@ -246,3 +246,7 @@ fn fits(target: &Target, cost: NonZeroU32, per: Per, quota: Quota) -> Result<(),
     let tool = target.name().unwrap_or_default().to_owned();
     Err(QuotaError::Burst { tool, cost: cost.get(), scope: per.scope(), burst: burst.get() })
 }
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

@@ -285,3 +285,50 @@ impl fmt::Debug for Shared {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use governor::Quota;
+    use metrics_util::debugging::DebuggingRecorder;
+
+    use super::{super::Per, *};
+    use crate::{call::Request, quota::limits::Line, testing::tool};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One call a second, and so many places in the line.
+    fn limits(places: u32) -> Limits {
+        let mut limits = Limits::default();
+        limits.line = Line { at_most: SECOND, places };
+        limits.set(Per::ALL, Quota::per_second(NonZeroU32::MIN), 0);
+        limits
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_is_shown_where_there_is_one_before_anybody_stands_in_it() {
+        for places in [0, 1] {
+            let recorder = DebuggingRecorder::new();
+            let _installed = metrics::set_default_local_recorder(&recorder);
+            let (shared, head) = (Arc::new(Shared::new(limits(places), 10)), Request::new(tool("t"), ()).head);
+            assert!(matches!(shared.admit(&head, &mut Ticket::default()), Answer::Counted(Some(_))));
+            let shown =
+                recorder.snapshotter().snapshot().into_vec().iter().any(|(key, ..)| key.key().name() == QUOTA_WAITING.name);
+            assert_eq!(shown, places > 0);
+        }
+    }
+
+    /// Those who come at once have all seen a place that is free.
+    #[tokio::test(start_paused = true)]
+    async fn of_two_who_go_for_the_last_place_one_gets_it() {
+        let (limits, head) = (limits(1), Request::new(tool("t"), ()).head);
+        let shared = Arc::new(Shared::new(limits.clone(), 10));
+        let ask = || shared.queue(&limits, &head, &Ticket::default(), store::Turn { index: 0, at: nanos(SECOND) });
+        let first = ask();
+        assert!(matches!(&first, Answer::Later(turn) if turn.at == Instant::now() + SECOND));
+        assert!(matches!(ask(), Answer::Refused(rejected) if rejected.delay() == Some(SECOND)));
+        drop(first);
+        assert!(matches!(ask(), Answer::Later(_)));
+    }
+}
