@@ -102,10 +102,18 @@ pub struct Metric {
     pub labels: &'static [&'static str],
 }
 
+/// The labels of a metric: `target` stands for those that say which target of which upstream.
+macro_rules! labels {
+    (target $($label:literal)*) => {
+        &["upstream", "mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "resource_template", $($label),*]
+    };
+    ($($label:literal)*) => { &[$($label),*] };
+}
+
 macro_rules! metrics {
-    ($( $id:ident = $kind:ident $name:literal [$($label:literal)*] $help:literal; )*) => {
+    ($( $id:ident = $kind:ident $name:literal [$($label:tt)*] $help:literal; )*) => {
         $( #[doc = $help] pub const $id: Metric =
-            Metric { name: $name, kind: Kind::$kind, help: $help, labels: &[$($label),*] }; )*
+            Metric { name: $name, kind: Kind::$kind, help: $help, labels: labels!($($label)*) }; )*
         /// All metrics of this crate.
         pub const ALL: &[Metric] = &[$( $id ),*];
     };
@@ -113,62 +121,62 @@ macro_rules! metrics {
 
 metrics! {
     SERVER_DURATION = Histogram "mcp_server_operation_duration_seconds"
-        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "error_type" "rpc_response_status_code"]
+        [target "error_type" "rpc_response_status_code"]
         "Duration of MCP calls as their callers see them, refusals and retries included.";
     CLIENT_DURATION = Histogram "mcp_client_operation_duration_seconds"
-        ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "error_type" "rpc_response_status_code"]
+        [target "error_type" "rpc_response_status_code"]
         "Duration of single attempts at an MCP call, from when it reaches the handler to its answer. Names are told apart where there are few.";
     IN_FLIGHT = Gauge "buttress_requests_in_flight" ["upstream"]
         "Calls that have arrived and have no answer yet.";
-    REJECTIONS = Counter "buttress_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "layer" "reason"]
+    REJECTIONS = Counter "buttress_rejections_total" [target "layer" "reason"]
         "Calls that a layer of the stack refused, and that were answered with that refusal.";
-    OBSERVED_REJECTIONS = Counter "buttress_observed_rejections_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "layer" "reason"]
+    OBSERVED_REJECTIONS = Counter "buttress_observed_rejections_total" [target "layer" "reason"]
         "Calls that a layer in observe-only mode would have refused, and let pass.";
-    QUOTA_WAITING = Gauge "buttress_quota_waiting" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    QUOTA_WAITING = Gauge "buttress_quota_waiting" [target]
         "Calls that wait for their turn under a quota.";
-    CACHE_LOOKUPS = Counter "buttress_cache_lookups_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "outcome"]
+    CACHE_LOOKUPS = Counter "buttress_cache_lookups_total" [target "outcome"]
         "Calls whose answer may be kept, by what was found: hit, stale (served while a new one is fetched), or miss.";
-    CACHE_STALE_IF_ERROR = Counter "buttress_cache_stale_if_error_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    CACHE_STALE_IF_ERROR = Counter "buttress_cache_stale_if_error_total" [target]
         "Misses whose call failed, and that were given an answer past its time.";
     CACHE_BYTES = Gauge "buttress_cache_bytes" ["upstream"]
         "About how many bytes the kept answers take.";
     CACHE_ENTRIES = Gauge "buttress_cache_entries" ["upstream"]
         "Answers that are kept.";
-    COALESCED = Counter "buttress_coalesced_calls_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    COALESCED = Counter "buttress_coalesced_calls_total" [target]
         "Calls that joined one that asked the same at the same time.";
-    HEDGES = Counter "buttress_hedges_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "outcome"]
+    HEDGES = Counter "buttress_hedges_total" [target "outcome"]
         "Second attempts at calls that took unusually long: won, lost, or refused by a layer further in.";
-    RETRIES = Counter "buttress_retries_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "outcome"]
+    RETRIES = Counter "buttress_retries_total" [target "outcome"]
         "Repeated attempts, by how they ended: success, failure, or refused by a layer further in.";
-    RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "reason"]
+    RETRIES_SKIPPED = Counter "buttress_retries_skipped_total" [target "reason"]
         "Failed attempts that were not repeated, by the reason why.";
     RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
         "Tokens left in the retry budget.";
-    BREAKER_STATE = Gauge "buttress_circuit_breaker_state" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "state"]
+    BREAKER_STATE = Gauge "buttress_circuit_breaker_state" [target "state"]
         "State of the circuit breaker: 1 for the state that it is in, 0 for the others. Without a method: the upstream's own.";
-    BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "from" "to"]
+    BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" [target "from" "to"]
         "Changes of a circuit breaker's state. Without a method: the upstream's own.";
-    CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" [target]
         "How many attempts may run at once.";
-    CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" [target]
         "Slots held: by attempts, and by work that goes on after one.";
-    QUEUE_LENGTH = Gauge "buttress_queue_length" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    QUEUE_LENGTH = Gauge "buttress_queue_length" [target]
         "Attempts that wait for a slot.";
-    QUEUE_DURATION = Histogram "buttress_queue_duration_seconds" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    QUEUE_DURATION = Histogram "buttress_queue_duration_seconds" [target]
         "How long attempts waited for their slot, of those that had to wait and got one.";
-    CONCURRENCY_KEPT = Gauge "buttress_concurrency_kept" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    CONCURRENCY_KEPT = Gauge "buttress_concurrency_kept" [target]
         "Slots held for work that goes on although its attempt is over.";
-    TIMEOUTS = Counter "buttress_timeouts_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "kind"]
+    TIMEOUTS = Counter "buttress_timeouts_total" [target "kind"]
         "Attempts that were given up, by the clock that ran out.";
-    PANICS = Counter "buttress_panics_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template"]
+    PANICS = Counter "buttress_panics_total" [target]
         "Handlers that panicked.";
-    LOOPS = Counter "buttress_loops_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "kind"]
+    LOOPS = Counter "buttress_loops_total" [target "kind"]
         "Calls that were blocked because their agents kept making them in vain, alone or two in turn.";
-    IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "state"]
+    IDEMPOTENCY_HITS = Counter "buttress_idempotency_hits_total" [target "state"]
         "Calls under an idempotency key that could not simply be made, by what was known of the key: running, done, unknown, conflict, or that its store failed.";
     IDEMPOTENCY_KEYS = Gauge "buttress_idempotency_keys" ["upstream"]
         "Idempotency keys that the store in memory knows, those of calls under way included.";
-    FAULTS = Counter "buttress_faults_injected_total" ["upstream" "mcp_method_name" "gen_ai_tool_name" "gen_ai_prompt_name" "resource_template" "fault"]
+    FAULTS = Counter "buttress_faults_injected_total" [target "fault"]
         "Attempts that were broken or slowed down on purpose, by how.";
     AUDIT_EVENTS = Counter "buttress_audit_events_total" ["upstream" "outcome"]
         "Calls that the audit trail is about, by how they ended: those on record and those whose record was lost.";

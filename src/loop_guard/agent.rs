@@ -8,6 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    key::Key,
     outcome::{News, Outcome},
     ping_pong::PingPong,
     policy::Policy,
@@ -16,10 +17,6 @@ use super::{
 
 /// How many calls are remembered of one agent.
 pub(super) const CALLS: usize = 64;
-
-/// A call, as far as two calls are the same: a digest of its target, its name, its arguments and what it continues.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key(pub(super) u128);
 
 /// Names the call that is let through as a trial. No two are equal, also where an agent was forgotten in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

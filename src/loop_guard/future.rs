@@ -9,12 +9,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::{
-    agent::{Key, Ticket},
-    agents::Who,
-    layer::{Shared, key_of},
-    outcome::News,
-};
+use super::{agent::Ticket, agents::Who, key::Key, layer::Shared, outcome::News};
 use crate::{
     call::{CallParams, CallResult, Response, Target},
     error::BoxError,
@@ -86,7 +81,7 @@ impl<P> Watch<P> {
 
 impl<P: CallParams> Watch<P> {
     pub(super) fn key(&mut self) -> Option<Key> {
-        *self.key.get_or_insert_with(|| key_of(&self.target, &self.params))
+        *self.key.get_or_insert_with(|| Key::of(&self.target, &self.params))
     }
 
     fn settle<R: CallResult>(mut self, outcome: &Result<Response<R>, BoxError>) {

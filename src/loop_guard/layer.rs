@@ -6,13 +6,13 @@ use tower::Layer;
 
 use super::{
     LoopGuard, LoopGuardHandle, Policy,
-    agent::{Admit, Found, Key},
+    agent::{Admit, Found},
     agents::{Agents, Who},
     future::Watch,
 };
 use crate::{
     Mode,
-    call::{CallParams, Digest, Head, Slot, Target},
+    call::{CallParams, Head, Slot, Target},
     error::{Reason, Rejected},
     gate::Observed,
     logs::Sparingly,
@@ -165,11 +165,4 @@ impl Counters {
         let loops = Series::new(LOOPS, &Subject::of(target), Found::ALL.map(|found| [found.as_str()]));
         Self { loops, observed: Observed::new("loop_guard"), told: Sparingly::new() }
     }
-}
-
-/// The call, as far as two calls are the same. The name is in it since what nobody has listed shares a target. `None`: its parameters
-/// do not tell.
-pub(super) fn key_of<P: CallParams>(target: &Target, params: &P) -> Option<Key> {
-    let arguments = params.arguments()?;
-    Some(Key(Digest::of_parts(&(target.id(), params.name(), arguments, params.continuation())).bits()))
 }

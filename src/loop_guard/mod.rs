@@ -65,6 +65,7 @@ mod agent;
 mod agents;
 mod future;
 mod handle;
+mod key;
 mod layer;
 mod outcome;
 mod ping_pong;

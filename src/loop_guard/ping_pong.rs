@@ -1,6 +1,6 @@
 //! An agent that goes to and fro between two calls.
 
-use super::agent::Key;
+use super::key::Key;
 use crate::call::Digest;
 
 /// A call that failed, and how.

@@ -20,10 +20,7 @@ use ::rmcp::{
     service::ServiceError,
 };
 
-use super::{
-    call::Link,
-    layer::{ClientLayer, Shared},
-};
+use super::{call::Link, layer::ClientLayer, shared::Shared};
 use crate::{
     call::{Caller, Notify, Peer, Progress, Session},
     error::BoxError,

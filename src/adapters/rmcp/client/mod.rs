@@ -89,6 +89,7 @@ mod line;
 mod passing;
 mod peer;
 mod retry_after;
+mod shared;
 mod transport;
 mod transport_error;
 mod watched;

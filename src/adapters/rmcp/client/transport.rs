@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 
 use super::{
     call::Link,
-    layer::{Answered, Shared},
     line::{Line, Notifier},
     passing::Passer,
+    shared::{Answered, Shared},
 };
 use crate::call::{Method, Peer};
 
