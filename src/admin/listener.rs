@@ -21,12 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{
-    net::TcpListener,
-    sync::Mutex as Turns,
-    task::JoinError,
-    time::Instant,
-};
+use tokio::{net::TcpListener, sync::Mutex as Turns, task::JoinError, time::Instant};
 use tower_http::compression::CompressionLayer;
 
 use super::{
