@@ -38,8 +38,6 @@ impl ClientLayer {
     }
 
     fn of(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
-        let stack = &stack.at_client();
-        stack.prepare_for(&catalogue);
         Self { shared: Arc::new(Shared::new(catalogue, stack)) }
     }
 
