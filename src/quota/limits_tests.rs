@@ -37,25 +37,29 @@ async fn a_former_quota_is_remembered_until_its_last_call_is_paid_for() {
         assert_eq!(limits.get(Per::TENANT).unwrap().formers.len(), formers, "at {now}");
     }
     // Who waits has a place ahead of time.
-    limits.line.at_most = Duration::from_secs(7);
+    limits.set_line(Line { at_most: Duration::from_secs(7), ..limits.line });
     limits.set(Per::TENANT, per_second(5), 9 * SECOND);
     assert_eq!((remembered(&limits, 17 * SECOND - 1), remembered(&limits, 17 * SECOND)), (1, 0));
 }
 
 #[test]
-fn the_dearest_call_that_was_ever_declared_bounds_every_burst() {
+fn the_dearest_target_that_there_is_bounds_every_burst() {
     let mut limits = Limits::default();
+    let [one, dear, dearest, beyond] = ["one", "dear", "dearest", "beyond"].map(tool);
     let refused = |limits: &mut Limits, burst| limits.try_set(Per::TENANT, per_second(burst), 0).unwrap_err();
     let error = |tool: &str, cost, burst| QuotaError::Burst { tool: tool.to_owned(), cost, scope: Scope::Tenant, burst };
-    limits.expect([("one", units(1)), ("dear", units(5))].into_iter()).unwrap();
+    limits.expect(&one, units(1)).unwrap();
+    limits.expect(&dear, units(5)).unwrap();
     assert_eq!(refused(&mut limits, 4), error("dear", 5, 4));
-    limits.expect([("as dear", units(5))].into_iter()).unwrap();
-    assert_eq!(refused(&mut limits, 4), error("dear", 5, 4), "the first one is named");
-    limits.expect([("dearest", units(9))].into_iter()).unwrap();
-    limits.expect([("cheap", units(1))].into_iter()).unwrap();
+    limits.expect(&dearest, units(9)).unwrap();
+    limits.expect(&dear, units(2)).unwrap();
     assert_eq!(refused(&mut limits, 8), error("dearest", 9, 8));
+    // One that is gone bounds nothing, and what one cost before does until it is known that it does not.
+    drop(dearest);
+    assert_eq!(refused(&mut limits, 4), error("dear", 5, 4));
+    limits.note(&dear);
     assert_eq!(limits.try_set(Per::TENANT, per_second(9), 0), Ok(()));
-    assert_eq!(limits.expect([("beyond", units(10))].into_iter()), Err(error("beyond", 10, 9)));
+    assert_eq!(limits.expect(&beyond, units(10)), Err(error("beyond", 10, 9)));
     // Which calls such a key counts nobody knows.
     assert_eq!(limits.try_set(Per::key_by(|_| None), per_second(1), 0), Ok(()));
 }
