@@ -7,8 +7,8 @@ AVAILABILITY = 0.005
 LATENCY = 0.05
 # What the budgets are to last for, in days.
 PERIOD = 30
-# Where runbook links lead: whoever reads an alert is on another host, so give the address of a copy that your people can open, this
-# file's name with it.
+# Where runbook links lead: whoever reads an alert is on another host, so give the address of a copy that your people
+# can open, this file's name with it.
 RUNBOOKS = "dashboards/README.md"
 # Fewer calls than this in the long window say nothing.
 ENOUGH = 50
@@ -47,8 +47,8 @@ def burn(name, kind, budget, budget_of, what):
 
 
 def others():
-    # A tool that hangs is half open for as long as each probe of it does. No time closes a breaker that nobody calls: it is not in
-    # anybody's way.
+    # A tool that hangs is half open for as long as each probe of it does. No time closes a breaker that nobody calls: it
+    # is not in anybody's way.
     called = f"increase({SERVER}_count[{LATELY}]) > 0"
     own = f'buttress_circuit_breaker_state{{state!="closed"}} and on ({BY_PROCESS}) {called}'
     upstreams = f'buttress_circuit_breaker_state{{state!="closed",mcp_method_name=""}} and on (job, instance, upstream) {called}'
@@ -81,7 +81,8 @@ def others():
     yield ("ButtressCallersLeave", f"{left} / ({calls} > {ENOUGH}) > 0.5", "5m", "warning",
            "Most callers of a tool do not wait for its answer.",
            f"{TARGET_OF}: {PERCENT} of the calls of the last 10 minutes were left by their callers.")
-    # One record is enough, also one that was lost before the first scrape: that is no increase. A gap in the scrapes makes nothing new.
+    # One record is enough, also one that was lost before the first scrape: that is no increase. A gap in the scrapes
+    # makes nothing new.
     dropped = "buttress_audit_dropped_total"
     yield ("ButtressAuditDropped", f"sum by (job, upstream, reason) (({dropped} unless last_over_time({dropped}[1d] offset 10m)) "
            f"or increase({dropped}[10m])) > 0", "0m",

@@ -11,7 +11,7 @@ def _panel(kind, title, description, unit, targets, height=7, **more):
     return {
         "type": kind, "title": title, "description": description, "datasource": DATASOURCE,
         "gridPos": {"h": height},
-        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": more.pop("overrides", [])},
         "options": more.pop("options", {}),
         "targets": [
             {"refId": chr(ord("A") + n), "expr": expression, "legendFormat": legend, "datasource": DATASOURCE}
@@ -22,9 +22,12 @@ def _panel(kind, title, description, unit, targets, height=7, **more):
 
 
 def graph(title, description, unit, targets, links=(), empty=None):
-    """Lines over time. `empty` is what stands there where there are none, if that means more than usual."""
+    """Lines over time. `links` are where those of the first target lead. `empty` is what stands there where there are none, if that means
+    more than usual."""
     options = {"tooltip": {"mode": "multi", "sort": "desc"}, "legend": {"displayMode": "list", "placement": "bottom"}}
-    return _panel("timeseries", title, description, unit, targets, options=options, defaults={"links": list(links)} | ({"noValue": empty} if empty else {}))
+    overrides = [{"matcher": {"id": "byFrameRefID", "options": "A"}, "properties": [{"id": "links", "value": list(links)}]}] if links else []
+    defaults = {"noValue": empty} if empty else {}
+    return _panel("timeseries", title, description, unit, targets, options=options, defaults=defaults, overrides=overrides)
 
 
 def stat(title, description, unit, expression, steps=()):

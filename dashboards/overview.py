@@ -14,6 +14,11 @@ TO_THE_TOOL = {
 }
 
 
+def by_tool(*matchers):
+    """Tools first: what else is called has no dashboard of its own."""
+    return [(S.rate(COUNT, f'gen_ai_tool_name{is_tool}""', *matchers, by=TARGET), layers.NAME) for is_tool in ("!=", "=")]
+
+
 def golden():
     return row(
         "Golden signals",
@@ -27,7 +32,7 @@ def golden():
              S.breakers_open(), (1, 3)),
         stat("Targets up", "Processes with a Buttress in them that Prometheus can scrape.", "short", PROCESS.gauge("up")),
         graph("Calls by tool", "Calls a second, refused and failed ones included.", "reqps",
-              [(S.rate(COUNT, by=TARGET), layers.NAME)], [TO_THE_TOOL]),
+              by_tool(), [TO_THE_TOOL]),
         graph("Failures by kind", "Calls a second that did not end well, by error_type.", "reqps",
               [(S.rate(COUNT, 'error_type!=""', by="upstream, error_type"), "{{upstream}} {{error_type}}")]),
         graph("Duration by tool", "Median and 95th percentile of calls that were neither refused nor cancelled, over all that they waited for: "
@@ -37,7 +42,7 @@ def golden():
                (S.gauge("buttress_subscriptions", by="upstream"), "subscriptions {{upstream}}")]),
         heatmap("Durations", "How many calls took how long, refused and cancelled ones included.", "s", S.rate(f"{SERVER}_bucket", by="le")),
         graph("Refused and failed by tool", "Calls a second that did not end well.", "reqps",
-              [(S.rate(COUNT, 'error_type!=""', by=TARGET), layers.NAME)], [TO_THE_TOOL]),
+              by_tool('error_type!=""'), [TO_THE_TOOL]),
     )
 
 

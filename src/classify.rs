@@ -4,13 +4,20 @@
 //! innermost layer, [`attempt`](crate::attempt), classifies answers; [`Verdict::of`] reads the verdict from either side of a
 //! `Result`, from anywhere in the stack.
 
-use std::{borrow::Cow, error::Error, time::Duration};
+use std::{
+    borrow::Cow,
+    error::Error,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     call::{CallResult, ErrorObject, Failure, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
     error::{BoxError, Clock, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
+    logs::Sparingly,
 };
 
 /// The JSON-RPC codes that have a meaning of their own, from the specification of all revisions.
@@ -87,14 +94,16 @@ impl Verdict {
     }
 
     /// The verdict on an answer to a call of `target`: as [`of_answer`](Self::of_answer) says, but the operator may have said
-    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed.
+    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed. A hop that had no time for
+    /// the call has that from its caller, and is read as [`Hurried`](Self::Hurried), or [`LocalReject`](Self::LocalReject) where it did
+    /// not begin; where it had all the time that there was, the attempt says so.
     pub fn of_answer_to<R: CallResult>(target: &Target, response: &Response<R>) -> Self {
         let plain = Self::of_answer(response);
         if response.word.is_some() || matches!(plain, Self::Ok | Self::InputRequired | Self::Task) {
             return plain;
         }
         let believed = || if target.trusts_next_hop() { next_hop(&response.result) } else { None };
-        let judged = || target.policy().judge_errors.as_ref()?.judge(&failure(&response.result)).map(Word::verdict);
+        let judged = || judged(target, &response.result).map(Word::verdict);
         believed().or_else(judged).unwrap_or(plain)
     }
 
@@ -163,6 +172,19 @@ impl Verdict {
     }
 }
 
+/// What the operator's judge says of an answer. It is asked outside of the panic guard, and has said nothing where it panics.
+fn judged<R: CallResult>(target: &Target, result: &Result<R, ErrorObject>) -> Option<Word> {
+    static TOLD: Sparingly = Sparingly::new();
+    let judge = target.policy().judge_errors?;
+    catch_unwind(AssertUnwindSafe(|| judge.judge(&failure(result)))).unwrap_or_else(|_| {
+        if let Some(unsaid) = TOLD.happens(Instant::now()) {
+            let (upstream, tool) = (target.upstream(), target.label());
+            tracing::error!(upstream, tool, unsaid, "a judge of errors panicked: its word is missing");
+        }
+        None
+    })
+}
+
 /// What the answer to a call that failed says.
 fn failure<R: CallResult>(result: &Result<R, ErrorObject>) -> Failure<'_> {
     match result {
@@ -195,9 +217,10 @@ fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
     Some(match text("class")? {
         "throttled" | "not_sent" | "local_reject" if at_fault => Verdict::ClientFault,
         "throttled" => Verdict::Throttled { retry_after },
-        // Refused there, so nothing has happened: with a delay, or where time ran out in a line, it is a request for less, else
-        // it is no service.
-        "local_reject" if retry_after.is_some() || reason == Some("deadline") => Verdict::Throttled { retry_after },
+        // Refused there, so nothing has happened: with a delay it is a request for less, for want of time it says nothing of the target,
+        // else it is no service.
+        "local_reject" if retry_after.is_some() => Verdict::Throttled { retry_after },
+        "local_reject" if reason == Some("deadline") => Verdict::LocalReject,
         "local_reject" | "not_sent" => Verdict::NotSent,
         "ambiguous" | "outcome_unknown" if facts.get("hurried") == Some(&Value::Bool(true)) => Verdict::Hurried,
         "ambiguous" | "outcome_unknown" => Verdict::Ambiguous { retry_after, overload: code == Some(504) },
@@ -268,7 +291,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        call::{ErrorObject, Method, TargetPolicy, Trust, Upstream},
+        call::{ErrorObject, Method, TargetPolicy, Upstream},
         error::Panicked,
     };
 
@@ -421,8 +444,13 @@ mod tests {
     }
 
     fn target(policy: TargetPolicy, next_hop: bool) -> Target {
-        let trust = Trust { next_hop, ..Trust::default() };
-        Target::new(Upstream::new("up"), Method::ToolsCall, Some("t".into()), policy, trust)
+        let upstream = Upstream::new("up");
+        if next_hop {
+            upstream.trust_next_hop();
+        }
+        let target = Target::new(upstream, Method::ToolsCall, Some("t".into()));
+        target.set_policy(policy);
+        target
     }
 
     #[test]
@@ -438,6 +466,9 @@ mod tests {
         };
         assert_eq!(of(&judges, "too busy"), Verdict::NotSent);
         assert_eq!(of(&judges, "no such city"), Verdict::ToolError);
+        // As a panic, but without a word on stderr.
+        let panics = TargetPolicy::default().judge_errors(|_: &Failure<'_>| std::panic::resume_unwind(Box::new("as always")));
+        assert_eq!(of(&panics, "no such city"), Verdict::ToolError, "who judges it has said nothing");
         assert_eq!(of(&TargetPolicy::default(), "too busy"), Verdict::ToolError);
         let of_error = |code, data| {
             let error = ErrorObject { code, message: "no".into(), data };
@@ -467,7 +498,7 @@ mod tests {
         assert_eq!(of(json!({ "class": "throttled", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "reason": "queue_full" })), Verdict::NotSent);
-        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), Verdict::Throttled { retry_after: None });
+        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), Verdict::LocalReject);
         assert_eq!(of(json!({ "class": "outcome_unknown" })), Verdict::AMBIGUOUS);
         assert_eq!(
             of(json!({ "class": "ambiguous", "retryAfterMs": 1500 })),

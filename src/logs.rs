@@ -1,16 +1,17 @@
 //! What is logged, through `tracing`.
 //!
-//! A call is one line at `debug`, when it ends, whatever becomes of it. At `info` and above there are changes only: what begins or
-//! ends, and why. So a storm of calls is no storm of lines: what may happen with every call is told of at most once in ten seconds,
-//! `unsaid` is how many more there were since, and a state that is told of as begun is told of when it ends. What else is counted,
-//! the [metrics](crate::metrics) count.
+//! A call is one line at `debug`, when it ends, whatever becomes of it. At `info` and above there are changes only:
+//! what begins or ends, and why. So a storm of calls is no storm of lines: what may happen with every call is told of
+//! at most once in ten seconds, `unsaid` is how many more there were since, and a state that is told of as begun is
+//! told of when it ends. What else is counted, the [metrics](crate::metrics) count.
 //!
 //! The target of each line begins with `buttress::` and the module, as the table says: so it is what a filter takes
-//! (`buttress::record=debug`). Spans are those of [`trace`](crate::trace), where there are some: the line of a call stands within
-//! its own.
+//! (`buttress::record=debug`). Spans are those of [`trace`](crate::trace), where there are some: the line of a call
+//! stands within its own.
 //!
-//! Names of tools and methods are [labels](crate::call::Target::label): `_OTHER` where the server does not list them. Texts of
-//! handlers and sinks stand in `panic` and `error` alone. Arguments, results and what callers say never stand anywhere.
+//! Names of tools and methods are [labels](crate::call::Target::label): `_OTHER` where the server does not list them.
+//! Texts of handlers and sinks stand in `panic` and `error` alone. Arguments, results and what callers say never stand
+//! anywhere.
 //!
 //! | target | level | event | fields |
 //! |---|---|---|---|
@@ -34,6 +35,7 @@
 //! | `idempotency` | warn | no answer from the store of idempotency keys | `error`, `safe`, `unsaid` |
 //! | `idempotency` | warn | the store of idempotency keys could not keep an answer | `error`, `unsaid` |
 //! | `panic` | error | the handler panicked | `upstream`, `tool`, `panic`, `unsaid` |
+//! | `classify` | error | a judge of errors panicked: its word is missing | `upstream`, `tool`, `unsaid` |
 //! | `fault` | warn | FAULTS ARE BEING INJECTED ON PURPOSE | `plan` |
 //! | `fault` | warn | no more faults are being injected | |
 //! | `outcome` | debug | an outcome was said outside of a call; nobody hears it | `word` |

@@ -1,66 +1,71 @@
 //! The metrics: one table that names and describes each, and what several layers share to record them.
 //!
-//! Names follow the OpenTelemetry conventions for MCP in their Prometheus spelling; what is ours begins with `buttress_`.
-//! Labels come from closed sets and from the upstream's own lists only ([`Catalogue`](crate::catalogue::Catalogue)), never
-//! from a caller; tenants are never labels. A layer makes its handles when it first meets a target, so install the recorder
-//! before the first call; better, before the adapters ([why](#from-zero)). With a recorder of your own, [`describe`] our metrics to it.
+//! Names follow the OpenTelemetry conventions for MCP in their Prometheus spelling; what is ours begins with
+//! `buttress_`. Labels come from closed sets and from the upstream's own lists only
+//! ([`Catalogue`](crate::catalogue::Catalogue)), never from a caller; tenants are never labels. A layer makes its
+//! handles when it first meets a target, so install the recorder before the first call; better, before the adapters
+//! ([why](#from-zero)). With a recorder of your own, [`describe`] our metrics to it.
 //!
-//! The two durations mean the same wherever the stack stands: [`SERVER_DURATION`] is a call, as whoever makes it sees it, and
-//! [`CLIENT_DURATION`] an attempt, as whoever sends it does. In front of a client too: what the conventions call a client's operation
-//! is one request and its answer, and that is an attempt. A call that may be several of them has no name of its own there, and a
-//! second meaning under the client's name could not be told from the first. A process that has a stack on either side tells them
-//! apart by `upstream`: give the two different names.
+//! The two durations mean the same wherever the stack stands: [`SERVER_DURATION`] is a call, as whoever makes it sees
+//! it, and [`CLIENT_DURATION`] an attempt, as whoever sends it does. In front of a client too: what the conventions
+//! call a client's operation is one request and its answer, and that is an attempt. A call that may be several of them
+//! has no name of its own there, and a second meaning under the client's name could not be told from the first. A
+//! process that has a stack on either side tells them apart by `upstream`: give the two different names.
 //!
 //! # What it costs
 //!
-//! A tool that has been called costs 70 series, 34 of them those of the two durations: about 10 kB of an uncompressed scrape. Each way
-//! to fail adds 17 to either duration, and a queue 17 once somebody has waited. A tool that is listed and never called costs nothing;
-//! one that you name costs 12 of these series [before](#from-zero), 2 kB.
-//! What callers make up shares one series a method, so it costs the same however much of it there is. What the upstream makes up is
+//! A tool that has been called costs 70 series, 34 of them those of the two durations: about 10 kB of an uncompressed
+//! scrape. Each way to fail adds 17 to either duration, and a queue 17 once somebody has waited. A tool that is listed
+//! and never called costs nothing; one that you name costs 12 of these series [before](#from-zero), 2 kB. What callers
+//! make up shares one series a method, so it costs the same however much of it there is. What the upstream makes up is
 //! paid for from a budget, by the names that are called:
 //!
-//! * **Up to 32 names**, tools, prompts and resource templates together, each has all there is: 300 kB for 32 tools that do well.
-//! * **Of more names** each has what has happened, and what matters at rest: 20 series, its calls' durations among them, so 560 kB for
-//!   two hundred tools, and the rest pays for some seventy ways of theirs to fail. Counters are not there [from zero](#from-zero), and
-//!   attempts are not told apart by name.
-//! * **Beyond the budget**, 768,000 bytes, a series that would be new is one that all share: a tool's is under the tool `_OTHER`, and
-//!   any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`]. Gauges show the sum of those who share
-//!   one, as they do for several stacks in front of one catalogue: how many slots they have together, how many of their breakers are
-//!   open.
+//! * **Up to 32 names**, tools, prompts and resource templates together, each has all there is: 300 kB for 32 tools
+//!   that do well.
+//! * **Of more names** each has what has happened, and what matters at rest: 20 series, its calls' durations among
+//!   them, so 560 kB for two hundred tools, and the rest pays for some seventy ways of theirs to fail. Counters are not
+//!   there [from zero](#from-zero), and attempts are not told apart by name.
+//! * **Beyond the budget**, 768,000 bytes, a series that would be new is one that all share: a tool's is under the tool
+//!   `_OTHER`, and any other's under the method `_OTHER`. Calls that are recorded so are counted in [`LABEL_OVERFLOW`].
+//!   Gauges show the sum of those who share one, as they do for several stacks in front of one catalogue: how many
+//!   slots they have together, how many of their breakers are open.
 //!
 //! **What you name comes first**: a quarter of the budget is kept for the first eight tools that the operator
-//! [names](crate::catalogue::Catalogue::tool), however many others are called before; they have all there is, as if there were no others.
+//! [names](crate::catalogue::Catalogue::tool), however many others are called before; they have all there is, as if
+//! there were no others.
 //!
-//! So whatever a server lists, and however its answers fail, its part of a scrape stays under 1 MB (930 kB, with names as long as may
-//! be and all ways to fail). Who has more tools, or wants all to be told of more than 32, raises the
+//! So whatever a server lists, and however its answers fail, its part of a scrape stays under 1 MB (930 kB, with names
+//! as long as may be and all ways to fail). Who has more tools, or wants all to be told of more than 32, raises the
 //! [budget](crate::catalogue::Catalogue::scrape_budget): all bounds grow with it. Series are never forgotten, so other
 //! names are paid for in the order of their first calls.
 //!
 //! # From zero
 //!
-//! A counter that appears with its first event has never grown, as a query sees it. So where the recorder is there before an adapter
-//! (or whoever else calls [`Stack::prepare_for`](crate::Stack::prepare_for)), refusals, timeouts and panics of the tools that you
-//! [name](crate::catalogue::Catalogue::tool), lost audit records and overflows of labels stand at zero before anybody calls.
+//! A counter that appears with its first event has never grown, as a query sees it. So where the recorder is there
+//! before an adapter (or whoever else calls [`Stack::prepare_for`](crate::Stack::prepare_for)), refusals, timeouts and
+//! panics of the tools that you [name](crate::catalogue::Catalogue::tool), lost audit records and overflows of labels
+//! stand at zero before anybody calls.
 //!
-//! What else may befall any call of a target is there, at zero, from its first call on, unless its upstream has
-//! [many names](#what-it-costs): retries, skipped retries, timeouts, breaker transitions, panics, and the refusals of those layers
-//! that every stack has. Those of [`hedge`](crate::hedge),
-//! [`coalesce`](crate::coalesce), `cache` and `audit` are there once the layer meets a call that concerns it; those of
-//! [`loop_guard`](crate::loop_guard), [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe
-//! appear with what they count. That of lost spans is there once a span has ended. Failures among the durations
-//! are not there either, since each kind is a histogram: ask the counters where the first one matters.
+//! What else may befall any call of a target is there, at zero, from its first call on, unless its upstream has [many
+//! names](#what-it-costs): retries, skipped retries, timeouts, breaker transitions, panics, and the refusals of those
+//! layers that every stack has. Those of [`hedge`](crate::hedge), [`coalesce`](crate::coalesce), `cache` and `audit`
+//! are there once the layer meets a call that concerns it; those of [`loop_guard`](crate::loop_guard),
+//! [`idempotency`](crate::idempotency), [`fault`](crate::fault) and of layers that only observe appear with what they
+//! count. That of lost spans is there once a span has ended. Failures among the durations are not there either, since
+//! each kind is a histogram: ask the counters where the first one matters.
 //!
 //! # What is missing
 //!
-//! A resource is told by the template that the upstream lists it under, in a label of our own, `resource_template`: the conventions'
-//! `mcp.resource.uri` is whatever a caller asks for. Resources that no template covers have neither.
+//! A resource is told by the template that the upstream lists it under, in a label of our own, `resource_template`: the
+//! conventions' `mcp.resource.uri` is whatever a caller asks for. Resources that no template covers have neither.
 //!
-//! The conventions recommend two more labels, which have no place here. `network_transport`: the layers do not know which
-//! transport they serve, and one stack may serve several. `mcp_protocol_version`: it would multiply every duration by the revisions that
-//! callers speak, and what a target does does not depend on it.
+//! The conventions recommend two more labels, which have no place here. `network_transport`: the layers do not know
+//! which transport they serve, and one stack may serve several. `mcp_protocol_version`: it would multiply every
+//! duration by the revisions that callers speak, and what a target does does not depend on it.
 //!
-//! And a code is not always there: where the handler's [word](crate::outcome) names an error (`throttled`, `denied`, ...), that is what
-//! `error_type` says, and the JSON-RPC code beside it stands in [spans](crate::trace) alone. Each pair of the two would be a series.
+//! And a code is not always there: where the handler's [word](crate::outcome) names an error (`throttled`, `denied`,
+//! ...), that is what `error_type` says, and the JSON-RPC code beside it stands in [spans](crate::trace) alone. Each
+//! pair of the two would be a series.
 //!
 //! All metrics with their labels, and what these may say, stand in `METRICS.md`, which is written from this table.
 
@@ -205,8 +210,9 @@ metrics! {
 }
 
 impl Metric {
-    /// A label set of this metric: `values` in the order of its labels, which [`labels`](Self::labels) fixes. Empty ones are left
-    /// out: to Prometheus the two are one, and what is left out is not scraped a dozen times for each histogram.
+    /// A label set of this metric: `values` in the order of its labels, which [`labels`](Self::labels) fixes. Empty
+    /// ones are left out: to Prometheus the two are one, and what is left out is not scraped a dozen times for each
+    /// histogram.
     fn key(&self, values: impl IntoIterator<Item = SharedString>) -> metrics::Key {
         let labels: Vec<Label> = self.labels.iter().zip(values).map(|(name, value)| Label::new(*name, value)).collect();
         debug_assert_eq!(labels.len(), self.labels.len(), "{} wants {:?}", self.name, self.labels);
@@ -242,8 +248,9 @@ impl Metric {
 
 static METADATA: metrics::Metadata<'static> = metrics::Metadata::new(module_path!(), metrics::Level::INFO, Some(module_path!()));
 
-/// Describes all metrics to the installed recorder, so that a scrape carries their `HELP` lines, and tells it which version of this
-/// crate is at work ([`BUILD_INFO`]). The recorder of the feature `admin` does it; with one of your own, do it once.
+/// Describes all metrics to the installed recorder, so that a scrape carries their `HELP` lines, and tells it which
+/// version of this crate is at work ([`BUILD_INFO`]). The recorder of the feature `admin` does it; with one of your
+/// own, do it once.
 pub fn describe() {
     for metric in ALL {
         let (name, help) = (metric.name.into(), metric.help.into());

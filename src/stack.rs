@@ -46,7 +46,8 @@ use seats::Seats;
 
 /// The layers of one upstream, in the one right order.
 ///
-/// By default deadlines, retries, breakers and concurrency limits are on; quotas and rate limits are off until you name them. All state lives in the layers: services built from one stack share it.
+/// By default deadlines, retries, breakers and concurrency limits are on; quotas and rate limits are off until you name
+/// them. All state lives in the layers: services built from one stack share it.
 ///
 /// ```
 /// use std::{num::NonZeroU32, time::Duration};
@@ -253,7 +254,9 @@ impl Stack {
     }
 
     /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool or resource
-    /// template costs more than the burst of a quota. rmcp's adapters do it; who resolves targets himself does it for his catalogue.
+    /// template costs more than the burst of a quota; and holds them to each other from then on, whichever is changed
+    /// ([`Catalogue::set_tool`], [`QuotaHandle::set`](crate::quota::QuotaHandle::set)). rmcp's adapters do it; who resolves targets
+    /// himself does it for his catalogue.
     ///
     /// # Errors
     ///
@@ -262,9 +265,10 @@ impl Stack {
         self.quota.handle().check_for(catalogue)
     }
 
-    /// Makes the counters of what may befall the tools that the operator has declared, at zero: so that a query sees their first event
-    /// also where that comes before the first scrape ([why](crate::metrics#from-zero)). rmcp's adapters do it; who resolves targets himself
-    /// does it for his catalogue, once the recorder is installed.
+    /// Makes the counters of what may befall the names that the catalogue knows, at zero: at first, those that the operator
+    /// has declared. So a query sees their first event also where it comes with the first call
+    /// ([why](crate::metrics#from-zero)). rmcp's adapters do it; who resolves targets himself does it for his catalogue,
+    /// once the recorder is installed.
     pub fn prepare_for(&self, catalogue: &Catalogue) {
         RecordLayer::prepare_for(catalogue);
         #[cfg(feature = "audit")]

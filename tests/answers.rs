@@ -40,10 +40,14 @@ struct Server {
 
 impl Server {
     fn new(result: &'static str) -> Self {
+        Self::with_grace(result, Duration::from_secs(5))
+    }
+
+    fn with_grace(result: &'static str, grace: Duration) -> Self {
         let upstream = Upstream::default();
         let bytes = NonZeroU64::new(1 << 20).unwrap();
         let stack = Stack::new()
-            .cache(CacheLayer::new(bytes).stale_while_revalidate(Duration::from_secs(5)))
+            .cache(CacheLayer::new(bytes).stale_while_revalidate(grace))
             .coalesce(CoalesceLayer::new())
             .hedge(HedgeLayer::new());
         let handler = {
@@ -140,4 +144,38 @@ async fn what_was_known_outlasts_an_outage() {
     }
     // Another caller's tool was never called: it has nothing to be given.
     assert!(!server.ask(b"b", look).await.contains("sunny"));
+}
+
+/// Where all are served what is kept, no other call than the fetch comes that could be the breaker's probe.
+#[tokio::test(start_paused = true)]
+async fn a_list_is_fetched_again_once_the_server_is_well() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let server = Server::with_grace(TOOLS, Duration::from_secs(3600));
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    server.ask(b"token", list).await;
+    sleep(Duration::from_secs(11)).await;
+    server.upstream.down.store(true, Ordering::Relaxed);
+    for second in 0..120 {
+        server.upstream.down.store(second < 20, Ordering::Relaxed);
+        assert!(server.ask(b"token", list).await.contains("\"x\":1.50"), "it is served all the while");
+        sleep(Duration::from_secs(1)).await;
+    }
+    // Six that failed, and opened the breaker; probes; and then one in ten seconds.
+    let calls = server.calls();
+    assert!((14..=20).contains(&calls), "{calls}");
+    let before = calls;
+    for _ in 0..30 {
+        server.ask(b"token", list).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!((2..=4).contains(&(server.calls() - before)), "{} since", server.calls() - before);
+    let instead = recorder
+        .snapshotter()
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .find(|(key, ..)| key.key().name() == buttress::metrics::CACHE_STALE_IF_ERROR.name);
+    let nobody = metrics_util::debugging::DebugValue::Counter(0);
+    assert!(instead.is_none_or(|(.., count)| count == nobody), "nobody was given an answer in place of an error");
 }

@@ -26,7 +26,7 @@ use buttress::{
     hedge::HedgeLayer,
     retry::RetryLayer,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
@@ -36,7 +36,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq)]
 enum Said {
     Fine,
-    Refused(serde_json::Value),
+    Refused(Value),
 }
 
 impl CallResult for Said {
@@ -44,7 +44,7 @@ impl CallResult for Said {
         if *self == Self::Fine { ResultKind::Complete } else { ResultKind::ToolError }
     }
 
-    fn said_facts(&self) -> Option<serde_json::Value> {
+    fn said_facts(&self) -> Option<Value> {
         if let Self::Refused(facts) = self { Some(facts.clone()) } else { None }
     }
 
@@ -133,16 +133,15 @@ async fn one_who_waits_too_short_costs_nobody_else_a_tool() {
     }
 }
 
-/// How the breaker of a client fares whose trusted server says of a call that it had no time for it, where its caller gives it so much.
-async fn in_front_of_one_without_time(timeout: Option<u64>) -> Option<State> {
+/// How the breaker of a client fares whose trusted server says this of every call, where its caller gives it so much time.
+async fn in_front_of_one_that_says(facts: Value, timeout: Option<u64>) -> Option<State> {
     let breaker = BreakerLayer::default();
     let handle = breaker.handle();
-    let facts = json!({ "class": "outcome_unknown", "retryable": false, "hurried": true });
     let service = Stack::new().breaker(breaker).service(service_fn(move |_: Request<()>| {
         std::future::ready(Ok::<_, BoxError>(Response::new(Said::Refused(facts.clone()))))
     }));
     let target = Catalogue::new("up").trust_next_hop().resolve(&Method::ToolsCall, Some("a"), None);
-    for _ in 0..6 {
+    for _ in 0..40 {
         let mut request = Request::new(target.clone(), ());
         request.head.meta = Some(Arc::new(Meta::read(json!({ TIMEOUT_KEY: timeout }).as_object().unwrap())));
         service.answer(request).await.unwrap();
@@ -152,8 +151,12 @@ async fn in_front_of_one_without_time(timeout: Option<u64>) -> Option<State> {
 
 #[tokio::test(start_paused = true)]
 async fn a_next_hop_without_time_is_no_failure_where_the_caller_gave_none() {
-    assert_eq!(in_front_of_one_without_time(Some(10)).await, Some(State::Closed));
-    assert_eq!(in_front_of_one_without_time(None).await, Some(State::Open), "it had all the time that there was");
+    let cut_short = json!({ "class": "outcome_unknown", "retryable": false, "hurried": true });
+    let refused = json!({ "class": "local_reject", "retryable": true, "layer": "concurrency", "reason": "deadline" });
+    for facts in [cut_short, refused] {
+        assert_eq!(in_front_of_one_that_says(facts.clone(), Some(10)).await, Some(State::Closed), "{facts}");
+        assert_eq!(in_front_of_one_that_says(facts, None).await, Some(State::Open), "it had all the time that there was");
+    }
 }
 
 /// Else a stack behind another would never see that its tool hangs.

@@ -21,19 +21,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{
-    net::TcpListener,
-    sync::Mutex as Turns,
-    task::JoinError,
-    time::{Instant, interval},
-};
+use tokio::{net::TcpListener, sync::Mutex as Turns, task::JoinError, time::Instant};
 use tower_http::compression::CompressionLayer;
 
 use super::{
-    Metrics,
+    Metrics, connections,
     gather::gather,
     host::loopback_only,
     page,
+    recorder::beat,
     runtime::{Allocated, Runtime, probe_lag},
     sample::Sample,
     status::Process,
@@ -41,9 +37,6 @@ use super::{
     window::Window,
 };
 use crate::{Stack, catalogue::Catalogue};
-
-/// How often samples are taken of what is not told by itself.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How long one answer of `/status` serves all who ask.
 const FRESH: Duration = Duration::from_millis(500);
@@ -135,11 +128,12 @@ impl Admin {
         self
     }
 
-    /// Serves until `shutdown` resolves, and keeps the metrics up meanwhile, those of the process and of this runtime included.
+    /// Serves until `shutdown` resolves, and keeps the metrics up meanwhile, those of the process and of this runtime included. What
+    /// is asked by then has [five seconds](super#connections) to be answered. Dropped, it closes all connections at once.
     ///
     /// # Errors
     ///
-    /// If the listener fails for good.
+    /// None at present: where no connection can be accepted, since the process has no file descriptor left, say, it tries again.
     pub async fn serve(self, metrics: Metrics, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let shared = Shared {
             metrics: metrics.clone(),
@@ -161,24 +155,27 @@ impl Admin {
         }
         let router = router.with_state(shared.clone());
         tokio::select! {
-            served = async { axum::serve(self.listener, router).with_graceful_shutdown(shutdown).await } => served,
-            () = metrics.upkeep() => Ok(()),
-            () = shared.upkeep(self.allocated) => Ok(()),
-            () = probe_lag() => Ok(()),
+            () = connections::serve(self.listener, router, shutdown) => {}
+            () = metrics.upkeep() => {}
+            () = shared.upkeep(self.allocated) => {}
+            () = probe_lag() => {}
         }
+        Ok(())
     }
 }
 
 impl Shared {
     /// Takes samples, for ever.
     async fn upkeep(&self, allocated: Option<Allocated>) {
-        let mut interval = interval(UPKEEP);
+        let mut beat = beat();
         let runtime = Arc::new(Mutex::new(Runtime::new(allocated)));
         loop {
-            let now = interval.tick().await;
+            beat.tick().await;
             let (shared, runtime) = (self.clone(), runtime.clone());
             // In turn with scrapes. Fails only where the runtime is shutting down.
             let _ = in_turn(self.rendering.clone(), move |()| {
+                // Not when it was due, or when its turn came.
+                let now = Instant::now();
                 runtime.lock().unwrap_or_else(PoisonError::into_inner).sample(now);
                 let sample = Sample::read(&shared.metrics.render());
                 shared.window().push(now, sample);

@@ -26,7 +26,8 @@
 //! # `/`
 //!
 //! One page, which asks `/status` once a second while somebody looks at it: calls, errors and why most calls were refused,
-//! latency, slots, queues and breakers of each tool, and the last transitions. It comes with the program, loads nothing from
+//! latency, slots, queues and breakers of each tool, and the last transitions. What it tells whoever points at a figure, the
+//! button *Details* shows to all. It comes with the program, loads nothing from
 //! elsewhere, and says so when the server cannot be reached any more.
 //!
 //! # `/status`
@@ -57,6 +58,12 @@
 //! own](crate::metrics#what-it-costs), and targets that share a name share a line, which shows the breaker that
 //! is worst and the slots of all.
 //!
+//! # Connections
+//!
+//! However clients behave, they are bounded: at most 64 connections are open at once, and the next ones wait in the system's
+//! backlog; one that sends no whole head of a request for 30 s is closed, and so is each after two minutes, with 5 s for the answer that
+//! is under way. Where [`Admin::serve`] is told to end, all have these 5 s: what waits for a request is closed at once.
+//!
 //! # The process and its runtime
 //!
 //! Every five seconds [`Admin::serve`] samples the runtime that it runs on ([`WORKERS`](crate::metrics::WORKERS),
@@ -67,6 +74,7 @@
 //! its allocator's memory is told ([`ALLOCATED`](crate::metrics::ALLOCATED)) where the program says [how to
 //! ask](Admin::allocated): which allocator to use is its choice, and the system's own tells nothing cheaply.
 
+mod connections;
 mod gather;
 mod host;
 mod listener;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::metrics::EVENT_LOOP_LAG;
 
@@ -11,8 +11,15 @@ pub const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 
 /// The same for the event loop's lag, where a tenth of a second is long.
 const LAG_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 
-/// How often samples are moved from the recorder's buffers into their buckets.
+/// How often samples are moved from the recorder's buffers into their buckets, and others are taken.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The beat of all upkeep. After the process stood still, it is not made up for: one tick would be on the heels of another.
+pub(super) fn beat() -> Interval {
+    let mut beat = interval(UPKEEP);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat
+}
 
 /// This process's metrics, recorded for Prometheus. Cheap to clone.
 #[derive(Clone)]
@@ -29,8 +36,8 @@ pub struct InstallError(#[from] BuildError);
 impl Metrics {
     /// Installs a Prometheus recorder for this process, with our buckets, and describes our metrics to it.
     ///
-    /// Do this before anything is counted, and keep [`upkeep`](Self::upkeep) running ([`Admin::serve`](super::Admin::serve)
-    /// does).
+    /// Do this before anything is counted, and keep [`upkeep`](Self::upkeep) running
+    /// ([`Admin::serve`](super::Admin::serve) does).
     ///
     /// # Errors
     ///
@@ -56,9 +63,9 @@ impl Metrics {
 
     /// Moves samples into their buckets every 5 s, for ever. Without it, samples pile up in memory between scrapes.
     pub async fn upkeep(&self) {
-        let mut interval = tokio::time::interval(UPKEEP);
+        let mut beat = beat();
         loop {
-            interval.tick().await;
+            beat.tick().await;
             let handle = self.handle.clone();
             // Fails only where the runtime is shutting down.
             let _ = tokio::task::spawn_blocking(move || handle.run_upkeep()).await;
@@ -69,5 +76,21 @@ impl Metrics {
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn samples_after_a_standstill_are_as_far_apart_as_ever() {
+        let mut beat = beat();
+        beat.tick().await;
+        tokio::time::advance(UPKEEP * 10).await;
+        beat.tick().await;
+        let before = Instant::now();
+        beat.tick().await;
+        assert_eq!(before.elapsed(), UPKEEP);
     }
 }

@@ -83,6 +83,7 @@ where
                 Some((target, hurries)) => match Verdict::of_answer_to(target, response) {
                     // It had all the time that there was to give.
                     Verdict::Hurried if !*hurries => Verdict::Ambiguous { retry_after: None, overload: true },
+                    Verdict::LocalReject if !*hurries => Verdict::Throttled { retry_after: None },
                     verdict => verdict,
                 },
                 None => Verdict::of_answer(response),

@@ -44,7 +44,7 @@ where
         let target = &request.head.target;
         let durations = target.cell(&self.slot, || Arc::new(Durations::new(Side::Client, Subject::of(target)))).clone();
         let hurries = request.head.granted.is_some() || target.method().waits();
-        let judged = (target.trusts_next_hop() || target.policy().judge_errors.is_some()).then(|| (target.clone(), hurries));
+        let judged = target.is_judged().then(|| (target.clone(), hurries));
         let began = request.head.attempt_at;
         AttemptFuture::new(self.inner.call(request), judged, durations, began)
     }

@@ -1,16 +1,32 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use super::{entry::Entry, queue::Queue};
+use super::{OnFull, entry::Entry, queue::Queue};
 
-/// Steers one [`AuditLayer`](super::AuditLayer) while its services run. Cheap to clone; it keeps nothing alive.
+/// Steers one [`AuditLayer`](super::AuditLayer) while its services run. Cheap to clone; it keeps nothing alive. What is on record, and what
+/// is left out, cannot be changed by it: one trail is of one kind.
 #[derive(Debug, Clone)]
 pub struct AuditHandle {
     queue: Arc<Queue<Box<Entry>>>,
+    fails_closed: Arc<AtomicBool>,
 }
 
 impl AuditHandle {
-    pub(super) const fn new(queue: Arc<Queue<Box<Entry>>>) -> Self {
-        Self { queue }
+    pub(super) const fn new(queue: Arc<Queue<Box<Entry>>>, fails_closed: Arc<AtomicBool>) -> Self {
+        Self { queue, fails_closed }
+    }
+
+    /// What becomes of calls whose record cannot be written.
+    pub fn on_full(&self) -> OnFull {
+        if self.fails_closed.load(Ordering::Relaxed) { OnFull::FailClosed } else { OnFull::Drop }
+    }
+
+    /// Changes that, for calls that come from then on: where a disk will stay full for a while, say, and calls are to be made all the
+    /// same.
+    pub fn set_on_full(&self, on_full: OnFull) {
+        self.fails_closed.store(on_full == OnFull::FailClosed, Ordering::Relaxed);
     }
 
     /// Waits until each record of a call that has ended by now is written or counted as lost. Cancel safe. At a shutdown: stop

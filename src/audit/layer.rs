@@ -1,4 +1,11 @@
-use std::{fmt, io, num::NonZeroUsize, sync::Arc};
+use std::{
+    fmt, io,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use metrics::Counter;
 use serde_json::value::RawValue;
@@ -31,9 +38,9 @@ pub enum OnFull {
     /// They are made; the record is dropped, and counted.
     #[default]
     Drop,
-    /// They are refused before they are made, while the queue has no place for one more record or the last write failed. A
-    /// place is kept for each call that is let in, so at most as many run at once as the queue has places. The records of
-    /// the refusals are tried, and when one can be written, calls are let in again.
+    /// They are refused before they are made, while the queue has no place for one more record or the last write
+    /// failed. A place is kept for each call that is let in, so at most as many run at once as the queue has places.
+    /// The records of the refusals are tried, and when one can be written, calls are let in again.
     FailClosed,
 }
 
@@ -59,7 +66,8 @@ pub(super) struct Settings {
     pub(super) pseudonyms: Option<HashKey>,
     argument_bytes: usize,
     deny: Deny,
-    on_full: OnFull,
+    /// Whether calls are refused whose record cannot be written.
+    fails_closed: Arc<AtomicBool>,
     all_methods: bool,
 }
 
@@ -86,7 +94,7 @@ impl AuditLayer {
             pseudonyms: None,
             argument_bytes: ARGUMENT_BYTES,
             deny: Deny::default(),
-            on_full: OnFull::default(),
+            fails_closed: Arc::default(),
             all_methods: false,
         };
         Ok(Self { shared: Arc::new(Shared { settings, queue: Intake(Arc::new(Closing(queue))), slot, full: Arc::default() }) })
@@ -104,8 +112,8 @@ impl AuditLayer {
         self.with(|settings| settings.argument_bytes = cap)
     }
 
-    /// Never writes the value of a member whose name contains `fragment`, at whatever depth; neither case nor signs count. In
-    /// addition to those that are never written anyway (`password`, `token`, `secret`, `apikey`, ...).
+    /// Never writes the value of a member whose name contains `fragment`, at whatever depth; neither case nor signs
+    /// count. In addition to those that are never written anyway (`password`, `token`, `secret`, `apikey`, ...).
     #[must_use]
     pub fn deny(self, fragment: &str) -> Self {
         self.with(|settings| settings.deny.add(fragment))
@@ -120,7 +128,8 @@ impl AuditLayer {
     /// What becomes of calls whose record cannot be written. Default: they are made.
     #[must_use]
     pub fn on_full(self, on_full: OnFull) -> Self {
-        self.with(|settings| settings.on_full = on_full)
+        // Of its own: a clone of this layer may go by another.
+        self.with(|settings| settings.fails_closed = Arc::new(AtomicBool::new(on_full == OnFull::FailClosed)))
     }
 
     /// Records calls of all methods. Default: `tools/call`.
@@ -140,9 +149,9 @@ impl AuditLayer {
         Lost::ALL.iter().for_each(|why| drop(AUDIT_DROPPED.counter([upstream.clone(), why.as_str().into()])));
     }
 
-    /// What reopens the sink, and waits for it.
+    /// What reopens the sink, waits for it, and says what becomes of calls that it has no room for. Take it when the layer is set up.
     pub fn handle(&self) -> AuditHandle {
-        AuditHandle::new(self.shared.queue.0.0.clone())
+        AuditHandle::new(self.shared.queue.0.0.clone(), self.shared.settings.fails_closed.clone())
     }
 }
 
@@ -160,7 +169,7 @@ impl Settings {
     }
 
     pub(super) fn fails_closed(&self) -> bool {
-        self.on_full == OnFull::FailClosed
+        self.fails_closed.load(Ordering::Relaxed)
     }
 
     /// What is written of these parameters' arguments. `None`: nothing is to be, or they are not known.

@@ -525,3 +525,20 @@ async fn a_place_is_kept_for_each_call_that_is_let_in() {
     assert_eq!(trail.backlog(), 0);
     assert!(service.call(Request::new(target, ())).await.is_ok());
 }
+
+#[tokio::test]
+async fn what_becomes_of_calls_without_a_record_is_changed_while_there_is_no_room() {
+    let layer = AuditLayer::with_capacity(Memory::default(), ONE).unwrap();
+    let (closed, open) = (layer.clone().on_full(OnFull::FailClosed), layer);
+    let (trail, target) = (closed.handle(), known("t"));
+    assert_eq!((trail.on_full(), open.handle().on_full()), (OnFull::FailClosed, OnFull::Drop));
+    let mut service = closed.layer(Script::new([Step::Hang]));
+    let _running = service.call(Request::new(target.clone(), ()));
+    let mut call = async || reason(&service.call(Request::new(target.clone(), ())).await);
+    let refused = Some(("audit", Reason::Unrecorded));
+    assert_eq!(call().await, refused);
+    trail.set_on_full(OnFull::Drop);
+    assert_eq!(call().await, None);
+    trail.set_on_full(OnFull::FailClosed);
+    assert_eq!(call().await, refused);
+}

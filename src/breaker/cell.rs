@@ -17,7 +17,7 @@ use super::{
     policy::Policy,
     sample::{Contact, Sample},
     series::Series,
-    ticket::{Admit, Force, State, Ticket, Transition},
+    ticket::{Admit, Force, State, Ticket, Transition, Who},
     upstream::{Passage, Upstream},
 };
 use crate::{
@@ -56,9 +56,14 @@ impl Cell {
 
     /// Lets a call through under a guard, or refuses it. The upstream is asked first: while it refuses, its targets' breakers
     /// see nothing.
-    pub(super) fn admit(self: &Arc<Self>, safe: impl FnOnce() -> bool, now: Instant) -> Result<Guard, Rejected> {
-        let passage = self.upstream.admit(self.name, safe, now)?;
-        let (admit, transition) = self.change(Cause::of, now, |machine, _| machine.admit(now));
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        safe: impl FnOnce() -> bool,
+        who: impl Fn() -> Who,
+        now: Instant,
+    ) -> Result<Guard, Rejected> {
+        let passage = self.upstream.admit(self.name, safe, &who, now)?;
+        let (admit, transition) = self.change(Cause::of, now, |machine, _| machine.admit(who, now));
         self.pass_on(transition, now);
         let (ticket, probe) = match admit {
             Admit::Pass(ticket) => (ticket, false),
@@ -213,7 +218,7 @@ mod tests {
     use metrics::{Counter, CounterFn, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
     use super::*;
-    use crate::{breaker::history::History, testing::tool};
+    use crate::{breaker::history::History, call::Head, testing::tool};
 
     /// Counts changes that are told while the breaker is free, so that another may come between the change and its telling.
     #[derive(Debug, Default)]
@@ -260,7 +265,7 @@ mod tests {
         let cell = Arc::new(Cell::new(upstream, policy, Some(1), &target, now));
         told.cell.set(Arc::downgrade(&cell)).unwrap();
         for _ in 0..6 {
-            let mut guard = cell.admit(|| true, now).unwrap();
+            let mut guard = cell.admit(|| true, || Who::of(&Head::new(target.clone())), now).unwrap();
             guard.settle(Verdict::NotSent, false, now);
         }
         cell.force(Force::Closed, now);

@@ -17,10 +17,10 @@ use super::{
     policy::{Policy, Settings},
     ramp::Ramp,
     sample::Sample,
-    ticket::{Admit, Force, State, Ticket, Transition},
+    ticket::{Admit, Force, State, Ticket, Transition, Who},
 };
 
-/// The longest that a call which has no right of way leaves the probe to others.
+/// The longest that somebody leaves the probe to others: a call that has no right of way, or who has been the probe and proved nothing.
 const LONGEST_YIELD: Duration = Duration::from_secs(10);
 
 /// The phase of one breaker.
@@ -39,9 +39,29 @@ pub(super) enum Phase {
     Closed,
     Ramping(Ramp),
     Open(Rest),
-    HalfOpen { rest: Rest, probe_out: bool },
+    HalfOpen { rest: Rest, probe: Probe },
     HeldClosed,
     HeldOpen,
+}
+
+/// The one call whose end decides.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Probe {
+    /// It is under way.
+    Out { who: Who, since: Instant },
+    /// The last one has proved nothing. The next may be anybody's; another of its own waits for as long as it has held up all others:
+    /// else who calls most, and leaves soon, would be the probe again and again.
+    Free { last: Who, until: Instant },
+}
+
+impl Probe {
+    /// Proves nothing.
+    fn release(&mut self, now: Instant) {
+        if let Self::Out { who, since } = *self {
+            let held = now.saturating_duration_since(since).min(LONGEST_YIELD);
+            *self = Self::Free { last: who, until: now.checked_add(held).unwrap_or(now) };
+        }
+    }
 }
 
 /// A cool-down, under way or over.
@@ -101,14 +121,14 @@ impl Circuit {
     pub(super) fn until_probe(&self, now: Instant) -> Option<Duration> {
         match self.phase {
             Phase::Open(rest) => Some(rest.left(false, now)),
-            Phase::HalfOpen { probe_out: false, .. } => Some(Duration::ZERO),
+            Phase::HalfOpen { probe: Probe::Free { .. }, .. } => Some(Duration::ZERO),
             _ => None,
         }
     }
 
     /// Decides whether a call may go through. The first one after a cool-down half-opens the circuit; one that `yields` comes
     /// first only where nobody else came for a while. The ticket belongs to no run.
-    pub(super) fn admit(&mut self, yields: bool, now: Instant) -> (Admit, Option<Transition>) {
+    pub(super) fn admit(&mut self, who: impl FnOnce() -> Who, yields: bool, now: Instant) -> (Admit, Option<Transition>) {
         self.end_ramp(now);
         let refuse = |retry_after| (Admit::Refuse { retry_after }, None);
         match &mut self.phase {
@@ -120,18 +140,23 @@ impl Circuit {
             },
             // No one knows when the probe ends. This is the shortest a cool-down can be, so the
             // hint is never longer than what an open breaker would have said.
-            Phase::HalfOpen { probe_out: true, .. } => refuse(Some(self.policy.settings().cool_down_min / 2)),
-            Phase::Open(rest) | Phase::HalfOpen { rest, .. } => {
+            Phase::HalfOpen { probe: Probe::Out { .. }, .. } => refuse(Some(self.policy.settings().cool_down_min / 2)),
+            &mut Phase::HalfOpen { rest, probe: Probe::Free { last, until } } => {
+                let who = who();
+                let leaves_it = if who.is_no_better_than(last) { until.saturating_duration_since(now) } else { Duration::ZERO };
+                let left = rest.left(yields, now).max(leaves_it);
+                if !left.is_zero() {
+                    return refuse(Some(left));
+                }
+                self.phase = Phase::HalfOpen { rest, probe: Probe::Out { who, since: now } };
+                (Admit::Probe(self.ticket()), None)
+            }
+            Phase::Open(rest) => {
                 let (rest, left) = (*rest, rest.left(yields, now));
                 if !left.is_zero() {
                     return refuse(Some(left));
                 }
-                let half_open = Phase::HalfOpen { rest, probe_out: true };
-                if self.state() == State::HalfOpen {
-                    self.phase = half_open;
-                    return (Admit::Probe(self.ticket()), None);
-                }
-                let transition = self.enter(half_open);
+                let transition = self.enter(Phase::HalfOpen { rest, probe: Probe::Out { who: who(), since: now } });
                 (Admit::Probe(self.ticket()), transition)
             }
         }
@@ -155,14 +180,14 @@ impl Circuit {
         match &mut self.phase {
             Phase::Closed | Phase::Ramping(_) => ControlFlow::Continue(()),
             // Of this generation, but only probes are admitted while half open: this is the probe.
-            Phase::HalfOpen { probe_out, .. } => ControlFlow::Break(match sample {
+            Phase::HalfOpen { probe, .. } => ControlFlow::Break(match sample {
                 Sample::Success | Sample::Neutral => {
                     let ramp = Ramp::new(self.policy.settings(), now);
                     self.enter(Phase::Ramping(ramp))
                 }
                 Sample::Failure { .. } | Sample::Throttled { .. } => self.trip(sample.retry_after(), now, rng),
                 Sample::Ignored => {
-                    *probe_out = false;
+                    probe.release(now);
                     None
                 }
             }),

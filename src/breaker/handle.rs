@@ -71,8 +71,9 @@ impl BreakerHandle {
         self.shared.history().all()
     }
 
-    /// Opens or closes the breaker of a target until told otherwise, or gives it back to its policy. No effect on a target that
-    /// limits do not hold for, nor where the layer is [off](super::BreakerLayer::off).
+    /// Opens or closes the breaker of a target until told otherwise, or gives it back to its policy. One that is held open refuses all
+    /// calls also where others are only [observed](Mode::Observe): what is done by hand is no limit. No effect on a target that limits
+    /// do not hold for, nor where the layer is [off](super::BreakerLayer::off).
     pub fn force(&self, target: &Target, force: Force) {
         if self.shared.is_on() && !target.is_exempt() {
             let now = Instant::now();

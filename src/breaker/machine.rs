@@ -9,7 +9,7 @@ use super::{
     health::Health,
     policy::Policy,
     sample::Sample,
-    ticket::{Admit, Force, State, Ticket, Transition},
+    ticket::{Admit, Force, State, Ticket, Transition, Who},
 };
 
 /// The state of one target's breaker.
@@ -60,9 +60,9 @@ impl Machine {
 
     /// Decides whether a call may go through.
     #[inline]
-    pub(crate) fn admit(&mut self, now: Instant) -> (Admit, Option<Transition>) {
+    pub(crate) fn admit(&mut self, who: impl FnOnce() -> Who, now: Instant) -> (Admit, Option<Transition>) {
         self.asked = Some(now);
-        let (mut admit, transition) = self.circuit.admit(false, now);
+        let (mut admit, transition) = self.circuit.admit(who, false, now);
         if let Admit::Pass(ticket) | Admit::Probe(ticket) = &mut admit {
             ticket.run = self.health.run();
         }

@@ -17,6 +17,10 @@ const fn change(from: State, to: State) -> Option<Transition> {
     Some(Transition { from, to })
 }
 
+fn one() -> Who {
+    Who::patient(1)
+}
+
 /// A machine, a clock that moves when told to, and a seeded source of jitter.
 struct Bench {
     machine: Machine,
@@ -54,14 +58,14 @@ impl Bench {
     }
 
     fn pass(&mut self) -> Ticket {
-        match self.machine.admit(self.now) {
+        match self.machine.admit(one, self.now) {
             (Admit::Pass(ticket), None) => ticket,
             other => panic!("{other:?}"),
         }
     }
 
     fn refused(&mut self) -> (State, Duration) {
-        match self.machine.admit(self.now) {
+        match self.machine.admit(one, self.now) {
             (Admit::Refuse { retry_after: Some(retry_after) }, None) => (self.machine.state(), retry_after),
             other => panic!("{other:?}"),
         }
@@ -74,7 +78,7 @@ impl Bench {
         self.wait(left - Duration::from_nanos(1));
         assert_eq!(self.refused(), (Open, Duration::from_nanos(1)));
         self.wait(Duration::from_nanos(1));
-        match self.machine.admit(self.now) {
+        match self.machine.admit(one, self.now) {
             (Admit::Probe(ticket), HALF_OPENED) => ticket,
             other => panic!("{other:?}"),
         }
@@ -256,7 +260,7 @@ fn it_says_how_it_is() {
     assert_eq!(says(&bench), (0, None, Some(left - left / 2)));
     bench.wait(3600 * SECOND);
     assert_eq!(says(&bench), (0, None, Some(Duration::ZERO)));
-    let (Admit::Probe(probe), _) = bench.machine.admit(bench.now) else { panic!("no probe") };
+    let (Admit::Probe(probe), _) = bench.machine.admit(one, bench.now) else { panic!("no probe") };
     assert_eq!(says(&bench), (0, None, None));
     bench.settle(probe, Sample::Ignored);
     assert_eq!(says(&bench), (0, None, Some(Duration::ZERO)));
@@ -387,13 +391,55 @@ fn a_released_probe_makes_room_for_the_next_at_once() {
     let mut probe = bench.probe();
     for _ in 0..100 {
         assert_eq!(bench.settle(probe, Sample::Ignored), None);
-        probe = match bench.machine.admit(bench.now) {
+        probe = match bench.machine.admit(one, bench.now) {
             (Admit::Probe(ticket), None) => ticket,
             other => panic!("{other:?}"),
         };
         assert_eq!(bench.refused().0, HalfOpen);
     }
     assert_eq!(bench.settle(probe, Sample::Success), RECOVERED);
+}
+
+/// One who calls most and leaves soon would be the probe again and again.
+#[test]
+fn whose_probe_proved_nothing_leaves_the_next_to_others_for_as_long() {
+    let (mut bench, held) = (Bench::open(), 40 * SECOND / 1000);
+    let probe = bench.probe();
+    bench.wait(held);
+    bench.settle(probe, Sample::Ignored);
+    assert_eq!(bench.refused(), (HalfOpen, held));
+    bench.wait(held - Duration::from_nanos(1));
+    assert_eq!(bench.refused(), (HalfOpen, Duration::from_nanos(1)));
+    let (Admit::Probe(anothers), None) = bench.machine.admit(|| Who::patient(2), bench.now) else { panic!("no probe") };
+    bench.settle(anothers, Sample::Ignored);
+    // That one took no time, and it is the last that counts.
+    assert!(matches!(bench.machine.admit(one, bench.now), (Admit::Probe(_), None)));
+}
+
+#[test]
+fn who_hurries_leaves_the_next_to_the_patient_of_the_same_tenant_too() {
+    for (last, next, leaves_it) in [
+        (Who::hurried(1), Who::patient(1), false),
+        (Who::hurried(1), Who::hurried(1), true),
+        (Who::hurried(1), Who::hurried(2), false),
+        (Who::patient(1), Who::hurried(1), true),
+        (Who::patient(1), Who::patient(1), true),
+        (Who::patient(1), Who::patient(2), false),
+    ] {
+        let mut bench = Bench::open();
+        let (_, left) = bench.refused();
+        bench.wait(left);
+        let (Admit::Probe(probe), _) = bench.machine.admit(|| last, bench.now) else { panic!("no probe") };
+        bench.wait(3600 * SECOND);
+        bench.settle(probe, Sample::Ignored);
+        let refused = matches!(bench.machine.admit(|| next, bench.now).0, Admit::Refuse { .. });
+        assert_eq!(refused, leaves_it, "{last:?} {next:?}");
+        if refused {
+            // And no longer than ten seconds.
+            bench.wait(10 * SECOND);
+            assert!(matches!(bench.machine.admit(|| next, bench.now).0, Admit::Probe(_)));
+        }
+    }
 }
 
 #[test]
@@ -452,7 +498,8 @@ fn a_server_that_asks_for_less_than_the_cool_down_does_not_shorten_it() {
 #[test]
 fn a_ramp_lets_in_a_quarter_at_first_and_all_at_its_end() {
     let mut bench = Bench::ramping();
-    let admitted = |bench: &mut Bench| (0..400).filter(|_| matches!(bench.machine.admit(bench.now).0, Admit::Pass(_))).count();
+    let admitted =
+        |bench: &mut Bench| (0..400).filter(|_| matches!(bench.machine.admit(one, bench.now).0, Admit::Pass(_))).count();
     assert_eq!(admitted(&mut bench), 100);
     let _ = bench.pass();
     assert_eq!(bench.refused(), (Closed, SECOND));
@@ -465,7 +512,7 @@ fn failures_count_during_the_ramp_and_the_back_off_goes_on() {
     let mut bench = Bench::ramping();
     let mut changes = Vec::new();
     while changes.is_empty() {
-        if let (Admit::Pass(ticket), _) = bench.machine.admit(bench.now) {
+        if let (Admit::Pass(ticket), _) = bench.machine.admit(one, bench.now) {
             changes.extend(bench.settle(ticket, FAILURE));
         }
     }
@@ -525,7 +572,7 @@ fn trips(percent: u8, pace: Duration) -> usize {
     let mut noise = fastrand::Rng::with_seed(pace.as_millis() as u64);
     let mut call = || {
         bench.wait(pace);
-        match bench.machine.admit(bench.now).0 {
+        match bench.machine.admit(one, bench.now).0 {
             Admit::Refuse { .. } => false,
             Admit::Pass(ticket) | Admit::Probe(ticket) if noise.u8(..100) < percent => bench.settle(ticket, FAILURE) == TRIPPED,
             Admit::Pass(ticket) | Admit::Probe(ticket) => {

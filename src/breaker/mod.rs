@@ -3,8 +3,9 @@
 //! One breaker per target. It opens after six failures in a row (of calls that began after the last success ended), or when
 //! fewer than half of the recent calls succeeded; everything is then refused at once, for a cool-down that doubles with each
 //! relapse. After it, one call goes through as a probe: an answer, a timeout or the first progress decides it, and where it tells
-//! nothing (a caller that was turned away, or left), the next call is the probe. If it succeeds,
-//! traffic grows back along a ramp. What counts as a failure is the [`Verdict`](crate::call::Verdict)'s business: a tool that
+//! nothing (a caller that was turned away, or left), the next call is the probe; only the same tenant's next waits for as long as
+//! that one has held up all others, 10 s at most, or who calls most and leaves soon would be the probe for ever. Where that one's caller
+//! gave it less time than the operator would, only such as hurry wait. If it succeeds, traffic grows back along a ramp. What counts as a failure is the [`Verdict`](crate::call::Verdict)'s business: a tool that
 //! answers `isError` is alive, a request that is at fault counts nowhere, and what this stack itself refused is no failure of
 //! the upstream's.
 //!
@@ -16,7 +17,8 @@
 //! and the targets' own hold side by side.
 //!
 //! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force them
-//! open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and counts, and lets pass.
+//! open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and counts, and lets pass, but where an operator holds a
+//! breaker open.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::BreakerOpen`](crate::error::Reason::BreakerOpen) or
@@ -26,7 +28,7 @@
 //!   slot.
 //! * **Clones** share the breakers, and so do two services from one layer. Targets share their upstream's breaker if they are of
 //!   one [`Catalogue`](crate::catalogue::Catalogue).
-//! * **Drop**: counts nowhere; if it was the probe, the next call becomes the probe.
+//! * **Drop**: counts nowhere; if it was the probe, the next call becomes the probe, as above.
 //! * **Metrics**: [`BREAKER_STATE`](crate::metrics::BREAKER_STATE),
 //!   [`BREAKER_TRANSITIONS`](crate::metrics::BREAKER_TRANSITIONS), where an upstream's own breaker has only the `upstream`
 //!   label; [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS) in observe-only mode.

@@ -16,17 +16,24 @@ use crate::breaker::policy::Settings;
 /// One thing that happens. `which` picks among the tickets that are out.
 #[derive(Debug, Clone)]
 enum Event {
-    Admit,
+    Admit(Asker),
     Settle {
         which: usize,
         sample: Sample,
     },
     /// Both at once, where the call gets in: a call faster than the clock.
-    Call(Sample),
+    Call(Asker, Sample),
     Wait {
         millis: u64,
     },
     Force(Force),
+}
+
+/// A tenant, and whether it hurries.
+type Asker = (u8, bool);
+
+fn asker() -> impl Strategy<Value = Asker> {
+    (0..2u8, any::<bool>())
 }
 
 fn sample() -> impl Strategy<Value = Sample> {
@@ -50,9 +57,9 @@ fn event() -> impl Strategy<Value = Event> {
     let force = prop_oneof![1 => Just(Force::Open), 1 => Just(Force::Closed), 3 => Just(Force::Auto)];
     prop_oneof![
         1 => force.prop_map(Event::Force),
-        20 => Just(Event::Admit),
+        20 => asker().prop_map(Event::Admit),
         20 => (any::<usize>(), sample()).prop_map(|(which, sample)| Event::Settle { which, sample }),
-        40 => sample().prop_map(Event::Call),
+        40 => (asker(), sample()).prop_map(|(asker, sample)| Event::Call(asker, sample)),
         12 => millis.prop_map(|millis| Event::Wait { millis }),
     ]
 }
@@ -79,6 +86,9 @@ enum Mode {
     },
     HalfOpen {
         probe: Option<usize>,
+        /// Whose the last probe was, and when it began; once it is released, until when such as these are held off.
+        last: Asker,
+        at: u64,
     },
     Held {
         open: bool,
@@ -131,7 +141,7 @@ impl Reference {
     }
 
     /// What the call with this number is told. `told` settles what rounding leaves open.
-    fn admit(&mut self, call: usize, told: &Answer) -> Answer {
+    fn admit(&mut self, call: usize, (tenant, hurries): Asker, told: &Answer) -> Answer {
         self.end_of_ramp();
         let now = self.now as f64;
         let answer = match &mut self.mode {
@@ -152,12 +162,16 @@ impl Reference {
                 }
             }
             Mode::Open { until } if now < *until => Answer::Refuse,
-            Mode::Open { .. } | Mode::HalfOpen { probe: None } => {
+            Mode::HalfOpen { probe: None, last, at } if self.now < *at && last.0 == tenant && !(last.1 && !hurries) => {
+                self.seen.insert("left the probe to others");
+                Answer::Refuse
+            }
+            Mode::Open { .. } | Mode::HalfOpen { probe: None, .. } => {
                 self.seen.insert("probe");
-                self.mode = Mode::HalfOpen { probe: Some(call) };
+                self.mode = Mode::HalfOpen { probe: Some(call), last: (tenant, hurries), at: self.now };
                 Answer::Probe
             }
-            Mode::HalfOpen { probe: Some(_) } => {
+            Mode::HalfOpen { probe: Some(_), .. } => {
                 self.seen.insert("refused for the probe");
                 Answer::Refuse
             }
@@ -173,10 +187,11 @@ impl Reference {
         self.end_of_ramp();
         let bad = matches!(sample, Sample::Failure { .. } | Sample::Throttled { .. });
         match &mut self.mode {
-            Mode::HalfOpen { probe } if *probe == Some(call) => match sample {
+            Mode::HalfOpen { probe, at, .. } if *probe == Some(call) => match sample {
                 Sample::Ignored => {
                     self.seen.insert("probe released");
                     *probe = None;
+                    *at = self.now + (self.now - *at).min(10_000);
                 }
                 _ if bad => {
                     self.seen.insert("probe failed");
@@ -312,10 +327,10 @@ impl Pair {
 
     fn happen(&mut self, event: Event) -> Result<(), TestCaseError> {
         match event {
-            Event::Admit => self.admit().map(drop),
+            Event::Admit(asker) => self.admit(asker).map(drop),
             Event::Settle { which, sample } if !self.out.is_empty() => self.settle(which % self.out.len(), sample),
             Event::Settle { .. } => Ok(()),
-            Event::Call(sample) => match self.admit()? {
+            Event::Call(asker, sample) => match self.admit(asker)? {
                 Answer::Refuse => Ok(()),
                 Answer::Pass | Answer::Probe => self.settle(self.out.len() - 1, sample),
             },
@@ -332,20 +347,21 @@ impl Pair {
         }
     }
 
-    fn admit(&mut self) -> Result<Answer, TestCaseError> {
+    fn admit(&mut self, asker: Asker) -> Result<Answer, TestCaseError> {
         let before = self.machine.state();
-        let (admit, transition) = self.machine.admit(self.now());
+        let who = || if asker.1 { Who::hurried(asker.0) } else { Who::patient(asker.0) };
+        let (admit, transition) = self.machine.admit(who, self.now());
         let (answer, ticket) = match admit {
             Admit::Pass(ticket) => (Answer::Pass, Some(ticket)),
             Admit::Probe(ticket) => (Answer::Probe, Some(ticket)),
             Admit::Refuse { retry_after } => {
                 let longest = self.reference.settings.cool_down_max;
                 prop_assert_eq!(retry_after.is_none(), self.machine.is_held());
-                prop_assert!(retry_after.is_none_or(|delay| !delay.is_zero() && delay <= longest));
+                prop_assert!(retry_after.is_none_or(|delay| !delay.is_zero() && delay <= longest.max(Duration::from_secs(10))));
                 (Answer::Refuse, None)
             }
         };
-        let expected = self.reference.admit(self.calls, &answer);
+        let expected = self.reference.admit(self.calls, asker, &answer);
         prop_assert_eq!(&answer, &expected);
         self.out.extend(ticket.map(|ticket| (self.calls, ticket)));
         self.calls += 1;
@@ -375,12 +391,12 @@ impl Pair {
         let longest = self.reference.settings.cool_down_max;
         self.happen(Event::Force(Force::Auto))?;
         self.happen(Event::Wait { millis: millis(longest) })?;
-        if let Mode::HalfOpen { probe: Some(probe) } = self.reference.mode {
-            prop_assert_eq!(self.admit()?, Answer::Refuse);
+        if let Mode::HalfOpen { probe: Some(probe), .. } = self.reference.mode {
+            prop_assert_eq!(self.admit((2, false))?, Answer::Refuse);
             let index = self.out.iter().position(|(call, _)| *call == probe);
             self.settle(index.expect("the probe is out"), Sample::Ignored)?;
         }
-        prop_assert_ne!(self.admit()?, Answer::Refuse);
+        prop_assert_ne!(self.admit((2, false))?, Answer::Refuse);
         Ok(())
     }
 }
@@ -413,5 +429,5 @@ fn the_machine_does_what_the_reference_does() {
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
     // Agreement says nothing about what never happened.
-    assert_eq!(seen.borrow().len(), 13, "{seen:?}");
+    assert_eq!(seen.borrow().len(), 14, "{seen:?}");
 }

@@ -13,7 +13,7 @@ use super::{
     circuit::Circuit,
     policy::{Policy, Settings},
     sample::{Contact, Sample},
-    ticket::{Admit, Force, State, Ticket, Transition},
+    ticket::{Admit, Force, State, Ticket, Transition, Who},
 };
 
 /// One target says nothing about the others: this many have to be in trouble.
@@ -89,9 +89,15 @@ impl Parent {
 
     /// Decides whether a call of `name` may go through. The probe should harm nobody and tell something new: so a call that is
     /// not safe to repeat, or whose target was the last probe to fail, leaves it to others for a while.
-    pub(super) fn admit(&mut self, name: Name, safe: bool, now: Instant) -> (Admit, Option<Transition>) {
+    pub(super) fn admit(
+        &mut self,
+        name: Name,
+        safe: bool,
+        who: impl FnOnce() -> Who,
+        now: Instant,
+    ) -> (Admit, Option<Transition>) {
         let yields = !safe || self.failed_probe == Some(name);
-        self.circuit.admit(yields, now)
+        self.circuit.admit(who, yields, now)
     }
 
     /// Takes in how a call of `name` ended that was admitted here.

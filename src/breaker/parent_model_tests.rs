@@ -10,6 +10,7 @@ use proptest::{
 };
 
 use super::*;
+use crate::call::Digest;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -320,8 +321,10 @@ impl Pair {
     }
 
     fn admit(&mut self, name: Name, safe: bool) -> Result<Answer, TestCaseError> {
+        // Each its own: what tenants leave to each other is the machine's model's to say.
+        let who = || Who { tenant: Digest::of(&self.calls.to_le_bytes()), hurries: false };
         let before = self.parent.state();
-        let (admit, transition) = self.parent.admit(name, safe, self.now());
+        let (admit, transition) = self.parent.admit(name, safe, who, self.now());
         let (answer, ticket) = match admit {
             Admit::Pass(ticket) => (Answer::Pass, Some(ticket)),
             Admit::Probe(ticket) => (Answer::Probe, Some(ticket)),

@@ -14,6 +14,10 @@ const fn change(from: State, to: State) -> Option<Transition> {
     Some(Transition { from, to })
 }
 
+fn one() -> Who {
+    Who::patient(1)
+}
+
 /// A parent, a clock that moves when told to, and a seeded source of jitter.
 struct Bench {
     parent: Parent,
@@ -51,7 +55,7 @@ impl Bench {
     }
 
     fn admit(&mut self, name: Name, safe: bool) -> Result<Ticket, Option<Duration>> {
-        match self.parent.admit(name, safe, self.now).0 {
+        match self.parent.admit(name, safe, one, self.now).0 {
             Admit::Pass(ticket) | Admit::Probe(ticket) => Ok(ticket),
             Admit::Refuse { retry_after } => Err(retry_after),
         }

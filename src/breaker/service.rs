@@ -5,7 +5,7 @@ use std::{
 
 use tower::Service;
 
-use super::{BreakerFuture, shared::Shared};
+use super::{BreakerFuture, shared::Shared, ticket::Who};
 use crate::{
     Mode,
     call::{Request, Response},
@@ -49,7 +49,7 @@ where
         let cell = shared.cell(&head.target, now);
         // One that waits for work elsewhere would have all others wait with it.
         let probes = || head.is_safe() && !head.method().waits();
-        let guard = match cell.admit(probes, now) {
+        let guard = match cell.admit(probes, || Who::of(head), now) {
             // A probe is held to the end of its attempt, and nobody stays with an attempt that nobody needs. Dropped here, the
             // guard leaves the probe to the next call.
             Ok(guard) if head.spare && guard.is_probe() && shared.mode() == Mode::Enforce => {
@@ -58,7 +58,9 @@ where
                 return BreakerFuture::new(Gate::refused(rejected), None, None);
             }
             Ok(guard) => Some(guard),
-            Err(rejected) if shared.mode() == Mode::Observe => {
+            // One that an operator holds open says of no time when it will not be: what is done by hand is no limit, and holds in any
+            // mode.
+            Err(rejected) if shared.mode() == Mode::Observe && rejected.delay().is_some() => {
                 cell.observe(&head.target, &rejected);
                 None
             }

@@ -366,11 +366,15 @@ async fn observe_only_refuses_nothing_and_counts_what_it_would_have() {
     assert!(call(&mut service, &target).await.is_ok());
     assert_eq!(handle.target(&target).map(|status| status.state), Some(State::Closed));
 
+    // What an operator does by hand is no limit.
     handle.force_upstream(&target, Force::Open);
-    assert!(call(&mut service, &target).await.is_ok());
-    assert_eq!(observed("upstream_open"), Some(metrics_util::debugging::DebugValue::Counter(1)));
-    handle.set_mode(Mode::Enforce);
-    assert!(call(&mut service, &target).await.is_err());
+    let refused = refusal(call(&mut service, &target).await).map(|rejected| rejected.reason());
+    assert_eq!(refused, Some(Reason::UpstreamOpen));
+    handle.force_upstream(&target, Force::Auto);
+    handle.force(&target, Force::Open);
+    let refused = refusal(call(&mut service, &target).await).map(|rejected| rejected.reason());
+    assert_eq!(refused, Some(Reason::BreakerOpen));
+    assert_eq!(observed("upstream_open"), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::call::{Digest, Head};
+
 /// What a breaker is doing, as its callers and metrics see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
@@ -70,6 +72,37 @@ pub(crate) struct Ticket {
     pub(super) generation: u64,
     /// The run of failures that its own failure would belong to, by number.
     pub(super) run: u64,
+}
+
+/// Whose call asks to go through, as far as that matters where there is one probe for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Who {
+    pub(crate) tenant: Digest,
+    /// Whether the call's own caller gives it less time than the operator would.
+    pub(crate) hurries: bool,
+}
+
+impl Who {
+    pub(crate) fn of(head: &Head) -> Self {
+        Self { tenant: head.caller.tenant_digest(), hurries: head.granted.is_some() }
+    }
+
+    /// Whether it is no better as a probe than `other`, whose probe has proved nothing.
+    pub(super) fn is_no_better_than(self, other: Self) -> bool {
+        self.tenant == other.tenant && (self.hurries || !other.hurries)
+    }
+}
+
+#[cfg(test)]
+impl Who {
+    /// Who has all the time there is.
+    pub(super) fn patient(tenant: u8) -> Self {
+        Self { tenant: Digest::of(&[tenant]), hurries: false }
+    }
+
+    pub(super) fn hurried(tenant: u8) -> Self {
+        Self { hurries: true, ..Self::patient(tenant) }
+    }
 }
 
 /// The answer to a call that asks to go through.

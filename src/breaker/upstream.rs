@@ -16,7 +16,7 @@ use super::{
     policy::Policy,
     sample::{Contact, Sample},
     series::Series,
-    ticket::{Admit, Force, State, Ticket, Transition},
+    ticket::{Admit, Force, State, Ticket, Transition, Who},
     watched::{Watch, Watched},
 };
 use crate::{
@@ -89,11 +89,17 @@ impl Upstream {
 
     /// Lets a call of `name` through, or refuses it. `safe` is asked only where it matters.
     #[inline]
-    pub(super) fn admit(&self, name: Name, safe: impl FnOnce() -> bool, now: Instant) -> Result<Passage, Rejected> {
+    pub(super) fn admit(
+        &self,
+        name: Name,
+        safe: impl FnOnce() -> bool,
+        who: impl FnOnce() -> Who,
+        now: Instant,
+    ) -> Result<Passage, Rejected> {
         if let Some(generation) = self.machine.quiet() {
             return Ok(Passage { ticket: Ticket { generation, run: 0 }, probe: false });
         }
-        match self.change(Cause::of, now, |machine| machine.parent.admit(name, safe(), now)) {
+        match self.change(Cause::of, now, |machine| machine.parent.admit(name, safe(), who, now)) {
             Admit::Pass(ticket) => Ok(Passage { ticket, probe: false }),
             Admit::Probe(ticket) => Ok(Passage { ticket, probe: true }),
             Admit::Refuse { retry_after } => Err(Rejected::new("breaker", Reason::UpstreamOpen).retry_after(retry_after)),

@@ -16,6 +16,7 @@ pub(super) struct Entry {
     /// Of whatever type the service answers in: one layer may serve services of several.
     result: Box<dyn Any + Send + Sync>,
     pub(super) received: Instant,
+    /// How long it is fresh, as the server said.
     pub(super) ttl: Duration,
     /// When the answer was asked for.
     pub(super) era: Era,
@@ -65,10 +66,11 @@ impl Entry {
         Self { result: Box::new(result), received, ttl, era, weight, refreshing: AtomicBool::new(false), _held: held }
     }
 
-    /// The answer once more. `None`: it is of another type than this service's.
-    pub(super) fn answer<R: CallResult + 'static>(&self, now: Instant, stale: bool) -> Option<Response<R>> {
+    /// The answer once more, which is fresh for so long after it came; `None`: it is stale. `None`: it is of another type than this
+    /// service's.
+    pub(super) fn answer<R: CallResult + 'static>(&self, now: Instant, fresh_for: Option<Duration>) -> Option<Response<R>> {
         let age = now.saturating_duration_since(self.received);
-        let left = if stale { Duration::ZERO } else { self.ttl.saturating_sub(age) };
+        let (left, stale) = (fresh_for.unwrap_or_default().saturating_sub(age), fresh_for.is_none());
         let mut response = Response::new(self.result.downcast_ref::<R>()?.clone());
         if let Ok(result) = &mut response.result {
             // Who keeps it in turn counts from when it has come.

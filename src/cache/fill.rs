@@ -28,33 +28,39 @@ impl Fill {
     where
         R: CallResult + Send + Sync + 'static,
     {
-        let verdict = Verdict::of(&outcome);
-        match (Word::of(verdict), &self.kept) {
-            (Word::Renewed, _) => {
-                if let Ok(response) = &outcome {
-                    self.store.keep(&self.ask, response);
-                }
-                outcome
-            }
+        match (self.learn(&outcome), &self.kept) {
             (Word::Silent, Some(kept)) => self.better_than_an_error(kept).map_or(outcome, Ok),
-            (Word::Gone, Some(kept)) => {
+            _ => outcome,
+        }
+    }
+
+    /// Keeps a good answer, and forgets what is no longer one.
+    pub(super) fn learn<R>(&self, outcome: &Result<Response<R>, BoxError>) -> Word
+    where
+        R: CallResult + Send + Sync + 'static,
+    {
+        let verdict = Verdict::of(outcome);
+        let word = Word::of(verdict);
+        match (word, outcome, &self.kept) {
+            (Word::Renewed, Ok(response), _) => self.store.keep(&self.ask, response),
+            (Word::Gone, _, Some(kept)) => {
                 self.store.forget(kept, verdict == Verdict::Denied);
                 if verdict == Verdict::ClientFault && self.ask.source == (Source::Server { listed: true }) {
                     // A cursor that was good is not any more: all pages are to be fetched anew (specification, Caching).
                     self.store.cell(&self.ask.target).out_of_date();
                 }
-                outcome
             }
-            (Word::Silent | Word::Gone | Word::None, _) => outcome,
+            _ => {}
         }
+        word
     }
 
     fn better_than_an_error<R: CallResult + 'static>(&self, kept: &Kept) -> Option<Response<R>> {
         let now = Instant::now();
-        if self.store.standing(&self.ask, &kept.entry, now) == Standing::Dead {
+        if self.store.standing(&self.ask, &kept.entry, now).0 == Standing::Dead {
             return None;
         }
-        let answer = kept.entry.answer(now, true)?;
+        let answer = kept.entry.answer(now, None)?;
         self.store.cell(&self.ask.target).served_for_an_error();
         Some(answer)
     }

@@ -29,7 +29,7 @@
 //!   first answered. Of a tool's answer that is past its time, [`rescue`](crate::rescue) says so to the model.
 //! * **Order**: inside what counts calls (quota), so that an answer from here is paid for; outside coalescing, retry and the
 //!   breaker, so that it needs none of them.
-//! * **Clones** share the answers, and so do two services from one layer.
+//! * **Clones** share the answers and the terms, and so do two services from one layer.
 //! * **Cost**: an answer from here allocates its own copy, and nothing else; a call that is made allocates once, and some nine
 //!   times more if its answer is kept. What cannot be kept costs nothing.
 //! * **Drop**: of a call that was made drops it, and keeps nothing. A fetch in the background goes on without its caller, as a
@@ -72,10 +72,12 @@ mod layer;
 mod rules;
 mod service;
 mod store;
+mod terms;
 
 pub use future::CacheFuture;
 pub use layer::CacheLayer;
 pub use service::Cache;
+pub use terms::Terms;
 
 #[cfg(test)]
 mod model_tests;

@@ -2,15 +2,8 @@
 
 use std::time::Duration;
 
-use crate::call::{Freshness, Method, Target, Verdict};
-
-/// How long answers are good for, beyond what the server says of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Terms {
-    pub(super) longest: Duration,
-    pub(super) while_revalidate: Duration,
-    pub(super) if_error: Duration,
-}
+use super::Terms;
+use crate::call::{CacheScope, Freshness, Method, Target, Verdict};
 
 /// Who says how long an answer is fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,23 +23,32 @@ impl Source {
                 Some(Self::Server { listed: true })
             }
             Method::ResourcesRead => Some(Self::Server { listed: false }),
-            Method::ToolsCall if target.is_read_only() => target.policy().cache_for.map(Self::Operator),
+            Method::ToolsCall if target.is_read_only() => target.cache_for().map(Self::Operator),
             _ => None,
         }
     }
 
-    /// How long an answer is fresh, and for whom. `None`: it is not kept.
+    /// How long an answer is fresh of which the server says this, where none is for longer than `longest`.
+    pub(super) fn fresh_for(self, said: Duration, longest: Duration) -> Duration {
+        let said = match self {
+            Self::Server { .. } => said,
+            Self::Operator(fresh) => fresh,
+        };
+        said.min(longest)
+    }
+
+    /// For whom an answer is kept. `None`: it is not.
     ///
     /// A list that is never fresh is kept all the same, for the time when the server fails; a resource that is never fresh is
     /// nobody's to keep.
-    pub(super) fn freshness(self, said: Freshness, terms: Terms) -> Option<Freshness> {
-        let said = match self {
-            Self::Server { .. } => said,
-            Self::Operator(fresh) => Freshness { ttl: fresh, ..Freshness::default() },
+    pub(super) fn kept_for(self, said: Freshness, terms: Terms) -> Option<CacheScope> {
+        let for_bad_times = self == Self::Server { listed: true } && !terms.stale_if_error.is_zero();
+        let kept = for_bad_times || !self.fresh_for(said.ttl, terms.longest).is_zero();
+        let scope = match self {
+            Self::Server { .. } => said.scope,
+            Self::Operator(_) => Freshness::default().scope,
         };
-        let ttl = said.ttl.min(terms.longest);
-        let kept = !ttl.is_zero() || (self == Self::Server { listed: true } && !terms.if_error.is_zero());
-        kept.then_some(Freshness { ttl, ..said })
+        kept.then_some(scope)
     }
 }
 
@@ -65,13 +67,16 @@ pub(super) enum Standing {
 
 impl Standing {
     /// `current`: nobody has said since that it has changed.
-    pub(super) fn of(age: Duration, ttl: Duration, current: bool, terms: Terms) -> Self {
-        let within = |grace: Duration| age < ttl.saturating_add(grace);
+    pub(super) fn of(age: Duration, fresh_for: Duration, current: bool, terms: impl FnOnce() -> Terms) -> Self {
+        let within = |grace: Duration| age < fresh_for.saturating_add(grace);
+        if current && within(Duration::ZERO) {
+            return Self::Fresh;
+        }
+        let terms = terms();
         match () {
-            () if current && within(Duration::ZERO) => Self::Fresh,
             // What a server says is never fresh is not served without asking it.
-            () if current && !ttl.is_zero() && within(terms.while_revalidate) => Self::Stale,
-            () if within(terms.if_error) => Self::Spare,
+            () if current && !fresh_for.is_zero() && within(terms.stale_while_revalidate) => Self::Stale,
+            () if within(terms.stale_if_error) => Self::Spare,
             () => Self::Dead,
         }
     }
@@ -121,12 +126,17 @@ pub(super) fn out_of_date(notification: &str) -> &'static [Method] {
 mod tests {
     use super::*;
     use crate::{
-        call::{Annotations, CacheScope, TargetPolicy},
+        call::{Annotations, TargetPolicy},
         catalogue::{Catalogue, Scope},
     };
 
     const SECOND: Duration = Duration::from_secs(1);
-    const TERMS: Terms = Terms { longest: Duration::from_secs(60), while_revalidate: SECOND, if_error: Duration::from_secs(9) };
+    const TERMS: Terms = Terms {
+        longest: Duration::from_secs(60),
+        stale_while_revalidate: SECOND,
+        stale_if_error: Duration::from_secs(9),
+        refreshes: 1,
+    };
 
     #[test]
     fn what_the_specification_lets_be_kept_and_what_the_operator_does() {
@@ -153,11 +163,10 @@ mod tests {
     #[test]
     fn a_list_that_is_never_fresh_is_kept_for_bad_times_and_a_long_life_is_cut() {
         let said = |ttl| Freshness { ttl, scope: CacheScope::Public };
-        let kept =
-            |source: Source, ttl, terms| source.freshness(said(ttl), terms).map(|freshness| (freshness.ttl, freshness.scope));
+        let kept = |source: Source, ttl, terms| Some((source.fresh_for(ttl, TERMS.longest), source.kept_for(said(ttl), terms)?));
         let (list, read) = (Source::Server { listed: true }, Source::Server { listed: false });
         assert_eq!(kept(list, Duration::ZERO, TERMS), Some((Duration::ZERO, CacheScope::Public)));
-        assert_eq!(kept(list, Duration::ZERO, Terms { if_error: Duration::ZERO, ..TERMS }), None);
+        assert_eq!(kept(list, Duration::ZERO, Terms { stale_if_error: Duration::ZERO, ..TERMS }), None);
         assert_eq!(kept(read, Duration::ZERO, TERMS), None);
         assert_eq!(kept(read, 90 * SECOND, TERMS), Some((60 * SECOND, CacheScope::Public)));
         assert_eq!(kept(Source::Operator(SECOND), 90 * SECOND, TERMS), Some((SECOND, CacheScope::Private)));
@@ -175,7 +184,7 @@ mod tests {
 
     #[test]
     fn an_answer_ages() {
-        let at = |ms, ttl, current| Standing::of(Duration::from_millis(ms), ttl, current, TERMS);
+        let at = |ms, ttl, current| Standing::of(Duration::from_millis(ms), ttl, current, || TERMS);
         let (second, never) = (SECOND, Duration::ZERO);
         assert_eq!([at(0, second, true), at(999, second, true)], [Standing::Fresh; 2]);
         assert_eq!([at(1000, second, true), at(1999, second, true)], [Standing::Stale; 2], "fresh while now < received + ttl");

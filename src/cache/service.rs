@@ -61,9 +61,11 @@ where
         };
         let (cell, now) = (store.cell(&ask.target), Instant::now());
         let kept = store.find(&ask);
-        let standing = kept.as_ref().map_or(Standing::Dead, |kept| store.standing(&ask, &kept.entry, now));
+        let nothing = (Standing::Dead, Duration::ZERO);
+        let (standing, fresh_for) = kept.as_ref().map_or(nothing, |kept| store.standing(&ask, &kept.entry, now));
         let answer = match (&kept, standing) {
-            (Some(kept), Standing::Fresh | Standing::Stale) => kept.entry.answer(now, standing == Standing::Stale),
+            (Some(kept), Standing::Fresh) => kept.entry.answer(now, Some(fresh_for)),
+            (Some(kept), Standing::Stale) => kept.entry.answer(now, None),
             _ => None,
         };
         match (answer, kept) {
@@ -98,15 +100,16 @@ impl<S> Cache<S> {
     {
         let head = &mut request.head;
         head.peer = None;
-        // It outlives the request that it was made of, and takes nothing from calls that somebody waits for.
+        // It outlives the request that it was made of, and takes no slot that somebody waits for. But it may be a breaker's probe: where
+        // all are served what is kept, no other call comes that could be.
         head.joint = Some(Joint::new(head.deadline));
-        (head.admission, head.spare) = (Admission::NoWait, true);
+        head.admission = Admission::NoWait;
         let end = head.deadline.end(None).map_or_else(|| Instant::now() + REFRESH_LIMIT, |(end, _)| end);
         let call = self.inner.call(request);
         tokio::spawn(async move {
             let _under_way = refresh;
             if let Ok(outcome) = timeout_at(end, call).await {
-                let _kept = fill.settle(outcome.map_err(Into::into));
+                fill.learn(&outcome.map_err(Into::into));
             }
         });
     }

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use metrics::Gauge;
@@ -15,7 +16,8 @@ use tokio::time::Instant;
 
 use super::{
     entry::{Entry, Era, Held, Refresh},
-    rules::{Source, Standing, Terms},
+    rules::{Source, Standing},
+    terms::{InForce, Terms},
 };
 use crate::{
     call::{CacheScope, CallParams, CallResult, Identity, Key, Question, Request, Response, Slot, Target},
@@ -25,22 +27,13 @@ use crate::{
 /// What all services of one layer share.
 pub(super) struct Store {
     answers: Cache<Key, Arc<Entry>>,
-    pub(super) terms: Terms,
-    single_caller: bool,
-    most_refreshes: usize,
+    pub(super) terms: InForce,
+    pub(super) bytes: NonZeroU64,
+    pub(super) single_caller: bool,
     refreshing: Arc<AtomicUsize>,
     /// How often all was forgotten.
     cleared: AtomicU64,
     slot: Slot<Cell>,
-}
-
-/// What a store is made of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settings {
-    pub(super) bytes: NonZeroU64,
-    pub(super) terms: Terms,
-    pub(super) single_caller: bool,
-    pub(super) refreshes: usize,
 }
 
 /// What is known of one target.
@@ -94,14 +87,13 @@ pub(super) struct Kept {
 }
 
 impl Store {
-    pub(super) fn new(settings: Settings) -> Self {
-        let Settings { bytes, terms, single_caller, refreshes } = settings;
+    pub(super) fn new(bytes: NonZeroU64, single_caller: bool, terms: Terms) -> Self {
         let answers = Cache::builder().max_capacity(bytes.get()).weigher(|_: &Key, entry: &Arc<Entry>| entry.weight).build();
         Self {
             answers,
-            terms,
+            terms: InForce::new(terms),
+            bytes,
             single_caller,
-            most_refreshes: refreshes,
             refreshing: Arc::default(),
             cleared: AtomicU64::new(0),
             slot: Slot::new(),
@@ -154,12 +146,14 @@ impl Store {
         }
     }
 
-    pub(super) fn standing(&self, ask: &Ask, entry: &Entry, now: Instant) -> Standing {
-        let era = self.era(&ask.target);
+    /// How the answer stands now; and for how long it is fresh, from when it came.
+    pub(super) fn standing(&self, ask: &Ask, entry: &Entry, now: Instant) -> (Standing, Duration) {
+        let (era, fresh_for) = (self.era(&ask.target), ask.source.fresh_for(entry.ttl, self.terms.longest()));
         if entry.era.cleared != era.cleared {
-            return Standing::Dead;
+            return (Standing::Dead, fresh_for);
         }
-        Standing::of(now.saturating_duration_since(entry.received), entry.ttl, entry.era == era, self.terms)
+        let age = now.saturating_duration_since(entry.received);
+        (Standing::of(age, fresh_for, entry.era == era, || self.terms.get()), fresh_for)
     }
 
     /// Keeps an answer, if it may be kept and is not older than what is known.
@@ -168,7 +162,8 @@ impl Store {
         R: CallResult + Send + Sync + 'static,
     {
         let Ok(result) = &response.result else { return };
-        let Some(freshness) = ask.source.freshness(result.freshness(), self.terms) else { return };
+        let said = result.freshness();
+        let Some(scope) = ask.source.kept_for(said, self.terms.get()) else { return };
         let cell = self.cell(&ask.target);
         // Asked for before the server said that something had changed, and nobody knows whether the answer knows of it; or
         // before all was forgotten.
@@ -176,14 +171,14 @@ impl Store {
             return;
         }
         let received = response.completed.unwrap_or_else(Instant::now);
-        if freshness.scope == CacheScope::Private {
+        if scope == CacheScope::Private {
             // What was everybody's is not any more.
             let of_all = ask.question.of_all();
             if self.answers.get(&of_all).is_some_and(|known| known.received <= received) {
                 self.answers.invalidate(&of_all);
             }
         }
-        let Some(key) = ask.question.scoped(freshness.scope, ask.identity.clone()) else { return };
+        let Some(key) = ask.question.scoped(scope, ask.identity.clone()) else { return };
         // So with an answer that many shared: the first of them has kept it.
         let known = self.answers.get(&key);
         if known.is_some_and(|known| known.received >= received && known.era == ask.era) {
@@ -191,7 +186,7 @@ impl Store {
         }
         let weight = u32::try_from(result.weight() + ENTRY).unwrap_or(u32::MAX);
         let held = Held::new(cell.entries.clone(), cell.bytes.clone(), weight);
-        self.answers.insert(key, Arc::new(Entry::new(result.clone(), received, freshness.ttl, ask.era, held)));
+        self.answers.insert(key, Arc::new(Entry::new(result.clone(), received, said.ttl, ask.era, held)));
     }
 
     /// The answer is gone, or not for this caller. What one caller may not have, all others may still.
@@ -202,7 +197,7 @@ impl Store {
     }
 
     pub(super) fn refresh(&self, kept: &Kept) -> Option<Refresh> {
-        Refresh::of(&kept.entry, &self.refreshing, self.most_refreshes)
+        Refresh::of(&kept.entry, &self.refreshing, self.terms.get().refreshes)
     }
 
     pub(super) fn clear(&self) {

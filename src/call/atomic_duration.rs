@@ -10,6 +10,9 @@ use std::{
 pub(crate) struct AtomicDuration(AtomicU64);
 
 impl AtomicDuration {
+    /// The longest that is one.
+    pub(crate) const LONGEST: Duration = Duration::from_nanos(u64::MAX);
+
     pub(crate) fn new(duration: Option<Duration>) -> Self {
         Self(AtomicU64::new(nanoseconds(duration)))
     }

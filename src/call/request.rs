@@ -122,7 +122,7 @@ impl Head {
 
     /// How much the call matters: the lower of what the operator says of the caller and of the target.
     pub fn criticality(&self) -> Criticality {
-        self.target.policy().criticality.map_or(self.caller.importance(), |target| target.min(self.caller.importance()))
+        self.target.criticality().map_or(self.caller.importance(), |target| target.min(self.caller.importance()))
     }
 
     /// When the call ends as things stand, and which clock says so.
@@ -145,9 +145,8 @@ impl Head {
     /// key that the backend honours, and nothing of the outcome has been seen yet.
     #[inline]
     pub fn is_safe(&self) -> bool {
-        let keyed = || {
-            self.target.policy().honours_idempotency_key && self.meta.as_ref().is_some_and(|meta| meta.idempotency_key.is_some())
-        };
+        let keyed =
+            || self.target.honours_idempotency_key() && self.meta.as_ref().is_some_and(|meta| meta.idempotency_key.is_some());
         (self.target.is_safe() || keyed()) && !self.is_committed()
     }
 }

@@ -1,7 +1,6 @@
 //! What a call is addressed to.
 
 use std::{
-    borrow::Cow,
     fmt,
     num::NonZeroU32,
     sync::{
@@ -11,9 +10,10 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
-
-use super::{Criticality, Method, OTHER, Slot, Word, is_fit_name, is_fit_template, slots::Slots, upstream::Upstream};
+use super::{
+    Criticality, Method, OTHER, Slot, TargetPolicy, hint, is_fit_name, is_fit_template, policy::InForce, slots::Slots,
+    upstream::Upstream,
+};
 
 /// What a tool says about itself (`ToolAnnotations` of the specification). Hints: a server that the operator does not trust
 /// may say anything.
@@ -53,171 +53,13 @@ impl Annotations {
         Self { read_only: both(self.read_only, other.read_only), idempotent: both(self.idempotent, other.idempotent) }
     }
 
-    /// Two bits a hint: stated, and true.
+    /// Two bits a hint.
     const fn pack(self) -> u8 {
-        const fn bits(hint: Option<bool>) -> u8 {
-            match hint {
-                None => 0b00,
-                Some(false) => 0b01,
-                Some(true) => 0b11,
-            }
-        }
-        bits(self.read_only) | bits(self.idempotent) << 2
+        hint::pack(self.read_only) | hint::pack(self.idempotent) << 2
     }
 
     const fn unpack(bits: u8) -> Self {
-        const fn hint(bits: u8) -> Option<bool> {
-            match bits & 0b11 {
-                0b00 => None,
-                0b01 => Some(false),
-                _ => Some(true),
-            }
-        }
-        Self { read_only: hint(bits), idempotent: hint(bits >> 2) }
-    }
-}
-
-/// The operator's word on one target: it overrides what the tool says about itself.
-///
-/// ```
-/// use buttress::call::{Failure, TargetPolicy, Word};
-///
-/// let throttled = |failure: &Failure<'_>| {
-///     let told = failure.code == Some(1001) || failure.text.contains("rate limit");
-///     told.then_some(Word::Throttled { retry_after: None })
-/// };
-/// let search = TargetPolicy::default().safe(true).judge_errors(throttled);
-/// assert_eq!(search.safe, Some(true));
-/// ```
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct TargetPolicy {
-    /// Whether repeating a call whose outcome is unknown is safe. `None`: ask the method, what is said of reading, and the annotations
-    /// if trusted. A tool that is safe to repeat is not shared or kept for that: it may be a write that sets again what it has set.
-    pub safe: Option<bool>,
-    /// Whether the tool does not change anything, so that calls which ask the same may share one answer. `None`: ask the
-    /// annotations if trusted.
-    pub read_only: Option<bool>,
-    /// Whether the backend honours idempotency keys, so that a call which carries one is safe to repeat.
-    pub honours_idempotency_key: bool,
-    /// What one call weighs in quotas. `None`: 1.
-    pub cost: Option<NonZeroU32>,
-    /// How many attempts may run at once. `None`: as many as the concurrency layer says; 1 makes the tool serial.
-    pub concurrency: Option<NonZeroU32>,
-    /// How much its calls matter. `None`: as much as their callers.
-    pub criticality: Option<Criticality>,
-    /// How long a tool's results may be served again, where the specification has nothing to say of it. `None`: not at all.
-    /// Counts only for tools that only read, and only where there is a cache (feature `cache`).
-    pub cache_for: Option<Duration>,
-    /// What the tool's own answer that it failed means: a result with `isError: true`, or a JSON-RPC error, whatever its code. `None`:
-    /// what the classifier says of any tool's.
-    pub judge_errors: Option<Arc<dyn JudgeErrors>>,
-}
-
-/// A tool's own answer that it failed: a result with `isError: true`, or a JSON-RPC error.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Failure<'a> {
-    /// The code of a JSON-RPC error. `None`: it is a result.
-    pub code: Option<i64>,
-    /// The text of the result's content, or the error's message.
-    pub text: Cow<'a, str>,
-    /// The result's `structuredContent`, or the error's `data`.
-    pub structured: Option<Cow<'a, Value>>,
-}
-
-/// Reads a tool's answer that it failed, and says what became of the call if the answer tells. A plain function will do.
-pub trait JudgeErrors: Send + Sync {
-    /// What the answer means. `None`: what any other like it means.
-    fn judge(&self, failure: &Failure<'_>) -> Option<Word>;
-}
-
-impl<F> JudgeErrors for F
-where
-    F: Fn(&Failure<'_>) -> Option<Word> + Send + Sync,
-{
-    fn judge(&self, failure: &Failure<'_>) -> Option<Word> {
-        self(failure)
-    }
-}
-
-impl TargetPolicy {
-    /// Says whether repeating a call whose outcome is unknown is safe.
-    #[must_use]
-    pub const fn safe(mut self, safe: bool) -> Self {
-        self.safe = Some(safe);
-        self
-    }
-
-    /// Says whether the tool does not change anything.
-    #[must_use]
-    pub const fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = Some(read_only);
-        self
-    }
-
-    /// Says that the backend honours idempotency keys.
-    #[must_use]
-    pub const fn honours_idempotency_key(mut self) -> Self {
-        self.honours_idempotency_key = true;
-        self
-    }
-
-    /// Says what one call weighs in quotas.
-    #[must_use]
-    pub const fn cost(mut self, cost: NonZeroU32) -> Self {
-        self.cost = Some(cost);
-        self
-    }
-
-    /// Says how many attempts may run at once.
-    #[must_use]
-    pub const fn concurrency(mut self, limit: NonZeroU32) -> Self {
-        self.concurrency = Some(limit);
-        self
-    }
-
-    /// Says that attempts run one after the other.
-    #[must_use]
-    pub const fn serial(self) -> Self {
-        self.concurrency(NonZeroU32::MIN)
-    }
-
-    /// Says how much its calls matter.
-    #[must_use]
-    pub const fn criticality(mut self, criticality: Criticality) -> Self {
-        self.criticality = Some(criticality);
-        self
-    }
-
-    /// Says how long a result may be served again.
-    #[must_use]
-    pub const fn cache_for(mut self, fresh: Duration) -> Self {
-        self.cache_for = Some(fresh);
-        self
-    }
-
-    /// Says what the tool's own answer that it failed means.
-    #[must_use]
-    pub fn judge_errors(mut self, judge: impl JudgeErrors + 'static) -> Self {
-        self.judge_errors = Some(Arc::new(judge));
-        self
-    }
-}
-
-impl fmt::Debug for TargetPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { safe, read_only, honours_idempotency_key, cost, concurrency, criticality, cache_for, judge_errors } = self;
-        f.debug_struct("TargetPolicy")
-            .field("safe", safe)
-            .field("read_only", read_only)
-            .field("honours_idempotency_key", honours_idempotency_key)
-            .field("cost", cost)
-            .field("concurrency", concurrency)
-            .field("criticality", criticality)
-            .field("cache_for", cache_for)
-            .field("judge_errors", &judge_errors.is_some())
-            .finish()
+        Self { read_only: hint::unpack(bits), idempotent: hint::unpack(bits >> 2) }
     }
 }
 
@@ -231,37 +73,20 @@ pub struct Target {
     upstream: Arc<Upstream>,
     method: Method,
     name: Option<Arc<str>>,
-    policy: TargetPolicy,
-    trust: Trust,
+    word: InForce,
     annotations: AtomicU8,
     slots: Slots,
 }
 
-/// What the operator believes of an upstream.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Trust {
-    /// What its tools say about themselves.
-    pub(crate) annotations: bool,
-    /// What it says of calls that it refused.
-    pub(crate) next_hop: bool,
-}
-
 impl Target {
-    pub(crate) fn new(
-        upstream: Arc<Upstream>,
-        method: Method,
-        name: Option<Arc<str>>,
-        policy: TargetPolicy,
-        trust: Trust,
-    ) -> Self {
+    pub(crate) fn new(upstream: Arc<Upstream>, method: Method, name: Option<Arc<str>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             upstream,
             method,
             name,
-            policy,
-            trust,
+            word: InForce::default(),
             annotations: AtomicU8::new(0),
             slots: Slots::default(),
         }
@@ -320,30 +145,66 @@ impl Target {
         self.annotations.store(annotations.pack(), Ordering::Relaxed);
     }
 
-    /// The operator's word on it.
-    pub const fn policy(&self) -> &TargetPolicy {
-        &self.policy
+    /// The operator's word on it, as it stands: a [catalogue](crate::catalogue::Catalogue::set_tool) changes it while calls run.
+    pub fn policy(&self) -> TargetPolicy {
+        self.word.all()
+    }
+
+    /// Changes the operator's word. Whoever does it takes turns with others who do, and tells the upstream's followers.
+    pub(crate) fn set_policy(&self, policy: TargetPolicy) {
+        self.word.set(policy);
+    }
+
+    /// What one call weighs in quotas, by the operator's word.
+    #[inline]
+    pub(crate) fn cost(&self) -> NonZeroU32 {
+        self.word.gist().cost()
+    }
+
+    /// How much its calls matter, by the operator's word.
+    #[inline]
+    pub(crate) fn criticality(&self) -> Option<Criticality> {
+        self.word.gist().criticality()
+    }
+
+    /// Whether the backend honours idempotency keys, by the operator's word.
+    #[inline]
+    pub(crate) fn honours_idempotency_key(&self) -> bool {
+        self.word.gist().honours_idempotency_key()
+    }
+
+    /// How long a result may be served again, by the operator's word.
+    #[cfg(feature = "cache")]
+    pub(crate) fn cache_for(&self) -> Option<Duration> {
+        self.word.cache_for()
+    }
+
+    /// Whether an answer says more than it looks like: by the operator's word, or as the next hop is believed.
+    #[inline]
+    pub(crate) fn is_judged(&self) -> bool {
+        self.trusts_next_hop() || self.word.gist().judges_errors()
     }
 
     /// Whether the next hop is one of the operator's own, whose word on what it refused is taken (see
     /// [`Catalogue::trust_next_hop`](crate::catalogue::Catalogue::trust_next_hop)).
-    pub const fn trusts_next_hop(&self) -> bool {
-        self.trust.next_hop
+    #[inline]
+    pub fn trusts_next_hop(&self) -> bool {
+        self.upstream.trusts_next_hop()
     }
 
     /// Whether the target does not change anything: a method that only reads by its definition, else the operator's word, else a tool
     /// that says so where the operator trusts it.
     pub fn is_read_only(&self) -> bool {
-        let says_so = || self.trust.annotations && self.annotations().read_only == Some(true);
-        self.method.is_read() || self.policy.read_only.unwrap_or_else(says_so)
+        let says_so = || self.upstream.trusts_annotations() && self.annotations().read_only == Some(true);
+        self.method.is_read() || self.word.gist().read_only().unwrap_or_else(says_so)
     }
 
     /// Whether a call whose outcome is unknown may be repeated: the operator's word, else a method that is safe by its
     /// definition, else a target that [only reads](Self::is_read_only), else a tool that says that it is idempotent where the operator
     /// trusts it.
     pub fn is_safe(&self) -> bool {
-        self.policy.safe.unwrap_or_else(|| {
-            let says_so = || self.trust.annotations && self.annotations().idempotent == Some(true);
+        self.word.gist().safe().unwrap_or_else(|| {
+            let says_so = || self.upstream.trusts_annotations() && self.annotations().idempotent == Some(true);
             self.method.is_repeatable() || self.is_read_only() || says_so()
         })
     }
@@ -383,7 +244,7 @@ impl fmt::Debug for Target {
             .field("method", &self.method)
             .field("name", &self.name)
             .field("annotations", &self.annotations())
-            .field("policy", &self.policy)
+            .field("policy", &self.policy())
             .finish_non_exhaustive()
     }
 }
@@ -406,8 +267,12 @@ mod tests {
     use super::*;
 
     fn tool(policy: &TargetPolicy, annotations: bool, said: Annotations) -> Target {
-        let trust = Trust { annotations, ..Trust::default() };
-        let target = Target::new(Upstream::new("up"), Method::ToolsCall, Some("t".into()), policy.clone(), trust);
+        let upstream = Upstream::new("up");
+        if annotations {
+            upstream.trust_annotations();
+        }
+        let target = Target::new(upstream, Method::ToolsCall, Some("t".into()));
+        target.set_policy(policy.clone());
         target.annotate(said);
         target
     }
@@ -447,8 +312,7 @@ mod tests {
     #[test]
     fn only_a_plain_name_is_a_label() {
         let label = |name: &str| {
-            let target =
-                Target::new(Upstream::new("up"), Method::ToolsCall, Some(name.into()), TargetPolicy::default(), Trust::default());
+            let target = Target::new(Upstream::new("up"), Method::ToolsCall, Some(name.into()));
             target.label().to_owned()
         };
         assert_eq!(label("fs/read-file_v1.2"), "fs/read-file_v1.2");
@@ -459,7 +323,7 @@ mod tests {
 
     #[test]
     fn methods_that_only_read_are_safe_whoever_serves_them() {
-        let list = Target::new(Upstream::new("up"), Method::ToolsList, None, TargetPolicy::default(), Trust::default());
+        let list = Target::new(Upstream::new("up"), Method::ToolsList, None);
         assert!(list.is_safe());
     }
 }

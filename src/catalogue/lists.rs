@@ -20,6 +20,8 @@ struct Entry {
     place: usize,
     /// Whether all callers see it: it is declared, or was in a public list.
     open: bool,
+    /// Whether the operator has named it.
+    declared: bool,
 }
 
 impl Lists {
@@ -48,10 +50,22 @@ impl Lists {
         self.names.get(name).is_some_and(|entry| self.word(scope, entry) == Some(said))
     }
 
-    /// Makes the entry of a name. Nobody sees it yet, unless it is open.
-    pub(super) fn add(&mut self, name: &str, target: Target, open: bool) {
-        let entry = Entry { target: Arc::new(target), place: self.names.len(), open };
+    /// Makes the entry of a name. Nobody sees it yet.
+    pub(super) fn add(&mut self, name: &str, target: Target) {
+        let entry = Entry { target: Arc::new(target), place: self.names.len(), open: false, declared: false };
         Arc::make_mut(&mut self.names).insert(name.into(), entry);
+    }
+
+    /// The entry of a name that the operator has named.
+    pub(super) fn declared(&self, name: &str) -> Option<&Arc<Target>> {
+        self.names.get(name).filter(|entry| entry.declared).map(|entry| &entry.target)
+    }
+
+    /// The operator names it: from now on all callers see it.
+    pub(super) fn declare(&mut self, name: &str) -> Option<Arc<Target>> {
+        let entry = Arc::make_mut(&mut self.names).get_mut(name)?;
+        (entry.open, entry.declared) = (true, true);
+        Some(entry.target.clone())
     }
 
     /// Takes down what a scope was told of a name that has an entry.

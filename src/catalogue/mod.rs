@@ -1,10 +1,10 @@
 //! The targets of one upstream: learned from its own lists, found by each call once.
 
 use std::{
-    collections::HashMap,
+    convert::Infallible,
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -13,7 +13,10 @@ use arc_swap::ArcSwap;
 
 #[cfg(doc)]
 use crate::call::Caller;
-use crate::call::{Annotations, Digest, Method, Target, TargetPolicy, Trust, Upstream};
+use crate::{
+    call::{Annotations, Digest, Followers, Method, Target, TargetPolicy, Upstream},
+    error::BoxError,
+};
 
 mod lists;
 mod resources;
@@ -27,6 +30,18 @@ pub use template::TemplateError;
 
 /// How many names a catalogue learns unless told otherwise.
 pub const DEFAULT_CAPACITY: usize = 512;
+
+/// Why the operator's word on a target cannot hold.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The template cannot be read.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A layer in front of the upstream cannot hold to it; it says why.
+    #[error(transparent)]
+    Refused(BoxError),
+}
 
 /// Whose list a name was learned from (`cacheScope` of the specification, Caching).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,19 +91,30 @@ pub enum Scope {
 ///   told so when it was last listed the tool. Where a server has several tools of one name, each for callers of its own, no list
 ///   makes a call safe that another list says is not.
 ///
+/// The operator's word on a tool or a template is changed in place, [while calls run](Self::set_tool): whatever layers know of the
+/// target stays.
+///
+/// ```
+/// use buttress::{call::{Method, TargetPolicy}, catalogue::Catalogue};
+///
+/// let catalogue = Catalogue::new("files").tool("write", TargetPolicy::default().serial());
+/// let write = catalogue.resolve(&Method::ToolsCall, Some("write"), None);
+/// assert!(!write.is_safe());
+/// catalogue.set_tool("write", TargetPolicy::default().serial().safe(true))?;
+/// assert!(write.is_safe());
+/// # Ok::<_, buttress::catalogue::PolicyError>(())
+/// ```
+///
 /// Names are never forgotten, since labels would grow with them. Of private scopes the last 4,096 are remembered for each method;
 /// callers of an older one find what everybody finds, until they are listed names again.
 pub struct Catalogue {
     upstream: Arc<Upstream>,
-    trust: Trust,
     capacity: usize,
-    policies: HashMap<String, TargetPolicy>,
-    templates: HashMap<Arc<str>, (Arc<Template>, TargetPolicy)>,
     /// One entry per method as a whole; custom methods share the last.
     methods: Box<[Arc<Target>]>,
     names: ArcSwap<Names>,
-    /// Learning is rare and takes its turn; resolving never waits for it.
-    learning: Mutex<()>,
+    /// Who learns and who steers is rare and takes turns; resolving never waits for it.
+    turns: Mutex<()>,
     /// Whether it has been told that the catalogue is full.
     full: AtomicBool,
 }
@@ -129,6 +155,28 @@ impl Names {
         }
     }
 
+    /// Makes the entry of a name that was learned; of a template, for reads. Nobody sees it yet.
+    fn add(&mut self, method: &Method, name: &str, template: Option<Template>, target: Target) {
+        self.learned += 1;
+        match template {
+            Some(template) => self.resources.add(Arc::new(template), target),
+            None => {
+                if let Some(lists) = self.of_mut(method) {
+                    lists.add(name, target);
+                }
+            }
+        }
+    }
+
+    /// The entry of a name that the operator names, whether it was known or not. What is declared takes nothing from the capacity.
+    fn declare(&mut self, method: &Method, name: &str, template: Option<Template>, new: impl Fn() -> Target) -> Arc<Target> {
+        if self.of(method).is_none_or(|lists| !lists.contains(name)) {
+            self.add(method, name, template, new());
+        }
+        self.learned -= 1;
+        self.of_mut(method).and_then(|lists| lists.declare(name)).unwrap_or_else(|| Arc::new(new()))
+    }
+
     fn all(&self) -> [&Lists; 3] {
         [&self.tools, &self.prompts, &self.resources.lists]
     }
@@ -142,17 +190,14 @@ impl Catalogue {
     /// An empty catalogue of the server that the operator calls `upstream`; its annotations are not trusted.
     pub fn new(upstream: impl Into<Arc<str>>) -> Self {
         let upstream = Upstream::new(upstream);
-        let whole = |method| Arc::new(Target::new(upstream.clone(), method, None, TargetPolicy::default(), Trust::default()));
+        let whole = |method| Arc::new(Target::new(upstream.clone(), method, None));
         let custom = Method::Custom("_OTHER".into());
         Self {
             methods: Method::KNOWN.iter().cloned().chain([custom]).map(whole).collect(),
             upstream,
-            trust: Trust::default(),
             capacity: DEFAULT_CAPACITY,
-            policies: HashMap::new(),
-            templates: HashMap::new(),
             names: ArcSwap::default(),
-            learning: Mutex::new(()),
+            turns: Mutex::new(()),
             full: AtomicBool::new(false),
         }
     }
@@ -160,9 +205,9 @@ impl Catalogue {
     /// Believes what this upstream's tools say about themselves. Right for a handler in this process, which is the
     /// operator's own code.
     #[must_use]
-    pub fn trust_annotations(mut self) -> Self {
-        self.trust.annotations = true;
-        self.declared()
+    pub fn trust_annotations(self) -> Self {
+        self.upstream.trust_annotations();
+        self
     }
 
     /// Takes this upstream's word on calls that it refused: it is one of the operator's own, and runs behind layers like these.
@@ -170,20 +215,16 @@ impl Catalogue {
     /// that a breaker here is not blind to a refusal there; and they are passed on, so that who trusts us reads them too. Whoever is
     /// not trusted has no such facts: they are taken out of its answers (see [`rescue`](crate::rescue)).
     #[must_use]
-    pub fn trust_next_hop(mut self) -> Self {
-        self.trust.next_hop = true;
-        let whole = |method: &Arc<Target>| {
-            Arc::new(Target::new(self.upstream.clone(), method.method().clone(), None, TargetPolicy::default(), self.trust))
-        };
-        self.methods = self.methods.iter().map(whole).collect();
-        self.declared()
+    pub fn trust_next_hop(self) -> Self {
+        self.upstream.trust_next_hop();
+        self
     }
 
     /// Learns at most `capacity` names; the others share one entry per method.
     #[must_use]
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
-        self.declared()
+        self
     }
 
     /// How many bytes of an uncompressed scrape the series of this upstream may take that bear names of its own: [its
@@ -196,50 +237,122 @@ impl Catalogue {
     }
 
     /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers. Where the upstream has
-    /// [many names](crate::metrics#what-it-costs), the first of those named here have all their series all the same.
+    /// [many names](crate::metrics#what-it-costs), the first of those named here have all their series all the same. While calls run,
+    /// [`set_tool`](Self::set_tool) changes it.
     #[must_use]
-    pub fn tool(mut self, name: impl Into<String>, policy: TargetPolicy) -> Self {
-        let name = name.into();
-        self.upstream.ledger().names_tool(&name);
-        self.policies.insert(name, policy);
-        self.declared()
+    pub fn tool(self, name: impl Into<String>, policy: TargetPolicy) -> Self {
+        let Ok(()) = self.set(&Method::ToolsCall, &name.into(), None, policy, |_, _| Ok::<_, Infallible>(()));
+        self
     }
 
     /// The operator's word on the resources of one template (RFC 6570), whoever it is listed to; it is known from now on, to all callers.
     /// Of its policy counts what there is to say of a read: its cost, how many may run at once, how much they matter, what an error
-    /// means.
+    /// means. While calls run, [`set_resource_template`](Self::set_resource_template) changes it.
     ///
     /// # Errors
     ///
     /// A template that cannot be read.
-    pub fn resource_template(mut self, template: &str, policy: TargetPolicy) -> Result<Self, TemplateError> {
-        let template = Arc::new(Template::parse(template)?);
-        self.templates.insert(template.text().clone(), (template, policy));
-        Ok(self.declared())
+    pub fn resource_template(self, template: &str, policy: TargetPolicy) -> Result<Self, TemplateError> {
+        let read = Template::parse(template)?;
+        let Ok(()) = self.set(&Method::ResourcesRead, template, Some(read), policy, |_, _| Ok::<_, Infallible>(()));
+        Ok(self)
     }
 
-    /// Starts anew with what the operator has declared, which takes nothing from the capacity.
-    fn declared(mut self) -> Self {
-        let mut names = Names::default();
-        for name in self.policies.keys() {
-            names.tools.add(name, self.target(&Method::ToolsCall, name), true);
+    /// Changes the operator's word on one tool while calls run. The default policy takes back whatever was said.
+    ///
+    /// The tool stays what it is: its breaker, its slots, its line, its series and all else that layers remember of it; no service is
+    /// rebuilt. A name that was only learned, or is not known yet, is from now on as if it had been [declared](Self::tool): known to
+    /// all callers, also when the word is taken back.
+    ///
+    /// Each layer goes by the new word from the next time on that it asks: of calls, attempts and answers that begin after this, all
+    /// do; of those under way, some. A call in the very middle of a change may go by the old word in one place and by the new one in
+    /// another. In particular:
+    ///
+    /// * [`concurrency`](TargetPolicy::concurrency) holds at once, as [a change by hand](crate::concurrency::ConcurrencyHandle::set_limit)
+    ///   does, which tells also who wins where both are used;
+    /// * [`cache_for`](TargetPolicy::cache_for), where it is shorter now, holds for answers that are kept already;
+    /// * [`judge_errors`](TargetPolicy::judge_errors) holds for attempts that begin after this.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Refused`], if a call of the tool would [cost](TargetPolicy::cost) more than the burst of a quota, with
+    /// [`QuotaError::Burst`](crate::quota::QuotaError::Burst) in it. Quotas have a say that were checked for this catalogue
+    /// ([`Stack::check_for`](crate::Stack::check_for), which rmcp's adapters call); any other has not, and would refuse each call of the
+    /// tool. Nothing is changed then.
+    pub fn set_tool(&self, name: &str, policy: TargetPolicy) -> Result<(), PolicyError> {
+        self.set_if_agreed(&Method::ToolsCall, name, None, policy)
+    }
+
+    /// The same for the resources of one template.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Template`], if the template cannot be read; else as [`set_tool`](Self::set_tool).
+    pub fn set_resource_template(&self, template: &str, policy: TargetPolicy) -> Result<(), PolicyError> {
+        let read = Template::parse(template)?;
+        self.set_if_agreed(&Method::ResourcesRead, template, Some(read), policy)
+    }
+
+    fn set_if_agreed(
+        &self,
+        method: &Method,
+        name: &str,
+        template: Option<Template>,
+        policy: TargetPolicy,
+    ) -> Result<(), PolicyError> {
+        let all_agree = |target: &Arc<Target>, policy: &TargetPolicy| {
+            self.upstream.followers().all().iter().try_for_each(|follower| follower.agree(target, policy))
+        };
+        self.set(method, name, template, policy, all_agree).map_err(PolicyError::Refused)
+    }
+
+    fn set<E>(
+        &self,
+        method: &Method,
+        name: &str,
+        template: Option<Template>,
+        policy: TargetPolicy,
+        agreed: impl FnOnce(&Arc<Target>, &TargetPolicy) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let turn = self.turn();
+        let present = self.names.load_full();
+        let known = present.of(method).and_then(|lists| lists.declared(name));
+        let (target, grown) = match known {
+            Some(target) => (target.clone(), None),
+            None => {
+                let mut names = Names::clone(&present);
+                (names.declare(method, name, template, || self.target(method, name)), Some(names))
+            }
+        };
+        let outcome = agreed(&target, &policy);
+        if outcome.is_ok() {
+            target.set_policy(policy);
+            if *method == Method::ToolsCall {
+                self.upstream.ledger().names_tool(name);
+            }
+            if let Some(names) = grown {
+                self.publish(names);
+            }
         }
-        for (text, (template, _)) in &self.templates {
-            names.resources.add(template.clone(), self.target(&Method::ResourcesRead, text), true);
-        }
+        drop(turn);
+        // Not in turn, since they may wake who waits. Nor those that were asked: others may have joined since.
+        self.upstream.followers().all().iter().for_each(|follower| follower.follow(&target));
+        outcome
+    }
+
+    /// No name is learned meanwhile, and no word changed.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, names: Names) {
         self.upstream.ledger().has_names(names.len());
-        self.names = ArcSwap::from_pointee(names);
-        self
+        self.names.store(Arc::new(names));
     }
 
-    /// The tools that the operator has declared, with the word on each; in no particular order.
-    pub fn declared_tools(&self) -> impl Iterator<Item = (&str, &TargetPolicy)> {
-        self.policies.iter().map(|(name, policy)| (name.as_str(), policy))
-    }
-
-    /// The same for resource templates.
-    pub fn declared_resource_templates(&self) -> impl Iterator<Item = (&str, &TargetPolicy)> {
-        self.templates.iter().map(|(text, (_, policy))| (&**text, policy))
+    /// Who follows the operator's word on the targets.
+    pub(crate) fn followers(&self) -> &Followers {
+        self.upstream.followers()
     }
 
     /// The operator's name for the server.
@@ -273,7 +386,7 @@ impl Catalogue {
     /// say nothing of the kind. A name that is known keeps its entry, and with it everything that layers remember of it; what this
     /// scope was told of it is renewed.
     pub fn learn<'a>(&self, method: &Method, scope: Scope, listed: impl IntoIterator<Item = (&'a str, Annotations)>) {
-        let _turn = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         let current = self.names.load_full();
         let mut grown: Option<Names> = None;
         for (name, said) in listed {
@@ -289,25 +402,20 @@ impl Catalogue {
             }
             let template = match method {
                 Method::ResourcesRead if new => match Template::parse(name) {
-                    Ok(template) => Some(Arc::new(template)),
+                    Ok(template) => Some(template),
                     Err(_) => continue,
                 },
                 _ => None,
             };
             let names = grown.get_or_insert_with(|| Names::clone(&current));
-            names.learned += usize::from(new);
-            if let Some(template) = template {
-                names.resources.add(template, self.target(method, name), false);
+            if new {
+                names.add(method, name, template, self.target(method, name));
             }
             let Some(lists) = names.of_mut(method) else { return };
-            if !lists.contains(name) {
-                lists.add(name, self.target(method, name), false);
-            }
             lists.tell(scope, name, said);
         }
         if let Some(grown) = grown {
-            self.upstream.ledger().has_names(grown.len());
-            self.names.store(Arc::new(grown));
+            self.publish(grown);
         }
     }
 
@@ -319,13 +427,7 @@ impl Catalogue {
     }
 
     fn target(&self, method: &Method, name: &str) -> Target {
-        let policy = match method {
-            Method::ToolsCall => self.policies.get(name),
-            Method::ResourcesRead => self.templates.get(name).map(|(_, policy)| policy),
-            _ => None,
-        };
-        let policy = policy.cloned().unwrap_or_default();
-        Target::new(self.upstream.clone(), method.clone(), Some(name.into()), policy, self.trust)
+        Target::new(self.upstream.clone(), method.clone(), Some(name.into()))
     }
 }
 

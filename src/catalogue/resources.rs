@@ -27,9 +27,9 @@ impl Resources {
         of_it.filter_map(|template| self.lists.find(template.text(), audience)).next()
     }
 
-    /// Makes the entry of a template. Nobody sees it yet, unless it is open.
-    pub(super) fn add(&mut self, template: Arc<Template>, target: Target, open: bool) {
-        self.lists.add(template.text(), target, open);
+    /// Makes the entry of a template. Nobody sees it yet.
+    pub(super) fn add(&mut self, template: Arc<Template>, target: Target) {
+        self.lists.add(template.text(), target);
         let templates = Arc::make_mut(&mut self.templates);
         let place = templates.partition_point(|known| known.rank() < template.rank());
         templates.insert(place, template);

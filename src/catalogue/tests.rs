@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use super::{scopes::SCOPES, *};
 use crate::call::Caller;
 

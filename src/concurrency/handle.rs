@@ -65,10 +65,25 @@ impl ConcurrencyHandle {
 
     /// Sets how many attempts may run at once. Where more do, none is begun until enough have ended; where calls wait, those are
     /// served at once that there is room for. A limit that [adapts](super::ConcurrencyLayer::adaptive) is fixed by it.
+    ///
+    /// The operator may change a tool's limit also [in the catalogue](crate::catalogue::Catalogue::set_tool), in all layers. Of the two
+    /// the later change holds; a word that says nothing else of the limit than the word before it is no such change, and one that no
+    /// longer says anything of it gives the tool the layer's own limit again, or one that adapts and begins anew.
     pub fn set_limit(&self, target: &Target, limit: NonZeroU32) {
         if let Some(slots) = self.shared.slots(target) {
             slots.set_limit(limit);
         }
+    }
+
+    /// Sets the layer's own limit: that of all targets but those that [the operator names
+    /// one](crate::call::TargetPolicy::concurrency) for, those to come too. Also of those whose limit was set by hand, or adapts.
+    pub fn set_limits(&self, limit: NonZeroU32) {
+        self.shared.set_limits(limit);
+    }
+
+    /// Sets how many calls may wait, for all targets and those to come. Whoever waits already keeps its place.
+    pub fn set_queues(&self, places: u32) {
+        self.shared.set_queues(places);
     }
 
     /// Sets how many calls may wait. Whoever waits already keeps its place.

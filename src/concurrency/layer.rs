@@ -55,7 +55,8 @@ impl ConcurrencyLayer {
     }
 
     /// As many attempts per target at once as a limit of your own finds right for it, where the operator has not set a number, and a
-    /// queue of 64. `limit` is asked for one once per target.
+    /// queue of 64. `limit` is asked for one per target, and for another when the operator [takes a number
+    /// back](crate::catalogue::Catalogue::set_tool); it must not ask the layer's handle.
     pub fn adaptive_with<A>(limit: impl Fn(&Target) -> A + Send + Sync + 'static) -> Self
     where
         A: AdaptiveLimit + 'static,
@@ -73,7 +74,7 @@ impl ConcurrencyLayer {
     /// then has slots of its own, apart from the one it was made of.
     #[must_use]
     pub fn queue(self, places: u32) -> Self {
-        Self::of(self.shared.limit().clone(), places, self.shared.mode())
+        Self::of(self.shared.limit(), places, self.shared.mode())
     }
 
     /// Whether calls over the limit wait or are refused, or are only [observed](Mode::Observe): then all pass at once, also those
@@ -82,7 +83,7 @@ impl ConcurrencyLayer {
     /// was made of.
     #[must_use]
     pub fn mode(self, mode: Mode) -> Self {
-        Self::of(self.shared.limit().clone(), self.shared.places(), mode)
+        Self::of(self.shared.limit(), self.shared.places(), mode)
     }
 
     /// To look at the slots and queues, and to steer them while they work.

@@ -97,6 +97,21 @@ pub(super) enum Limit {
     Adaptive(MakeLimit),
 }
 
+impl Limit {
+    /// The limit of a target of which the operator says this, and what it goes by from then on if it adapts.
+    pub(super) fn of(&self, said: Option<NonZeroU32>, target: &Target) -> (NonZeroU32, Option<Box<dyn AdaptiveLimit>>) {
+        match (said, self) {
+            (Some(limit), _) => (limit, None),
+            (None, Self::Static(limit)) => (*limit, None),
+            (None, Self::Adaptive(make)) => {
+                let adaptive = make(target);
+                (adaptive.limit(), Some(adaptive))
+            }
+            (None, Self::Off) => (NonZeroU32::MAX, None),
+        }
+    }
+}
+
 impl fmt::Debug for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,66 +1,121 @@
 //! What a layer, its services and its handles share.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, Weak,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{limit::Limit, slots::Slots};
 use crate::{
     Mode,
-    call::{Slot, Target},
+    call::{Follower, Slot, Target},
 };
 
-/// The settings that a target begins with, and the slots of all targets met so far.
+/// What targets have in common, and the slots of all that were met so far.
 #[derive(Debug)]
 pub(super) struct Shared {
-    limit: Limit,
-    places: u32,
+    is_off: bool,
+    own: Mutex<Own>,
     observes: Arc<AtomicBool>,
     cell: Slot<Arc<Slots>>,
-    met: Mutex<Vec<Weak<Slots>>>,
+}
+
+/// The layer's own settings: those of targets of which the operator says nothing. No waker is woken under the lock.
+#[derive(Debug)]
+struct Own {
+    limit: Limit,
+    places: u32,
+    met: Vec<Weak<Slots>>,
+}
+
+impl Own {
+    fn all(&self) -> Vec<Arc<Slots>> {
+        self.met.iter().filter_map(Weak::upgrade).collect()
+    }
 }
 
 impl Shared {
     pub(super) fn new(limit: Limit, places: u32, mode: Mode) -> Self {
         Self {
-            limit,
-            places,
+            is_off: matches!(limit, Limit::Off),
+            own: Mutex::new(Own { limit, places, met: Vec::new() }),
             observes: Arc::new(AtomicBool::new(mode == Mode::Observe)),
             cell: Slot::new(),
-            met: Mutex::default(),
         }
     }
 
-    pub(super) const fn limit(&self) -> &Limit {
-        &self.limit
+    pub(super) fn limit(&self) -> Limit {
+        self.own().limit.clone()
     }
 
-    pub(super) const fn places(&self) -> u32 {
-        self.places
+    pub(super) fn places(&self) -> u32 {
+        self.own().places
     }
 
     /// The slots of a target. `None`: it has no limit.
     #[inline]
-    pub(super) fn slots<'a>(&self, target: &'a Target) -> Option<&'a Arc<Slots>> {
-        if matches!(self.limit, Limit::Off) || target.is_exempt() {
+    pub(super) fn slots<'a>(self: &Arc<Self>, target: &'a Target) -> Option<&'a Arc<Slots>> {
+        if self.is_off || target.is_exempt() {
             return None;
         }
-        Some(target.cell(&self.cell, || {
-            let slots = Arc::new(Slots::new(&self.limit, self.places, self.observes.clone(), target));
-            let mut met = self.met();
+        match target.get_cell(&self.cell) {
+            Some(slots) => Some(slots),
+            None => Some(self.meet(target)),
+        }
+    }
+
+    #[cold]
+    fn meet<'a>(self: &Arc<Self>, target: &'a Target) -> &'a Arc<Slots> {
+        let slots = target.cell(&self.cell, || {
+            let mut own = self.own();
+            let slots = Arc::new(Slots::new(&own.limit, own.places, self.observes.clone(), target));
             // Targets go with their catalogues; so this list is no longer than twice what lives.
-            if met.len() == met.capacity() {
-                met.retain(|slots| slots.strong_count() > 0);
+            if own.met.len() == own.met.capacity() {
+                own.met.retain(|slots| slots.strong_count() > 0);
             }
-            met.push(Arc::downgrade(&slots));
+            own.met.push(Arc::downgrade(&slots));
             slots
-        }))
+        });
+        // The operator may have said something else since: what is said from here on is heard, and what was said until here is read.
+        let shared: Weak<Self> = Arc::downgrade(self);
+        target.server().followers().join(shared);
+        self.take_up(target, slots);
+        slots
+    }
+
+    /// What the operator says of the target.
+    fn take_up(&self, target: &Target, slots: &Arc<Slots>) {
+        let own = self.own();
+        let calls = slots.follow(&own.limit, target);
+        drop(own);
+        calls.make(slots);
     }
 
     /// The slots of every target met that is still there.
     pub(super) fn all(&self) -> Vec<Arc<Slots>> {
-        self.met().iter().filter_map(Weak::upgrade).collect()
+        self.own().all()
+    }
+
+    /// Changes the layer's own limit.
+    pub(super) fn set_limits(&self, limit: NonZeroU32) {
+        if self.is_off {
+            return;
+        }
+        let mut own = self.own();
+        own.limit = Limit::Static(limit);
+        let changed: Vec<_> = own.all().into_iter().map(|slots| (slots.set_own_limit(limit), slots)).collect();
+        drop(own);
+        changed.into_iter().for_each(|(calls, slots)| calls.make(&slots));
+    }
+
+    /// Changes how many may wait.
+    pub(super) fn set_queues(&self, places: u32) {
+        let mut own = self.own();
+        own.places = places;
+        own.all().iter().for_each(|slots| slots.set_places(places));
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -73,7 +128,15 @@ impl Shared {
         self.all().iter().for_each(Slots::look_again);
     }
 
-    fn met(&self) -> MutexGuard<'_, Vec<Weak<Slots>>> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    fn own(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Follower for Shared {
+    fn follow(&self, target: &Arc<Target>) {
+        if let Some(slots) = target.get_cell(&self.cell) {
+            self.take_up(target, slots);
+        }
     }
 }

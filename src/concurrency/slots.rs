@@ -26,7 +26,7 @@ use super::{
     lookout::Lookout,
     permit::{Account, Kept, Permit, Place},
     queue::{Arrival, Key, Queue},
-    turnstile::{Barred, MOST, Turnstile},
+    turnstile::{Barred, Turnstile},
 };
 use crate::{
     call::{Admission, Head, KeptSlot, SlotPool, Target, Verdict},
@@ -47,7 +47,7 @@ pub(super) struct Slots {
     latency: Latency,
     /// Whether the desk has to hear of every attempt.
     adapts: AtomicBool,
-    /// Where the limit adapts: calls one of those who wait to look again later.
+    /// Where the limit may adapt: calls one of those who wait to look again later.
     lookouts: Option<Arc<Notify>>,
     observes: Arc<AtomicBool>,
     observed: Observed,
@@ -65,6 +65,8 @@ pub(super) struct Slots {
 #[derive(Debug)]
 struct Desk {
     queue: Queue<Caller>,
+    /// The operator's word on the limit that was last taken up.
+    said: Option<NonZeroU32>,
     adaptive: Option<Box<dyn AdaptiveLimit>>,
     told: Told,
     /// When one of those who wait looks again. It holds a [`Lookout`], or is on its way to.
@@ -92,7 +94,7 @@ pub(super) enum Entry {
 /// Who is told what, once the lock is given back: a waker may do anything.
 #[derive(Debug, Default)]
 #[must_use = "who waits is to be told"]
-struct Calls {
+pub(super) struct Calls {
     told: Vec<(Caller, Result<Permit, Reason>)>,
     /// Whether one of those who still wait is to look again.
     lookout: bool,
@@ -100,7 +102,7 @@ struct Calls {
 
 impl Calls {
     /// A permit that nobody takes any more goes back by its drop.
-    fn make(self, slots: &Slots) {
+    pub(super) fn make(self, slots: &Slots) {
         for (caller, outcome) in self.told {
             if let Err(reason) = outcome {
                 slots.sheds(reason, Instant::now());
@@ -115,15 +117,10 @@ impl Calls {
 
 impl Slots {
     pub(super) fn new(limit: &Limit, places: u32, observes: Arc<AtomicBool>, target: &Target) -> Self {
-        let (limit, adaptive) = match (target.policy().concurrency, limit) {
-            (Some(limit), _) => (limit.get(), None),
-            (None, Limit::Static(limit)) => (limit.get(), None),
-            (None, Limit::Adaptive(make)) => {
-                let adaptive = make(target);
-                (adaptive.limit().get(), Some(adaptive))
-            }
-            (None, Limit::Off) => (MOST, None),
-        };
+        let said = target.policy().concurrency;
+        let may_adapt = matches!(limit, Limit::Adaptive(_));
+        let (limit, adaptive) = limit.of(said, target);
+        let limit = limit.get();
         let gauges = Gauges::new(target);
         gauges.limit.set(f64::from(limit));
         let queue = Queue::new(usize::try_from(places).unwrap_or(usize::MAX), Instant::now());
@@ -134,8 +131,8 @@ impl Slots {
         Self {
             turnstile,
             adapts: AtomicBool::new(adaptive.is_some()),
-            lookouts: adaptive.is_some().then(Arc::default),
-            desk: Mutex::new(Desk { queue, adaptive, told: Told::new(limit), look: None }),
+            lookouts: may_adapt.then(Arc::default),
+            desk: Mutex::new(Desk { queue, said, adaptive, told: Told::new(limit), look: None }),
             latency: Latency::default(),
             observes,
             observed: Observed::new("concurrency"),
@@ -354,12 +351,39 @@ impl Slots {
     /// Sets the limit for good: one that adapts does so no more.
     pub(super) fn set_limit(self: &Arc<Self>, limit: NonZeroU32) {
         let mut desk = self.desk();
-        desk.adaptive = None;
-        self.adapts.store(false, Ordering::Relaxed);
-        let calls = self.change_limit(&mut desk, limit);
-        self.settle_down(&desk);
+        let calls = self.go_by(&mut desk, limit, None);
         drop(desk);
         calls.make(self);
+    }
+
+    /// Goes by what the operator says of the target now, where that is not what was said last: `limit` is the layer's own.
+    pub(super) fn follow(self: &Arc<Self>, limit: &Limit, target: &Target) -> Calls {
+        let mut desk = self.desk();
+        let said = target.policy().concurrency;
+        if said == desk.said {
+            return Calls::default();
+        }
+        desk.said = said;
+        let (limit, adaptive) = limit.of(said, target);
+        self.go_by(&mut desk, limit, adaptive)
+    }
+
+    /// Sets the layer's own limit, where the operator says nothing of the target's.
+    pub(super) fn set_own_limit(self: &Arc<Self>, limit: NonZeroU32) -> Calls {
+        let mut desk = self.desk();
+        match desk.said {
+            None => self.go_by(&mut desk, limit, None),
+            Some(_) => Calls::default(),
+        }
+    }
+
+    fn go_by(self: &Arc<Self>, desk: &mut Desk, limit: NonZeroU32, adaptive: Option<Box<dyn AdaptiveLimit>>) -> Calls {
+        self.adapts.store(adaptive.is_some(), Ordering::Relaxed);
+        if adaptive.is_some() {
+            self.turnstile.nobody_passes_by();
+        }
+        desk.adaptive = adaptive;
+        self.change_limit(desk, limit)
     }
 
     pub(super) fn set_places(&self, places: u32) {

@@ -27,7 +27,9 @@ where
     second: Option<Second<S::Future>>,
     /// How the first attempt ended, if it failed while the second is under way.
     failed: Option<Outcome<R>>,
-    /// Whether it is not known what the second attempt has done: then the call may have happened, whatever the first says.
+    /// Whether the target only reads: then nothing that an attempt may have done is left behind.
+    reads: bool,
+    /// Whether it is not known what one of the attempts has done: then the call may have happened, whatever the other says.
     doubt: bool,
 }
 
@@ -48,8 +50,8 @@ impl<S, P, R> Race<S, P, R>
 where
     S: Service<Request<P>, Response = Response<R>>,
 {
-    pub(super) const fn new(tool: Arc<Tool>, began: Instant, spare: Option<Spare<S, P>>) -> Self {
-        Self { tool, began, first_ended: false, spare, second: None, failed: None, doubt: false }
+    pub(super) const fn new(tool: Arc<Tool>, reads: bool, began: Instant, spare: Option<Spare<S, P>>) -> Self {
+        Self { tool, began, first_ended: false, spare, second: None, failed: None, reads, doubt: false }
     }
 
     /// When the second attempt is due.
@@ -66,11 +68,14 @@ where
         self.first_ended = true;
         self.spare = None;
         let succeeded = self.count(&outcome, self.began);
+        if is_final(&outcome) {
+            self.drop_second();
+        }
         if !succeeded && self.second.is_some() {
             self.failed = Some(outcome);
             return None;
         }
-        Some(self.firsts(outcome))
+        Some(self.doubted(outcome))
     }
 
     /// The second attempt has ended. `None`: the first may do better.
@@ -79,13 +84,16 @@ where
         if self.count(&outcome, second.began) {
             self.tool.count(Hedged::Won);
             self.first_given_up();
-            return Some(outcome.map(|mut response| {
-                response.attempts = 2;
-                response
-            }));
+            return Some(outcome.map(of_two));
+        }
+        if is_final(&outcome) && !self.first_ended {
+            self.tool.count(Hedged::Lost);
+            self.doubt |= !self.reads;
+            self.first_given_up();
+            return Some(self.doubted(outcome.map(of_two)));
         }
         let verdict = Verdict::of(&outcome);
-        self.doubt |= verdict.is_in_doubt();
+        self.doubt |= verdict.is_in_doubt() && !self.reads;
         if verdict == Verdict::LocalReject {
             self.tool.count(Hedged::Refused);
             self.tool.refund();
@@ -93,11 +101,11 @@ where
         } else {
             self.tool.count(Hedged::Lost);
         }
-        self.failed.take().map(|outcome| self.firsts(outcome))
+        self.failed.take().map(|outcome| self.doubted(outcome))
     }
 
-    /// The outcome of the call, by that of the first attempt.
-    fn firsts(&self, outcome: Outcome<R>) -> Outcome<R> {
+    /// The outcome of the call, by that of the attempt that decides.
+    fn doubted(&self, outcome: Outcome<R>) -> Outcome<R> {
         if self.doubt { in_doubt(outcome) } else { outcome }
     }
 
@@ -121,13 +129,23 @@ where
     }
 }
 
+const fn of_two<R>(mut response: Response<R>) -> Response<R> {
+    response.attempts = 2;
+    response
+}
+
+/// Whether no other attempt would do better: the call itself is refused, and who made it is to hear of that at once.
+fn is_final<R>(outcome: &Outcome<R>) -> bool {
+    matches!(Verdict::of(outcome), Verdict::ClientFault | Verdict::Denied | Verdict::SessionLost)
+}
+
 impl<S, P, R> Race<S, P, R>
 where
     S: Service<Request<P>>,
 {
     fn drop_second(&mut self) {
         if let Some(second) = self.second.take() {
-            self.doubt = true;
+            self.doubt |= !self.reads;
             let now = Instant::now();
             self.tool.given_up(now.saturating_duration_since(second.began), now);
             self.tool.count(Hedged::Lost);

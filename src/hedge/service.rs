@@ -61,13 +61,13 @@ where
         }
         let (head, now) = (&mut request.head, Instant::now());
         let tool = head.target.cell(&self.shared.slot, || Tool::new(&head.target, now)).clone();
-        let (peer, delay) = (head.peer.clone(), tool.begin(self.shared.share()));
+        let (peer, reads, delay) = (head.peer.clone(), head.target.is_read_only(), tool.begin(self.shared.share()));
         let due = delay.and_then(|delay| now.checked_add(delay)).filter(|due| head.end().is_none_or(|(end, _)| *due < end));
         let spare = due.map(|at| {
             let turn = Turn::default();
             request.head.turn = Some(turn.clone());
             Spare { at, turn, request: request.clone(), pristine: self.pristine.clone() }
         });
-        HedgeFuture::racing(self.inner.call(request), peer, Race::new(tool, now, spare))
+        HedgeFuture::racing(self.inner.call(request), peer, Race::new(tool, reads, now, spare))
     }
 }

@@ -14,9 +14,9 @@ use crate::{
     breaker::BreakerLayer,
     call::{Admission, Meta, Notify, Peer, Progress, Repeats, Request, Response, Target, Verdict},
     concurrency::ConcurrencyLayer,
-    error::{BoxError, Reason, Rejected, Transport},
+    error::{BoxError, HttpStatus, Reason, Rejected, Transport},
     retry::{FullJitter, RetryLayer},
-    testing::{safe_tool, tool},
+    testing::{reading_tool, safe_tool, tool},
 };
 
 type Outcome = Result<Response<&'static str>, BoxError>;
@@ -115,6 +115,29 @@ async fn a_call_that_stalls_is_answered_by_the_second_attempt() {
     assert!(began.elapsed() < 25 * MS, "{:?}", began.elapsed());
     assert_eq!(handler.running(), 0, "the loser goes on");
     assert_eq!(*handler.heads.lock().unwrap(), [(0, Admission::Wait, false), (1, Admission::NoWait, true)]);
+}
+
+fn denied() -> Outcome {
+    Err(HttpStatus { code: 403, retry_after: None, in_session: false }.into())
+}
+
+/// That the call itself is refused is told at once, whichever attempt hears of it.
+#[tokio::test(start_paused = true)]
+async fn what_no_other_attempt_would_mend_waits_for_none() {
+    for (first, then) in [((400, denied as fn() -> Outcome), (60_000, done as _)), ((60_000, done as _), (400, denied as _))] {
+        for (target, verdict) in [(reading_tool("t"), Verdict::Denied), (safe_tool("t"), Verdict::AMBIGUOUS)] {
+            let handler = Handler::default();
+            let service = HedgeLayer::new().layer(handler.service());
+            warm(&service, &target, &handler).await;
+            handler.then(first.0 * MS, first.1);
+            handler.then(then.0 * MS, then.1);
+            let began = Instant::now();
+            // A write may have been made by the other.
+            assert_eq!(Verdict::of(&call(&service, &target).await), verdict);
+            assert!(began.elapsed() < 450 * MS, "{:?}", began.elapsed());
+            assert_eq!((handler.calls(), handler.running()), (2, 0));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -76,8 +76,8 @@ pub enum Values {
     /// A resource template of the upstream's own list as far as it is fit for a label, or `_OTHER`; absent where no template covers what
     /// is read.
     ListedTemplate,
-    /// The name of a layer: those of this crate are the names of their modules, and `load_shed` stands for any other that sheds.
-    Layer,
+    /// Who refuses: one of these, or a layer of your own by the name that it gives its [`Rejected`](crate::error::Rejected).
+    Layer(&'static [&'static str]),
 }
 
 impl Metric {
@@ -88,7 +88,7 @@ impl Metric {
             (_, "upstream" | "version" | "worker") => Values::Ours,
             (_, "gen_ai_tool_name" | "gen_ai_prompt_name") => Values::Listed,
             (_, "resource_template") => Values::ListedTemplate,
-            (_, "layer") => Values::Layer,
+            (_, "layer") => Values::Layer(&LAYERS),
             (_, "mcp_method_name") => Values::OneOf(Method::KNOWN.iter().map(Method::label).chain([OTHER]).collect()),
             (_, "error_type") => Values::OneOf(outcomes::error_types()),
             (_, "rpc_response_status_code") => Values::OneOf(outcomes::codes()),
@@ -162,10 +162,27 @@ impl Metric {
             Some(Values::OneOf(values)) => value.is_empty() || values.contains(&value),
             Some(Values::Listed) => value.is_empty() || is_fit_name(value),
             Some(Values::ListedTemplate) => value.is_empty() || is_fit_template(value),
-            Some(Values::Ours | Values::Layer) => true,
+            Some(Values::Ours | Values::Layer(_)) => true,
             None => false,
         }
     }
 }
 
 const STATES: [&str; 3] = ["closed", "open", "half_open"];
+
+/// What refuses calls in this crate: layers by the names of their modules; a client's connection and the cap on subscriptions, which are
+/// none; and `load_shed` for whoever sheds with tower's error.
+const LAYERS: [&str; 12] = [
+    "audit",
+    "breaker",
+    "concurrency",
+    "connection",
+    "deadline",
+    "idempotency",
+    "load_shed",
+    "loop_guard",
+    "quota",
+    "rate_limit",
+    "retry",
+    "subscriptions",
+];

@@ -93,6 +93,8 @@ impl ErrorType {
         let code = outcome.as_ref().ok().and_then(Response::error_code);
         match verdict {
             Verdict::Ok | Verdict::InputRequired | Verdict::Task if code.is_none() => Self::None,
+            // An answer: the next hop has refused, for want of its caller's time.
+            Verdict::LocalReject if outcome.is_ok() => Self::Hurried,
             Verdict::LocalReject => Self::Rejected,
             Verdict::Cancelled => Self::Cancelled,
             Verdict::Hurried => Self::Hurried,
@@ -255,6 +257,9 @@ mod tests {
         let mut hurried = Response::from_error(ErrorObject::new(504, "no"));
         hurried.verdict = Some(Verdict::Hurried);
         assert_eq!(labels(hurried), ["hurried", ""]);
+        let mut refused = Response::from_error(ErrorObject::new(504, "no"));
+        refused.verdict = Some(Verdict::LocalReject);
+        assert_eq!(labels(refused), ["hurried", ""], "by the next hop, for want of time");
     }
 
     #[test]

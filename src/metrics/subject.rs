@@ -198,7 +198,10 @@ mod tests {
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
     use super::*;
-    use crate::{catalogue::Catalogue, metrics::CONCURRENCY_LIMIT};
+    use crate::{
+        catalogue::Catalogue,
+        metrics::{CONCURRENCY_LIMIT, QUEUE_DURATION, TIMEOUTS},
+    };
 
     /// What this series says.
     fn gauge(recorder: &DebuggingRecorder, tool: &str) -> f64 {
@@ -259,5 +262,80 @@ mod tests {
             let _kept = (!one_goes).then_some(first);
             assert_eq!(gauge(&recorder, "one"), shown);
         }
+    }
+
+    fn subject(catalogue: &Catalogue, method: &Method, name: Option<&str>) -> Arc<Subject> {
+        Subject::of(&catalogue.resolve(method, name, None))
+    }
+
+    #[test]
+    fn a_subject_is_called_by_what_says_the_most_of_it() {
+        let catalogue =
+            Catalogue::new("up").tool("one", Default::default()).resource_template("file:///{path}", Default::default()).unwrap();
+        assert_eq!(subject(&catalogue, &Method::ToolsCall, Some("one")).labels(), ["up", "tools/call", "one"]);
+        let read = subject(&catalogue, &Method::ResourcesRead, Some("file:///a"));
+        assert_eq!(read.labels(), ["up", "resources/read", "file:///{path}"]);
+        assert_eq!(subject(&catalogue, &Method::ToolsList, None).labels(), ["up", "tools/list", ""]);
+    }
+
+    /// Where there is no room for all names: the first of those that the operator names have it, and who has no name.
+    #[test]
+    fn what_may_never_be_needed_is_told_of_whom_there_is_room_for() {
+        let catalogue = |budget| {
+            let names = ["a", "b", "c", "d", "e"].into_iter();
+            names.fold(Catalogue::new("up").scrape_budget(budget), |catalogue, name| catalogue.tool(name, Default::default()))
+        };
+        let told = |catalogue: &Catalogue| {
+            let tools = ["a", "b"].map(|tool| subject(catalogue, &Method::ToolsCall, Some(tool)).is_detailed());
+            (tools, subject(catalogue, &Method::ToolsList, None).is_detailed())
+        };
+        assert_eq!(told(&catalogue(0)), ([false, false], true));
+        assert_eq!(told(&catalogue(100_000)), ([true, false], true));
+        assert_eq!(told(&catalogue(1_000_000)), ([true, true], true));
+    }
+
+    #[test]
+    fn a_series_costs_what_it_takes_in_a_scrape() {
+        let target = Catalogue::new("up").tool("one", Default::default()).resolve(&Method::ToolsCall, Some("one"), None);
+        let rendered = |metric: Metric, suffix: &str, last: &str| {
+            let labels: String =
+                metric.key(labels_of(&target)).labels().map(|label| format!("{}=\"{}\",", label.key(), label.value())).collect();
+            format!("{}{suffix}{{{labels}{last}}} 1234567890\n", metric.name).len()
+        };
+        let costs = |metric: Metric| cost(metric, &metric.key(labels_of(&target)));
+        assert_eq!(costs(CONCURRENCY_LIMIT), rendered(CONCURRENCY_LIMIT, "", ""));
+        assert_eq!(costs(QUEUE_DURATION), 17 * rendered(QUEUE_DURATION, "_bucket", "le=\"0.05\","));
+    }
+
+    /// What these series say.
+    fn counters(recorder: &DebuggingRecorder) -> Vec<u64> {
+        let series = recorder.snapshotter().snapshot().into_vec().into_iter();
+        let mut counted: Vec<_> =
+            series.filter_map(|(.., value)| if let DebugValue::Counter(count) = value { Some(count) } else { None }).collect();
+        counted.sort_unstable();
+        counted
+    }
+
+    #[test]
+    fn counters_are_there_from_the_start_where_there_is_room_and_else_once_they_count() {
+        for (budget, at_first, then) in [(1_000_000, vec![0, 0], vec![0, 3]), (0, vec![], vec![3])] {
+            let recorder = DebuggingRecorder::new();
+            let _installed = metrics::set_default_local_recorder(&recorder);
+            let catalogue = Catalogue::new("up").scrape_budget(budget).tool("one", Default::default());
+            let made = Counters::new(TIMEOUTS, &subject(&catalogue, &Method::ToolsCall, Some("one")), [["soft"], ["hard"]]);
+            assert_eq!(counters(&recorder), at_first);
+            (0..3).for_each(|_| made.count(1));
+            assert_eq!(counters(&recorder), then);
+        }
+    }
+
+    #[test]
+    fn a_level_goes_up_and_down_by_one() {
+        let recorder = DebuggingRecorder::new();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let [one, _two] = levels(Catalogue::new("up"));
+        (0..3).for_each(|_| one.increment());
+        one.decrement();
+        assert_eq!(gauge(&recorder, "one"), 2.0);
     }
 }

@@ -6,7 +6,10 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    sync::futures::OwnedNotified,
+    time::{Instant, Sleep, sleep_until},
+};
 use tower::Service;
 
 use super::shared::{Counted, Turn};
@@ -45,6 +48,8 @@ struct Waiting<S, P> {
     call: Option<(Turn, Request<P>)>,
     /// Until the turn comes; then until the call has to end.
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Until the limits change.
+    changed: Pin<Box<OwnedNotified>>,
     come: bool,
     service: S,
 }
@@ -62,8 +67,8 @@ where
     }
 
     pub(super) fn waiting(turn: Turn, request: Request<P>, service: S) -> Self {
-        let sleep = Some(Box::pin(sleep_until(turn.at)));
-        let waiting = Waiting { call: Some((turn, request)), sleep, come: false, service };
+        let (sleep, changed) = (Some(Box::pin(sleep_until(turn.at))), Box::pin(turn.changed()));
+        let waiting = Waiting { call: Some((turn, request)), sleep, changed, come: false, service };
         Self { state: State::Waiting { waiting: Box::new(waiting) }, counted: None }
     }
 }
@@ -76,12 +81,22 @@ where
     S: Service<Request<P>>,
     S::Error: Into<BoxError>,
 {
+    /// Until the turn comes, or there is nothing to wait for any more.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((turn, _)) = &self.call else { return Poll::Ready(()) };
+        while self.changed.as_mut().poll(cx).is_ready() {
+            self.changed.set(turn.changed());
+        }
+        if !turn.is_waited_for() {
+            return Poll::Ready(());
+        }
+        self.sleep.as_mut().map_or(Poll::Ready(()), |sleep| sleep.as_mut().poll(cx))
+    }
+
     /// The call under way, or why it is not. The turn is always given up or used.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<Begun<S::Future>, BoxError>> {
         if !self.come {
-            if let Some(sleep) = &mut self.sleep {
-                ready!(sleep.as_mut().poll(cx));
-            }
+            ready!(self.poll_wait(cx));
             self.come = true;
             let end = self.call.as_ref().and_then(|(_, request)| request.head.deadline.end(None));
             self.sleep = end.map(|(end, _)| Box::pin(sleep_until(end)));

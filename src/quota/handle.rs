@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use governor::Quota;
 use tokio::time::Instant;
 
-use super::{Per, QuotaError, layer::costs, limits::Limits, shared::Shared};
+use super::{Per, QuotaError, limits::Line, shared::Shared};
 use crate::{
     call::{Head, Standing},
     catalogue::Catalogue,
@@ -53,24 +53,40 @@ impl QuotaHandle {
     /// [`QuotaError`], if there is no room for one more limit, or if the layer was [checked](Self::check_for)
     /// for a tool whose cost is above the burst. Nothing is changed then.
     pub fn set(&self, per: Per, quota: Quota) -> Result<(), QuotaError> {
-        self.change(|limits, now| limits.try_set(per, quota, now))
+        self.shared.change(|limits, now| limits.try_set(per, quota, now))
     }
 
-    /// Checks that a call of each tool that `catalogue` declares can pass, and holds to it from then on, as
-    /// [`checked_for`](super::QuotaLayer::checked_for) does for a layer that is still being made.
+    /// Checks that a call of each tool and resource template that `catalogue` knows can pass, and holds to it from then on, as long as
+    /// there is the catalogue: a lower burst is refused here, and a higher [cost](crate::call::TargetPolicy::cost)
+    /// [there](Catalogue::set_tool). [`checked_for`](super::QuotaLayer::checked_for) does the same for a layer that is still being made.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Burst`], which names the dearest tool and the burst that is too small for it. Nothing is changed then.
     pub fn check_for(&self, catalogue: &Catalogue) -> Result<(), QuotaError> {
-        self.change(|limits, _| limits.expect(costs(catalogue)))
+        self.shared.check_for(catalogue)
     }
 
-    /// Removes a limit: nothing is counted under it any more.
+    /// Removes a limit: nothing is counted under it any more, and who waits for a turn under it has it.
     pub fn remove(&self, per: Per) {
-        let _: Result<(), std::convert::Infallible> = self.change(|limits, _| {
+        let Ok(()) = self.shared.change(|limits, _| {
             limits.remove(per);
-            Ok(())
+            Ok::<_, Infallible>(())
+        });
+    }
+
+    /// How long a call may wait for its turn, and how many may.
+    pub fn wait(&self) -> (Duration, u32) {
+        let line = self.shared.limits.load().line;
+        (line.at_most, line.places)
+    }
+
+    /// Changes that, as [`QuotaLayer::wait`](super::QuotaLayer::wait) has it; with no place, or no time, nobody waits. Those who wait
+    /// already keep their turn.
+    pub fn set_wait(&self, at_most: Duration, places: u32) {
+        let Ok(()) = self.shared.change(|limits, _| {
+            limits.set_line(Line { at_most, places });
+            Ok::<_, Infallible>(())
         });
     }
 
@@ -79,11 +95,11 @@ impl QuotaHandle {
         self.shared.limits.load().mode
     }
 
-    /// Refuses from now on, or only counts.
+    /// Refuses from now on, or only counts: then who waits has its turn at once.
     pub fn set_mode(&self, mode: Mode) {
-        let _: Result<(), std::convert::Infallible> = self.change(|limits, _| {
+        let Ok(()) = self.shared.change(|limits, _| {
             limits.mode = mode;
-            Ok(())
+            Ok::<_, Infallible>(())
         });
     }
 
@@ -110,20 +126,5 @@ impl QuotaHandle {
     /// How many decisions were made on a shared cell because there was no room for one more key.
     pub fn overflows(&self) -> u64 {
         self.shared.store.overflows()
-    }
-
-    /// Puts changed limits in the place of the present ones, whoever else is changing them.
-    fn change<E>(&self, change: impl Fn(&mut Limits, u64) -> Result<(), E>) -> Result<(), E> {
-        let now = self.shared.store.since_epoch(Instant::now());
-        let mut outcome = Ok(());
-        self.shared.limits.rcu(|present| {
-            let mut limits = Limits::clone(present);
-            outcome = change(&mut limits, now);
-            match outcome {
-                Ok(()) => Arc::new(limits),
-                Err(_) => present.clone(),
-            }
-        });
-        outcome
     }
 }

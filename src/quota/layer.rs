@@ -1,4 +1,4 @@
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use governor::Quota;
 use tower::Layer;
@@ -69,8 +69,8 @@ impl QuotaLayer {
         Ok(self.with(limits))
     }
 
-    /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and within the call's own time, and
-    /// as long as fewer than `places` calls are waiting; otherwise it is refused at once, as without this.
+    /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and half of the call's own time, and as long as
+    /// fewer than `places` calls are waiting; otherwise it is refused at once, as without this. The other half is for the call itself.
     ///
     /// First come, first served: a place in the line is a place in the limit's own schedule, and nobody overtakes. A call waits
     /// for one limit, the first in the order of decision that has no room; the others are asked when its turn has come, and
@@ -79,7 +79,7 @@ impl QuotaLayer {
     #[must_use]
     pub fn wait(self, at_most: Duration, places: u32) -> Self {
         let mut limits = self.limits();
-        limits.line = Line { at_most, places };
+        limits.set_line(Line { at_most, places });
         self.with(limits)
     }
 
@@ -94,16 +94,17 @@ impl QuotaLayer {
     }
 
     /// Checks that a call of each tool that `catalogue` declares can pass: that no [cost](crate::call::TargetPolicy::cost) is
-    /// above a burst. From then on the [handle](Self::handle) holds to it too. Call it last: a limit that you set on the layer
-    /// that you get is not checked.
+    /// above a burst. From then on the [handle](Self::handle) holds to it too, and the catalogue. Call it last: a limit that you set on
+    /// the layer that you get is not checked.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Burst`], which names the dearest tool and the burst that is too small for it.
     pub fn checked_for(self, catalogue: &Catalogue) -> Result<Self, QuotaError> {
-        let mut limits = self.limits();
-        limits.expect(costs(catalogue))?;
-        Ok(self.with(limits))
+        let limits = self.limits();
+        let layer = self.with(limits);
+        layer.shared.check_for(catalogue)?;
+        Ok(layer)
     }
 
     /// Tells at most `keys` keys apart; further ones are limited together. A key takes 24 bytes, in maps that double: 30 to 65
@@ -146,12 +147,6 @@ impl QuotaLayer {
     fn of(limits: Limits, capacity: usize) -> Self {
         Self { shared: Arc::new(Shared::new(limits, capacity)) }
     }
-}
-
-/// What a call of each declared tool costs, and a read of each resource template.
-pub(super) fn costs(catalogue: &Catalogue) -> impl Iterator<Item = (&str, NonZeroU32)> {
-    let declared = catalogue.declared_tools().chain(catalogue.declared_resource_templates());
-    declared.map(|(name, policy)| (name, policy.cost.unwrap_or(NonZeroU32::MIN)))
 }
 
 impl<S> Layer<S> for QuotaLayer {

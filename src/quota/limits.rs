@@ -1,6 +1,11 @@
 //! The limits of a layer: what the operator has set, and what can be changed while it runs.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use governor::Quota;
 
@@ -11,7 +16,7 @@ use super::{
     ticket::{MAX_LIMITS, Ticket},
 };
 use crate::{
-    call::{Head, Standing},
+    call::{Head, Standing, Target},
     error::{Allowance, Scope},
     gate::Mode,
 };
@@ -32,10 +37,21 @@ pub(super) struct Limits {
     limits: Vec<Limit>,
     pub(super) mode: Mode,
     pub(super) line: Line,
-    /// The dearest call that the operator has declared: no burst may be below its cost.
-    dearest: Option<(String, NonZeroU32)>,
+    /// The longest that calls could ever wait: cells may be ahead by that.
+    ahead: Duration,
+    /// What calls cost that cost more than 1: no burst may be below that. Of the targets of those catalogues that the layer was checked
+    /// for, by their ids.
+    costs: BTreeMap<u64, Cost>,
     /// How many quotas have been set.
     generations: u64,
+}
+
+/// What a call of a target costs.
+#[derive(Debug, Clone)]
+struct Cost {
+    /// Catalogues come and go.
+    target: Weak<Target>,
+    cost: NonZeroU32,
 }
 
 /// How calls may wait for their turn.
@@ -94,8 +110,9 @@ impl Limits {
 
     /// Sets the limit that counts per these parts, new or changed, if that makes sense.
     pub(super) fn try_set(&mut self, per: Per, quota: Quota, now: u64) -> Result<(), QuotaError> {
-        if let Some((tool, cost)) = &self.dearest {
-            fits(tool, *cost, per, quota)?;
+        let known = self.costs.values().filter_map(|known| Some((known.target.upgrade()?, known.cost)));
+        if let Some((target, cost)) = known.max_by_key(|(_, cost)| *cost) {
+            fits(&target, cost, per, quota)?;
         }
         let others = self.limits.iter().filter(|limit| !limit.per.is_named() && !limit.per.is_like(per)).count();
         if !per.is_named() && others >= MAX_OTHERS {
@@ -117,7 +134,7 @@ impl Limits {
         let mut limit = Limit { per, quota, gcra: Gcra::new(quota), allowance, generation: self.generations, formers };
         match self.limits.iter_mut().find(|known| known.per.is_like(per)) {
             Some(known) => {
-                limit.formers = known.leave(self.generations, now, self.line.at_most);
+                limit.formers = known.leave(self.generations, now, self.ahead);
                 *known = limit;
             }
             None => self.limits.push(limit),
@@ -125,18 +142,34 @@ impl Limits {
         self.limits.sort_by_key(|limit| limit.per.rank());
     }
 
+    pub(super) fn set_line(&mut self, line: Line) {
+        self.line = line;
+        self.ahead = self.ahead.max(line.at_most);
+    }
+
     pub(super) fn remove(&mut self, per: Per) {
         self.limits.retain(|limit| !limit.per.is_like(per));
     }
 
-    /// Takes note of what calls cost, and refuses where one is dearer than a burst.
-    pub(super) fn expect<'a>(&mut self, costs: impl Iterator<Item = (&'a str, NonZeroU32)>) -> Result<(), QuotaError> {
-        let Some((tool, cost)) = costs.max_by_key(|(_, cost)| *cost) else { return Ok(()) };
-        self.limits.iter().try_for_each(|limit| fits(tool, cost, limit.per, limit.quota))?;
-        if self.dearest.as_ref().is_none_or(|(_, known)| cost > *known) {
-            self.dearest = Some((tool.to_owned(), cost));
+    /// Takes note that a call of `target` may cost so much, unless that is more than a burst. What it cost before counts on, until
+    /// it is [`noted`](Self::note) that it does not.
+    pub(super) fn expect(&mut self, target: &Arc<Target>, cost: NonZeroU32) -> Result<(), QuotaError> {
+        self.limits.iter().try_for_each(|limit| fits(target, cost, limit.per, limit.quota))?;
+        if self.costs.get(&target.id()).is_none_or(|known| cost > known.cost) {
+            self.charge(target, cost);
         }
         Ok(())
+    }
+
+    /// Takes note of what a call of `target` costs now.
+    pub(super) fn note(&mut self, target: &Arc<Target>) {
+        self.charge(target, target.cost());
+    }
+
+    fn charge(&mut self, target: &Arc<Target>, cost: NonZeroU32) {
+        self.costs.insert(target.id(), Cost { target: Arc::downgrade(target), cost });
+        // No burst is below 1.
+        self.costs.retain(|_, known| known.cost > NonZeroU32::MIN && known.target.strong_count() > 0);
     }
 
     /// What `head` has to pass, but for a limit that it has passed already: a place for each limit.
@@ -177,9 +210,9 @@ impl Limit {
     ///
     /// Cells do not say under which quota they were written, so those of the next one have other keys, and who has a cell
     /// under an earlier one takes along what it owes.
-    fn leave(&self, next: u64, now: u64, at_most: Duration) -> Arc<[Former]> {
+    fn leave(&self, next: u64, now: u64, ahead: Duration) -> Arc<[Former]> {
         let flip = salt(self.generation) ^ salt(next);
-        let forgotten = now.saturating_add(self.gcra.memory_ns()).saturating_add(nanos(at_most));
+        let forgotten = now.saturating_add(self.gcra.memory_ns()).saturating_add(nanos(ahead));
         let earlier = self.formers.iter().filter(|former| now < former.forgotten);
         let earlier = earlier.map(|former| Former { flip: former.flip ^ flip, ..*former });
         [Former { flip, gcra: self.gcra, until: now, forgotten }].into_iter().chain(earlier).take(MAX_FORMERS).collect()
@@ -188,7 +221,7 @@ impl Limit {
     #[inline]
     pub(super) fn check(&self, head: &Head, now: u64) -> Option<Check<'_>> {
         let key = self.per.cell(head)? ^ u128::from(salt(self.generation));
-        let cost = head.target.policy().cost.unwrap_or(NonZeroU32::MIN);
+        let cost = head.target.cost();
         let remembered = self.formers.iter().rposition(|former| now < former.forgotten).map_or(0, |last| last + 1);
         Some(Check { key, gcra: self.gcra, cost, formers: self.formers.get(..remembered).unwrap_or_default() })
     }
@@ -205,10 +238,15 @@ const fn salt(generation: u64) -> u64 {
 }
 
 /// A limit that counts what nobody can know beforehand may never meet the tool.
-fn fits(tool: &str, cost: NonZeroU32, per: Per, quota: Quota) -> Result<(), QuotaError> {
+fn fits(target: &Target, cost: NonZeroU32, per: Per, quota: Quota) -> Result<(), QuotaError> {
     let burst = quota.burst_size();
     if per.is_own() || cost <= burst {
         return Ok(());
     }
-    Err(QuotaError::Burst { tool: tool.to_owned(), cost: cost.get(), scope: per.scope(), burst: burst.get() })
+    let tool = target.name().unwrap_or_default().to_owned();
+    Err(QuotaError::Burst { tool, cost: cost.get(), scope: per.scope(), burst: burst.get() })
 }
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

@@ -18,9 +18,8 @@
 //! * **Order**: outside retry, so that a call is charged once however often it is attempted.
 //! * **Clones** share limits, cells and line, and so do two services from one layer.
 //! * **Drop**: an admitted call has been counted. One that waits leaves the line, and is taken back if nobody is behind it.
-//! * **Metrics**: [`QUOTA_WAITING`](crate::metrics::QUOTA_WAITING); its refusals are in
-//!   [`REJECTIONS`](crate::metrics::REJECTIONS), and those that it only observes in
-//!   [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS).
+//! * **Metrics**: [`QUOTA_WAITING`](crate::metrics::QUOTA_WAITING); [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS)
+//!   where it only observes; [`record`](crate::record) counts what it refuses.
 //!
 //! ```
 //! use std::num::NonZeroU32;

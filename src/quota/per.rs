@@ -168,7 +168,7 @@ impl Per {
             mix(own(head)?.bits());
         }
         if self.has(TARGET) {
-            mix(u128::from(head.target.id()) + 1);
+            mix(head.target.id().into());
         }
         Some(cell)
     }
@@ -177,5 +177,45 @@ impl Per {
 impl fmt::Debug for Per {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Per").field(&self.scope().as_str()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::{call::Request, testing::tool};
+
+    fn of_token(head: &Head) -> Option<Digest> {
+        head.caller.authorisation()
+    }
+
+    fn of_all(_: &Head) -> Option<Digest> {
+        Some(Digest::of(b"all"))
+    }
+
+    #[test]
+    fn a_callers_own_limits_are_decided_before_those_that_it_shares() {
+        let in_order = [Per::AGENT, Per::CLIENT, Per::PRINCIPAL, Per::TENANT, Per::key_by(of_all), Per::ALL];
+        let ranks: Vec<_> = in_order.into_iter().flat_map(|per| [per.and(Per::TARGET), per]).map(Per::rank).collect();
+        assert!(ranks.is_sorted_by(|one, next| one < next), "{ranks:?}");
+    }
+
+    #[test]
+    fn keys_of_ones_own_are_the_same_if_they_are_one_function() {
+        let (token, all) = (Per::key_by(of_token), Per::key_by(of_all));
+        assert!(token.is_same(token) && !token.is_same(all) && token.is_like(all));
+        assert!(!token.is_same(Per::ALL) && !Per::ALL.is_same(token));
+        assert!(Per::ALL.is_same(Per::ALL) && !Per::ALL.is_same(Per::TENANT));
+        // Parts that say there is a key, and none: no way leads there but this.
+        assert!(!token.is_same(Per { own: None, ..token }) && !Per { own: None, ..token }.is_same(token));
+    }
+
+    #[test]
+    fn no_two_targets_share_a_cell() {
+        let cells: HashSet<_> =
+            (0..256).filter_map(|_| Per::TENANT.and(Per::TARGET).cell(&Request::new(tool("t"), ()).head)).collect();
+        assert_eq!(cells.len(), 256);
     }
 }

@@ -1,25 +1,33 @@
 //! What all services of one layer share, and how it decides.
 
 use std::{
+    cmp::Reverse,
+    convert::Infallible,
     fmt,
+    num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
 
 use super::{
+    QuotaError,
     gcra::nanos,
     limits::{Limit, Limits},
     store::{self, Refused, Store},
     ticket::{MAX_LIMITS, Ticket},
 };
 use crate::{
-    call::{Admission, Head, Response, Slot, Standing, Target, Verdict},
+    call::{Admission, Follower, Head, Response, Slot, Standing, Target, TargetPolicy, Verdict},
+    catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     gate::{Mode, Observed},
     metrics::{Level, QUOTA_WAITING, Subject},
@@ -29,6 +37,8 @@ pub(super) struct Shared {
     pub(super) limits: ArcSwap<Limits>,
     pub(super) store: Store,
     waiting: AtomicU32,
+    /// Tells those who wait that the limits have changed.
+    changed: Arc<Notify>,
     handles: Slot<Handles>,
 }
 
@@ -83,6 +93,7 @@ impl Shared {
             limits: ArcSwap::from_pointee(limits),
             store: Store::new(capacity),
             waiting: AtomicU32::new(0),
+            changed: Arc::default(),
             handles: Slot::new(),
         }
     }
@@ -129,15 +140,15 @@ impl Shared {
         }
     }
 
-    /// How long a call may wait for its turn, in nanoseconds. `None`: it may not.
+    /// How long a call may wait for its turn, in nanoseconds: half of its time it keeps for itself. A call that is made with nothing left
+    /// of it ends in doubt for nothing, and the breaker takes that for the target's doing. `None`: it may not wait.
     fn patience(&self, limits: &Limits, head: &Head) -> Option<u64> {
         let line = limits.line;
         if head.admission != Admission::Wait || limits.mode != Mode::Enforce || self.waiting() >= line.places {
             return None;
         }
         let end = head.deadline.end(None).map_or(Duration::MAX, |(end, _)| end.saturating_duration_since(head.arrived));
-        // A turn at the very end comes too late.
-        Some(nanos(line.at_most.min(end.saturating_sub(Duration::from_nanos(1)))))
+        Some(nanos(line.at_most.min(end / 2)))
     }
 
     fn queue(self: &Arc<Self>, limits: &Limits, head: &Head, ticket: &Ticket, turn: store::Turn) -> Answer {
@@ -168,8 +179,51 @@ impl Shared {
         }
     }
 
+    /// Puts changed limits in the place of the present ones, whoever else is changing them.
+    pub(super) fn change<E>(&self, change: impl Fn(&mut Limits, u64) -> Result<(), E>) -> Result<(), E> {
+        let now = self.store.since_epoch(Instant::now());
+        let mut outcome = Ok(());
+        self.limits.rcu(|present| {
+            let mut limits = Limits::clone(present);
+            outcome = change(&mut limits, now);
+            match outcome {
+                Ok(()) => Arc::new(limits),
+                Err(_) => present.clone(),
+            }
+        });
+        self.changed.notify_waiters();
+        outcome
+    }
+
+    /// Checks that each call of the catalogue's targets can pass, and has a say in what they cost from then on.
+    pub(super) fn check_for(self: &Arc<Self>, catalogue: &Catalogue) -> Result<(), QuotaError> {
+        // No cost changes between what is seen here and what is told from then on.
+        let _turn = catalogue.turn();
+        let mut targets = catalogue.targets();
+        targets.sort_by_key(|target| Reverse(target.cost()));
+        self.change(|limits, _| targets.iter().try_for_each(|target| limits.expect(target, target.cost())))?;
+        let shared: Weak<Self> = Arc::downgrade(self);
+        catalogue.followers().join(shared);
+        Ok(())
+    }
+
     fn handles<'a>(&self, target: &'a Target) -> &'a Handles {
         target.cell(&self.handles, || Handles::new(target))
+    }
+}
+
+/// A burst that is below what a call costs would let none pass; so both are held to each other, whichever changes.
+impl Follower for Shared {
+    fn agree(&self, target: &Arc<Target>, policy: &TargetPolicy) -> Result<(), BoxError> {
+        let cost = policy.cost.unwrap_or(NonZeroU32::MIN);
+        Ok(self.change(|limits, _| limits.expect(target, cost))?)
+    }
+
+    fn follow(&self, target: &Arc<Target>) {
+        let Ok(()) = self.change(|limits, _| {
+            limits.note(target);
+            Ok::<_, Infallible>(())
+        });
     }
 }
 
@@ -192,6 +246,17 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Whether there still is something to wait for: the limit may be gone meanwhile, or only observed.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let limits = self.shared.limits.load();
+        limits.mode == Mode::Enforce && limits.get(self.limit.per).is_some()
+    }
+
+    /// Until the limits change.
+    pub(super) fn changed(&self) -> OwnedNotified {
+        self.shared.changed.clone().notified_owned()
+    }
+
     /// The turn has come: counts the call under the other limits too. `None`: it passes, and no limit counts it.
     ///
     /// # Errors
@@ -218,5 +283,52 @@ impl fmt::Debug for Shared {
             .field("tracked_keys", &self.store.len())
             .field("waiting", &self.waiting())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use governor::Quota;
+    use metrics_util::debugging::DebuggingRecorder;
+
+    use super::{super::Per, *};
+    use crate::{call::Request, quota::limits::Line, testing::tool};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One call a second, and so many places in the line.
+    fn limits(places: u32) -> Limits {
+        let mut limits = Limits::default();
+        limits.line = Line { at_most: SECOND, places };
+        limits.set(Per::ALL, Quota::per_second(NonZeroU32::MIN), 0);
+        limits
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_is_shown_where_there_is_one_before_anybody_stands_in_it() {
+        for places in [0, 1] {
+            let recorder = DebuggingRecorder::new();
+            let _installed = metrics::set_default_local_recorder(&recorder);
+            let (shared, head) = (Arc::new(Shared::new(limits(places), 10)), Request::new(tool("t"), ()).head);
+            assert!(matches!(shared.admit(&head, &mut Ticket::default()), Answer::Counted(Some(_))));
+            let shown =
+                recorder.snapshotter().snapshot().into_vec().iter().any(|(key, ..)| key.key().name() == QUOTA_WAITING.name);
+            assert_eq!(shown, places > 0);
+        }
+    }
+
+    /// Those who come at once have all seen a place that is free.
+    #[tokio::test(start_paused = true)]
+    async fn of_two_who_go_for_the_last_place_one_gets_it() {
+        let (limits, head) = (limits(1), Request::new(tool("t"), ()).head);
+        let shared = Arc::new(Shared::new(limits.clone(), 10));
+        let ask = || shared.queue(&limits, &head, &Ticket::default(), store::Turn { index: 0, at: nanos(SECOND) });
+        let first = ask();
+        assert!(matches!(&first, Answer::Later(turn) if turn.at == Instant::now() + SECOND));
+        assert!(matches!(ask(), Answer::Refused(rejected) if rejected.delay() == Some(SECOND)));
+        drop(first);
+        assert!(matches!(ask(), Answer::Later(_)));
     }
 }

@@ -335,6 +335,30 @@ async fn calls_wait_in_line_and_a_later_one_overtakes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whether_calls_may_wait_is_changed_while_some_do() {
+    let (layer, target) = (QuotaLayer::new().overall(per_second(1)), tool("t"));
+    let (mut service, handle) = (layer.layer(Script::default()), layer.handle());
+    assert_eq!(handle.wait(), (Duration::ZERO, 0));
+    handle.set_wait(10 * SECOND, 9);
+    let mut calls = Vec::new();
+    for _ in 0..6 {
+        calls.push(start(&mut service, request("a", &target)).await);
+    }
+    assert_eq!((handle.waiting(), handle.wait()), (5, (10 * SECOND, 9)));
+    handle.set_wait(Duration::ZERO, 0);
+    assert!(start(&mut service, request("a", &target)).await.await.unwrap().is_some(), "nobody else may");
+    // The cell is ahead of its time by as much as calls could wait: the next quota has to know for as long.
+    handle.set(Per::ALL, per_minute(60)).unwrap();
+    let left = || handle.standing(Per::ALL, &head("a", &target)).unwrap().remaining;
+    assert_eq!(left(), 54);
+    sleep(3 * SECOND).await;
+    assert_eq!(left(), 57);
+    for call in calls {
+        assert_eq!(call.await.unwrap(), None, "who waited keeps its turn");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_leaves_the_line_gives_its_place_back_only_from_its_end() {
     let notes = Notes::new();
     let layer = QuotaLayer::new().overall(per_second(1)).wait(10 * SECOND, 9);
@@ -366,13 +390,42 @@ async fn nobody_waits_for_what_comes_too_late_or_may_not_wait() {
     retry.head.admission = Admission::NoWait;
     assert_eq!(delay(start(&mut service, retry).await.await.unwrap()), Some(SECOND));
     let mut brief = request("a", &target);
-    brief.head.deadline = Deadline { hard: Some(brief.head.arrived + SECOND), ..Deadline::default() };
-    assert_eq!(delay(start(&mut service, brief).await.await.unwrap()), Some(SECOND), "its turn would come at its very end");
+    let end = brief.head.arrived + 2 * SECOND - Duration::from_nanos(2);
+    brief.head.deadline = Deadline { hard: Some(end), ..Deadline::default() };
+    assert_eq!(delay(start(&mut service, brief).await.await.unwrap()), Some(SECOND), "less than half of its time would be left");
     let waiting = [start(&mut service, request("a", &target)).await, start(&mut service, request("a", &target)).await];
     assert_eq!(delay(start(&mut service, request("a", &target)).await.await.unwrap()), Some(3 * SECOND), "longer than allowed");
     assert_eq!(first.await.unwrap(), None);
     for call in waiting {
         assert_eq!(call.await.unwrap(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_limit_that_is_gone() {
+    for remove in [true, false] {
+        let notes = Notes::new();
+        let layer = QuotaLayer::new().overall(per_minute(1)).wait(300 * SECOND, 9);
+        let (mut service, handle, target) = (layer.layer(notes.clone()), layer.handle(), tool("t"));
+        let mut calls = vec![start(&mut service, request("a", &target)).await, start(&mut service, request("b", &target)).await];
+        sleep(SECOND).await;
+        // Another change is none for those who wait.
+        handle.set(Per::TENANT, per_minute(9)).unwrap();
+        sleep(SECOND).await;
+        if remove {
+            handle.remove(Per::ALL)
+        } else {
+            handle.set_mode(Mode::Observe)
+        }
+        calls.push(start(&mut service, request("c", &target)).await);
+        sleep(Duration::from_millis(1)).await;
+        let seen: Vec<_> = [("a", 0), ("b", 2000), ("c", 2000)].map(|(who, at)| (who.to_owned(), at)).into();
+        let mut came = notes.take();
+        came.sort();
+        assert_eq!((came, handle.waiting()), (seen, 0), "{remove}");
+        for call in calls {
+            assert_eq!(call.await.unwrap(), None);
+        }
     }
 }
 

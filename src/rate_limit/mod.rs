@@ -8,8 +8,8 @@
 //! * **Order**: inside retry and the concurrency limit: it counts attempts at the moment they are made.
 //! * **Clones** share the limiter, and so do two services from one layer.
 //! * **Drop**: nothing to give back: an admitted attempt has been counted.
-//! * **Metrics**: none of its own; its refusals are in [`REJECTIONS`](crate::metrics::REJECTIONS), and those that it only
-//!   observes in [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS).
+//! * **Metrics**: [`OBSERVED_REJECTIONS`](crate::metrics::OBSERVED_REJECTIONS) where it only observes; [`record`](crate::record)
+//!   counts what it refuses.
 //! * **Time**: governor's limiters bring a clock of their own, which tokio's paused clock does not drive.
 //!
 //! ```

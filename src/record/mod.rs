@@ -9,8 +9,8 @@
 //! * **Clones** share their handles, and so do two services from one layer.
 //! * **Drop**: a call that is dropped before its answer is recorded as `cancelled`, and leaves the gauge.
 //! * **Metrics**: [`SERVER_DURATION`](crate::metrics::SERVER_DURATION), [`IN_FLIGHT`](crate::metrics::IN_FLIGHT),
-//!   [`REJECTIONS`](crate::metrics::REJECTIONS), [`LABEL_OVERFLOW`](crate::metrics::LABEL_OVERFLOW). It also makes what other
-//!   layers count, at zero, where [the first event](crate::metrics#from-zero) matters.
+//!   [`REJECTIONS`](crate::metrics::REJECTIONS), [`LABEL_OVERFLOW`](crate::metrics::LABEL_OVERFLOW). It also makes what
+//!   other layers count, at zero, where [the first event](crate::metrics#from-zero) matters.
 //!
 //! ```
 //! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue, record::RecordLayer};

@@ -177,7 +177,7 @@ impl<S, P, R> Call<S, P, R> {
             end: head.end().map(|(end, _)| end),
         };
         let mut series = self.trouble.as_mut().and_then(|trouble| trouble.backoff.take());
-        let make = || shared.backoff.make_backoff();
+        let make = || shared.make_backoff();
         let repeat = judge(failure, shared.attempts(), Instant::now(), make, &mut series)?;
         let Some(Repeat { at, cost }) = repeat else { return Ok(None) };
         if head.turn.as_ref().is_some_and(|turn| !turn.retry()) {

@@ -1,6 +1,6 @@
 use std::{num::NonZeroU32, sync::Arc};
 
-use super::{Budget, BudgetError, layer::Shared};
+use super::{Budget, BudgetError, MakeBackoff, layer::Shared};
 use crate::call::Target;
 
 /// Reads and steers a [`RetryLayer`](super::RetryLayer) while its services run: cheap to clone, and to call.
@@ -24,6 +24,11 @@ impl RetryHandle {
     /// Gives calls so many attempts. A call that began when there was only one keeps to it.
     pub fn set_attempts(&self, attempts: NonZeroU32) {
         self.shared.set_attempts(attempts);
+    }
+
+    /// Has calls wait as `backoff` says between attempts. A call that has been repeated already goes on as it began.
+    pub fn set_backoff(&self, backoff: impl MakeBackoff + 'static) {
+        self.shared.set_backoff(backoff);
     }
 
     /// The tokens of a full budget, of each upstream or [of all together](super::RetryLayer::budget).

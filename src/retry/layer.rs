@@ -7,10 +7,11 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 use tower::Layer;
 
-use super::{Budget, BudgetError, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
+use super::{Backoff, Budget, BudgetError, FullJitter, MakeBackoff, Retry, RetryHandle, policy::Skip};
 use crate::{
     call::{Slot, Target},
     metrics::{Counters, Level, RETRIES, RETRIES_SKIPPED, RETRY_BUDGET, Subject},
@@ -26,7 +27,7 @@ pub struct RetryLayer {
 pub(super) struct Shared {
     /// Never 0.
     attempts: AtomicU32,
-    pub(super) backoff: Arc<dyn MakeBackoff>,
+    backoff: ArcSwap<Box<dyn MakeBackoff>>,
     /// What pays for the retries of all upstreams, where the operator says so.
     given: Option<Arc<Budget>>,
     /// Else what pays for those of each.
@@ -42,11 +43,11 @@ struct Known {
 }
 
 impl Shared {
-    fn new(attempts: u32, backoff: Arc<dyn MakeBackoff>, given: Option<Arc<Budget>>) -> Self {
+    fn new(attempts: u32, backoff: Arc<Box<dyn MakeBackoff>>, given: Option<Arc<Budget>>) -> Self {
         let known = Known { capacity: Budget::default().capacity(), budgets: Vec::new() };
         Self {
             attempts: AtomicU32::new(attempts),
-            backoff,
+            backoff: ArcSwap::new(backoff),
             given,
             budgets: Slot::new(),
             known: Mutex::new(known),
@@ -55,16 +56,20 @@ impl Shared {
     }
 }
 
+fn full_jitter() -> Arc<Box<dyn MakeBackoff>> {
+    Arc::new(Box::new(FullJitter::default()))
+}
+
 impl Default for Shared {
     fn default() -> Self {
-        Self::new(3, Arc::new(FullJitter::default()), None)
+        Self::new(3, full_jitter(), None)
     }
 }
 
 /// Another layer, with cells of its own.
 impl Clone for Shared {
     fn clone(&self) -> Self {
-        let clone = Self::new(self.attempts(), self.backoff.clone(), self.given.clone());
+        let clone = Self::new(self.attempts(), self.backoff.load_full(), self.given.clone());
         clone.known().capacity = self.known().capacity;
         clone
     }
@@ -77,6 +82,15 @@ impl Shared {
 
     pub(super) fn set_attempts(&self, attempts: NonZeroU32) {
         self.attempts.store(attempts.get(), Ordering::Relaxed);
+    }
+
+    /// The delays of a call that has failed for the first time.
+    pub(super) fn make_backoff(&self) -> Box<dyn Backoff> {
+        self.backoff.load().make_backoff()
+    }
+
+    pub(super) fn set_backoff(&self, backoff: impl MakeBackoff + 'static) {
+        self.backoff.store(Arc::new(Box::new(backoff)));
     }
 
     /// What pays for the retries of a target's upstream, made on first use.
@@ -118,7 +132,7 @@ impl RetryLayer {
     /// At most `attempts` attempts a call, the first included; otherwise the defaults: [`FullJitter`], and a [`Budget`] for each
     /// upstream.
     pub fn new(attempts: NonZeroU32) -> Self {
-        Self { shared: Arc::new(Shared::new(attempts.get(), Arc::new(FullJitter::default()), None)) }
+        Self { shared: Arc::new(Shared::new(attempts.get(), full_jitter(), None)) }
     }
 
     /// One attempt a call: readiness is still cut here, but nothing is repeated.
@@ -129,7 +143,7 @@ impl RetryLayer {
     /// Waits as `backoff` says between attempts.
     #[must_use]
     pub fn backoff(mut self, backoff: impl MakeBackoff + 'static) -> Self {
-        Arc::make_mut(&mut self.shared).backoff = Arc::new(backoff);
+        Arc::make_mut(&mut self.shared).set_backoff(backoff);
         self
     }
 

@@ -5,7 +5,7 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 
-use super::{Budget, FullJitter, RetryLayer};
+use super::{Backoff, Budget, Cause, FullJitter, MakeBackoff, RetryLayer};
 use crate::{
     call::{Admission, Head, Meta, Method, Notify, Peer, Progress, REPEATS_KEY, Repeats, Request, Response, Target, Verdict},
     catalogue::Catalogue,
@@ -354,6 +354,36 @@ async fn a_handle_steers_calls_under_way() {
     let script = Script::new([not_sent()]);
     call(&layer, &script, tool("t")).await.unwrap_err();
     assert_eq!(script.calls(), 1);
+}
+
+/// The same delay each time.
+struct Delay(Duration);
+
+impl MakeBackoff for Delay {
+    fn make_backoff(&self) -> Box<dyn Backoff> {
+        struct Series(Duration);
+        impl Backoff for Series {
+            fn next_delay(&mut self, _cause: Cause) -> Option<Duration> {
+                Some(self.0)
+            }
+        }
+        Box::new(Series(self.0))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backoff_is_changed_for_calls_that_fail_from_then_on() {
+    let (second, target) = (Duration::from_secs(1), tool("t"));
+    let layer = layer().backoff(Delay(second));
+    let script = Script::new([not_sent(), not_sent(), Step::Answer(Ok(Response::new("done"))), not_sent()]);
+    let began = Instant::now();
+    let under_way = tokio::spawn(layer.layer(script.clone()).oneshot(Request::new(target.clone(), ())));
+    tokio::task::yield_now().await;
+    layer.handle().set_backoff(Delay(10 * second));
+    under_way.await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), 2 * second, "as it began");
+    call(&layer, &script, target).await.unwrap();
+    assert_eq!(began.elapsed(), 12 * second);
 }
 
 /// A repetition that ends in the tool's own error has reached a backend that is well. It earns nothing all the same.

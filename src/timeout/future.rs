@@ -104,15 +104,20 @@ impl Timer {
         TimedOut { clock, after }
     }
 
-    /// Whether an attempt that took so long has not had a fair time, and that is not the operator's doing.
+    /// Whether an attempt that took so long has not had a fair time, and that is not the operator's doing: its caller gives it less, or
+    /// a person was asked, and took all that there was.
     fn hurried(&self, took: Duration) -> bool {
         if self.target.method().waits() {
             return true;
         }
-        let Some(granted) = self.granted else { return false };
+        let stood_still = self.peer.as_ref().map_or(Duration::ZERO, |peer| peer.stood_still().0);
+        if self.granted.is_none() && stood_still.is_zero() {
+            return false;
+        }
+        let ours = || self.deadline().soft.map_or(Duration::MAX, |soft| soft.saturating_duration_since(self.began));
+        let granted = self.granted.unwrap_or_else(ours);
         let limit = self.attempt.or(self.quick).map(|end| end.saturating_duration_since(self.began));
         let fair = limit.map_or(granted, |limit| limit.min(granted));
-        let stood_still = self.peer.as_ref().map_or(Duration::ZERO, |peer| peer.stood_still().0);
         took.saturating_sub(stood_still) < fair - fair / LOST_ON_THE_WAY
     }
 }

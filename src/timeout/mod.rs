@@ -19,7 +19,8 @@
 //! had the time that the operator has in mind: the attempt's limit, or what a call may take where that is less. A tenth of that may be
 //! missing, since each hop of a chain hands on a little less than it has, and the last one has to see a tool that hangs. Any
 //! other is [`Hurried`](crate::call::Verdict::Hurried): its caller is told as of any timeout, breakers ignore it, and a limit that adapts
-//! learns only that it would have taken longer. For a call that [waits](crate::call::Method::waits) for work elsewhere no time is fair, and no
+//! learns only that it would have taken longer. So is one that was not given its time because a
+//! [person was asked](crate::call::Peer::ask) until the hard end, since no other clock runs meanwhile. For a call that [waits](crate::call::Method::waits) for work elsewhere no time is fair, and no
 //! attempt's limit holds.
 //!
 //! What is short of the call's time is in the attempt's head ([`attempt_end`](crate::call::Head::attempt_end)), so that the next hop is

@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -12,6 +14,7 @@ use crate::{
     call::{Deadline, Meta, Method, Notify, Peer, Progress, Request, Response, Target},
     catalogue::Catalogue,
     error::{BoxError, Clock, TimedOut},
+    metrics::TIMEOUTS,
     testing::{Script, Step, tool},
 };
 
@@ -143,8 +146,10 @@ async fn all_clocks_but_the_hard_one_stand_still_while_a_person_is_asked() {
     // Asked within the time there is, and answered within it or long after.
     assert_eq!(asking(request(5, 60), 1, 2).await, (Clock::Soft, 7 * SECOND));
     assert_eq!(asking(request(5, 60), 1, 30).await, (Clock::Soft, 35 * SECOND));
-    // Never answered.
-    assert_eq!(asking(request(5, 60), 1, 600).await, (Clock::Hard, 60 * SECOND));
+    // Never answered: that a person takes all the time that there is says nothing of the target.
+    assert_eq!(asking(request(5, 60), 1, 600).await, (Clock::Patience, 60 * SECOND));
+    // Where it has had its own time before, it does.
+    assert_eq!(asking(request(50, 60), 49, 600).await, (Clock::Hard, 60 * SECOND));
 }
 
 /// Calls of a stack's two attempts, one after the other, at a target that takes so long. `None`: it hangs.
@@ -264,4 +269,34 @@ async fn what_a_person_took_to_answer_was_not_given_to_the_target() {
     let mut request = request(5, 600);
     request.head.granted = Some(30 * SECOND);
     assert_eq!(asking(request, 1, 100).await, (Clock::Patience, 105 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_attempt_that_is_given_up_counts_under_its_clock() {
+    let recorder = DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let counted = || {
+        let series = recorder.snapshotter().snapshot().into_vec().into_iter();
+        let mut by_clock: Vec<_> = series
+            .filter(|(key, .., value)| key.key().name() == TIMEOUTS.name && *value != DebugValue::Counter(0))
+            .map(|(key, .., value)| (key.key().labels().find(|label| label.key() == "kind").unwrap().value().to_owned(), value))
+            .collect();
+        by_clock.sort_by(|one, other| one.0.cmp(&other.0));
+        by_clock
+    };
+    for _ in 0..2 {
+        ended(TimeoutLayer::deadline_only(), request(5, 9)).await;
+    }
+    ended(TimeoutLayer::new(SECOND), request(5, 9)).await;
+    assert_eq!(counted(), [("attempt".to_owned(), DebugValue::Counter(1)), ("soft".to_owned(), DebugValue::Counter(2))]);
+}
+
+#[tokio::test]
+async fn it_is_ready_when_the_inner_service_is() {
+    let (mock, mut handle) = tower_test::mock::pair::<Request<()>, Response<()>>();
+    let mut service = TimeoutLayer::new(SECOND).layer(mock);
+    handle.allow(0);
+    assert!(service.ready().now_or_never().is_none());
+    handle.allow(1);
+    assert!(service.ready().await.is_ok());
 }

@@ -36,8 +36,8 @@ impl TraceLayer {
         self
     }
 
-    /// For a stack that stands at whoever makes the calls: their spans are of kind *internal*, since only attempts are sent. rmcp's
-    /// client adapter sees to it. Default: the stack stands at the server.
+    /// For a stack that stands at whoever makes the calls: their spans are of kind *internal*, since only attempts are
+    /// sent. rmcp's client adapter sees to it. Default: the stack stands at the server.
     #[must_use]
     pub const fn at_client(mut self) -> Self {
         self.policy.at_client = true;

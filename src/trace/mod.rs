@@ -1,20 +1,22 @@
 //! Spans: one for each call, and within it one for each attempt.
 //!
-//! A [`TraceLayer`] has two halves. At the edge of the stack it opens a span of kind *server* for the call, as its caller sees it:
-//! refusals, answers of a cache and callers who leave are in it. Just outside of [`attempt`](crate::attempt) it opens one of kind
-//! *client* for each attempt, as whoever sends it does; the handler runs within that one, so its own spans and events do too.
-//! Where the stack [stands at a client](TraceLayer::at_client), nobody has sent the call: its span is of kind *internal* there.
+//! A [`TraceLayer`] has two halves. At the edge of the stack it opens a span of kind *server* for the call, as its
+//! caller sees it: refusals, answers of a cache and callers who leave are in it. Just outside of
+//! [`attempt`](crate::attempt) it opens one of kind *client* for each attempt, as whoever sends it does; the handler
+//! runs within that one, so its own spans and events do too. Where the stack [stands at a
+//! client](TraceLayer::at_client), nobody has sent the call: its span is of kind *internal* there.
 //! [`Stack::trace`](crate::Stack::trace) puts both in their places. Off unless you name it.
 //!
-//! The spans are `tracing`'s, of level info and target [`TARGET`], called `call` and `attempt`; any subscriber can show them. With
-//! the feature `otel` and a layer of `tracing-opentelemetry` in the subscriber, they have ids that others know: then calls stand in
-//! the traces of their callers, as far as you trust these ([`Incoming`]), the next hop's in ours, and the
-//! [audit trail](crate::audit) says which span a call was. With the feature `otlp`, `Otlp` takes them to a collector.
+//! The spans are `tracing`'s, of level info and target [`TARGET`], called `call` and `attempt`; any subscriber can show
+//! them. With the feature `otel` and a layer of `tracing-opentelemetry` in the subscriber, they have ids that others
+//! know: then calls stand in the traces of their callers, as far as you trust these ([`Incoming`]), the next hop's in
+//! ours, and the [audit trail](crate::audit) says which span a call was. With the feature `otlp`, `Otlp` takes them to
+//! a collector.
 //!
 //! # What a span says
 //!
-//! Names and members follow the OpenTelemetry conventions for MCP; what is ours begins with `buttress.`. The span's name,
-//! `otel.name`, is the method, and the target where the upstream has listed it: like the labels of
+//! Names and members follow the OpenTelemetry conventions for MCP; what is ours begins with `buttress.`. The span's
+//! name, `otel.name`, is the method, and the target where the upstream has listed it: like the labels of
 //! [metrics](crate::metrics), it holds nothing that a caller made up.
 //!
 //! | member | call | attempt | what |
@@ -37,25 +39,27 @@
 //! | `buttress.served` | yes | | `attempt`, `coalesced`, `cache`, `stale` or `idempotency`: where the answer came from |
 //! | `buttress.attempt` | | yes | which one it is, from 1 |
 //!
-//! What is not: arguments and results; a session's own id, since who knows it can speak in the session; tenants and principals. Of
-//! what the conventions ask for where it is known, two are not: `mcp.resource.uri`, which is the caller's word and may hold what nobody else
-//! should read (the template stands in the span's name), and an attempt's `jsonrpc.request.id`, which its transport chooses further in.
+//! What is not: arguments and results; a session's own id, since who knows it can speak in the session; tenants and
+//! principals. Of what the conventions ask for where it is known, two are not: `mcp.resource.uri`, which is the
+//! caller's word and may hold what nobody else should read (the template stands in the span's name), and an attempt's
+//! `jsonrpc.request.id`, which its transport chooses further in.
 //!
-//! An attempt that serves several calls at once ([`coalesce`](crate::coalesce)) stands in the span of the call that began it. One
-//! that is made for none ([`cache`](crate::cache), refreshing) is a trace of its own.
+//! An attempt that serves several calls at once ([`coalesce`](crate::coalesce)) stands in the span of the call that
+//! began it. One that is made for none ([`cache`](crate::cache), refreshing) is a trace of its own.
 //!
 //! # Contract
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); it adds no error of its own.
-//! * **Order**: the call's half just outside of [`record`](crate::record), so that what is logged of the call is within its span; the
-//!   attempts' just outside of [`attempt`](crate::attempt).
+//! * **Order**: the call's half just outside of [`record`](crate::record), so that what is logged of the call is within
+//!   its span; the attempts' just outside of [`attempt`](crate::attempt).
 //! * **Clones** share nothing but the settings: there is no state.
-//! * **Drop**: a call or an attempt that is dropped before its outcome has a span that says `cancelled`. What is inside of it is
-//!   dropped within the span, and before the span ends.
+//! * **Drop**: a call or an attempt that is dropped before its outcome has a span that says `cancelled`. What is inside
+//!   of it is dropped within the span, and before the span ends.
 //! * **Allocations**: none where nobody listens and the request says nothing of traces.
 //! * **The next hop**: where this layer stands, what a caller says of traces goes on as far as [`Incoming`] and
 //!   [`baggage`](TraceLayer::baggage) let it, whether anybody listens or not. See [`Traced`](crate::call::Traced).
-//! * **Metrics**: none of the layer's own. `Otlp` counts what is lost on the way: [`SPANS_LOST`](crate::metrics::SPANS_LOST).
+//! * **Metrics**: none of the layer's own. `Otlp` counts what is lost on the way:
+//!   [`SPANS_LOST`](crate::metrics::SPANS_LOST).
 //!
 //! ```
 //! use std::{io::{self, Read}, sync::Mutex};

@@ -6,15 +6,15 @@ use crate::call::{Meta, TraceContext, Traced};
 
 /// What the trace counts for that a caller says its call is part of.
 ///
-/// A trace costs whoever records it, and a caller may ask for each of its calls to be recorded. So by default a caller's word
-/// names what the call has to do with, and decides nothing.
+/// A trace costs whoever records it, and a caller may ask for each of its calls to be recorded. So by default a
+/// caller's word names what the call has to do with, and decides nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Incoming {
-    /// The call is part of it, recorded where the caller records it, and so is what the next hop makes of the call. For callers
-    /// of one's own: over stdio, behind a gateway, in front of a client.
+    /// The call is part of it, recorded where the caller records it, and so is what the next hop makes of the call. For
+    /// callers of one's own: over stdio, behind a gateway, in front of a client.
     Trust,
-    /// The call is a trace of its own, with links to the caller's and to the span that it is made in here. The next hop hears of ours
-    /// alone.
+    /// The call is a trace of its own, with links to the caller's and to the span that it is made in here. The next hop
+    /// hears of ours alone.
     #[default]
     Link,
     /// The call is a trace of its own.
@@ -49,7 +49,8 @@ impl Policy {
     }
 }
 
-/// What is said of most calls where nobody gives spans their ids. It is there once, so that it costs no call an allocation.
+/// What is said of most calls where nobody gives spans their ids. It is there once, so that it costs no call an
+/// allocation.
 fn nothing() -> Arc<Traced> {
     static NOTHING: LazyLock<Arc<Traced>> = LazyLock::new(Arc::default);
     NOTHING.clone()

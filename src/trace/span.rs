@@ -147,8 +147,8 @@ impl Open {
     }
 }
 
-/// What the conventions say of the target, where it applies: the operation, the tool, the prompt. They have no word for a resource
-/// template; it stands in the span's name.
+/// What the conventions say of the target, where it applies: the operation, the tool, the prompt. They have no word for
+/// a resource template; it stands in the span's name.
 fn names(target: &Target) -> [Option<&str>; 3] {
     match target.method() {
         Method::ToolsCall => [Some("execute_tool"), Some(target.label()), None],

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages with
-# the official SDKs, Prometheus, its promtool and that of Prometheus 3; and Chromium as a package of the system. Quick when all is there. Python 3.10
-# and Node 20, or newer, have to be there already.
+# Installs what the interop tests (tests/interop.rs) need, into target/interop: a Python environment and Node packages
+# with the official SDKs, Prometheus, its promtool and that of Prometheus 3; and Chromium as a package of the system.
+# Quick when all is there. Python 3.10 and Node 20, or newer, have to be there already.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -53,8 +53,8 @@ if ! [ -x "$into/bin/promtool" ] || ! [ -x "$into/bin/prometheus" ]; then
     fi
 fi
 
-# Rules and their tests are to hold for Prometheus 3 too, which Debian has in its unstable suite: on this machine's own mirror, beside
-# all that apt knows here. Where it cannot be had, the other one has to do.
+# Rules and their tests are to hold for Prometheus 3 too, which Debian has in its unstable suite: on this machine's own
+# mirror, beside all that apt knows here. Where it cannot be had, the other one has to do.
 if ! [ -x "$into/bin/promtool3" ]; then
     unstable=$(mktemp -d)
     trap 'rm -rf "${package:-}" "$unstable"' EXIT

@@ -92,7 +92,12 @@ async fn the_page_shows_what_happens_and_says_when_it_cannot() {
     assert_eq!(seen["faint"], json!([]));
     assert_eq!(seen["first"], "flaky", "trouble comes first");
     let places: Vec<&str> = seen["tabs"].as_array().expect("a list").iter().map(|place| text(&place["name"])).collect();
-    assert_eq!(places, [&*format!("Tools of {HOSTILE}"), "Last breaker transitions", "/status", "/metrics", "/readyz"]);
+    assert_eq!((&seen["hidden"], &seen["pressed"]), (&json!(true), &json!(1)));
+    assert!(text(&seen["more"]).starts_with("since the start: "), "{}", seen["more"]);
+    assert_eq!(
+        places,
+        ["Details", &*format!("Tools of {HOSTILE}"), "Last breaker transitions", "/status", "/metrics", "/readyz"]
+    );
     assert!(seen["tabs"].as_array().expect("a list").iter().all(|place| place["shown"] == true), "{}", seen["tabs"]);
 
     a_thousand_tools(metrics).await;

@@ -27,8 +27,8 @@ pub async fn node(script: &str, arguments: &[&str]) -> Value {
     tell(Command::new("node").arg(source(script)).args(arguments)).await
 }
 
-/// Runs promtool with `input`, and that of Prometheus 3 where it could be had, and expects that they find no fault. Gives what
-/// the first says.
+/// Runs promtool with `input`, and that of Prometheus 3 where it could be had, and expects that they find no fault.
+/// Gives what the first says.
 pub async fn promtool(arguments: &[&str], input: &str) -> String {
     let first = installed("bin/promtool");
     let other = first.with_file_name("promtool3");

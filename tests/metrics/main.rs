@@ -1,14 +1,20 @@
-//! Code, reference, dashboards and rules speak of the same metrics, labels and values: what is renamed in one place is missed in
-//! the others.
+//! Code, reference, dashboards and rules speak of the same metrics, labels and values: what is renamed in one place is
+//! missed in the others.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod expression;
 
-use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use buttress::metrics::{ALL, Kind, Metric, Values};
+use buttress::metrics::{ALL, Kind, Metric, REJECTIONS, Values};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use regex::Regex;
 use serde_json::Value;
 
 use expression::read;
@@ -112,7 +118,11 @@ fn check(expression: &str) -> Result<(), String> {
                 continue;
             }
             let values = metric.values(label).ok_or_else(|| format!("{} has no label {label}", metric.name))?;
-            let Values::OneOf(values) = values else { continue };
+            let values = match values {
+                Values::OneOf(values) => values,
+                Values::Layer(layers) => layers.to_vec(),
+                _ => continue,
+            };
             let said: Vec<&str> = if operator.ends_with('~') { value.split('|').collect() } else { vec![value] };
             for one in said.iter().filter(|one| !one.is_empty() && !one.contains(['$', '.', '*', '+', '[', '('])) {
                 if !values.contains(one) {
@@ -154,6 +164,7 @@ fn what_is_renamed_is_missed() {
         r#"buttress_rejections_total{why="quota"}"#,
         r#"buttress_rejections_total{reason="quotas"}"#,
         r#"buttress_rejections_total{reason=~"quota|queue_ful"}"#,
+        r#"buttress_rejections_total{layer!="deadlines"}"#,
         "sum by (tool) (buttress_rejections_total)",
         "sum by (le) (rate(mcp_server_operation_duration_seconds_count[5m]))",
     ] {
@@ -177,6 +188,55 @@ fn legends_and_alerts_name_labels_that_there_are() {
     }
 }
 
+/// The files of a folder and of those within it.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect()
+}
+
+fn layers() -> BTreeSet<&'static str> {
+    match REJECTIONS.values("layer") {
+        Some(Values::Layer(layers)) => layers.iter().copied().collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Each refusal in the code bears a name that is in the list, and the list has no other.
+#[test]
+fn whoever_refuses_is_in_the_list() {
+    let named = Regex::new(r#"(?:Rejected|Observed)::new\(\s*"(\w+)"|"(\w+)",\s*Reason::|REJECTIONS,\s*&\[\s*"(\w+)""#).unwrap();
+    let mut found = BTreeSet::new();
+    for path in below(&root().join("src")).into_iter().filter(|path| !path.to_string_lossy().ends_with("tests.rs")) {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let (code, _) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&text, ""));
+        let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        for said in named.captures_iter(&code.join("\n")) {
+            found.extend(said.iter().skip(1).flatten().map(|name| name.as_str().to_owned()));
+        }
+    }
+    assert_eq!(found.iter().map(String::as_str).collect::<BTreeSet<_>>(), layers());
+}
+
+/// Also where no expression is: in scripts, tests of rules, and documents.
+#[test]
+fn who_is_said_to_refuse_is_in_the_list() {
+    let named = Regex::new(r#"\blayer *(?:=|!=|=~|!~) *\\?"([\w|]+)\\?""#).unwrap();
+    let documents = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "METRICS.md"].map(|file| root().join(file));
+    let ours = ["py", "yml", "json", "md", "rs"];
+    let is_ours = |path: &PathBuf| path.extension().is_some_and(|extension| ours.iter().any(|ours| extension == *ours));
+    let files = ["dashboards", "src"].into_iter().flat_map(|folder| below(&root().join(folder))).chain(documents);
+    let mut found = 0;
+    for path in files.filter(is_ours) {
+        for said in named.captures_iter(&fs::read_to_string(&path).unwrap()) {
+            for layer in said[1].split('|') {
+                assert!(layers().contains(layer), "{layer} in {}", path.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 20, "{found}");
+}
+
 /// `src/metrics/labels.rs` has to know all.
 #[test]
 fn there_is_no_label_without_a_word_on_what_it_may_say() {
@@ -191,8 +251,8 @@ fn there_is_no_label_without_a_word_on_what_it_may_say() {
 fn reference() -> String {
     let mut text = String::from(
         "# Metrics\n\nWritten from the table in `src/metrics.rs` by `WRITE=1 cargo test --test metrics`; what they mean together, \
-         what they cost and what is there from the start stands in its docs. An empty label is an absent one. A layer's name in the last column is \
-         that of its module, whose docs have more.\n\n| metric | kind | labels | what | by |\n|---|---|---|---|---|\n",
+         what they cost and what is there from the start stands in its docs. An empty label is an absent one. The last column names \
+         the modules that record a metric, whose docs have more.\n\n| metric | kind | labels | what | by |\n|---|---|---|---|---|\n",
     );
     let recorders = recorders();
     for metric in ALL {
@@ -230,7 +290,15 @@ fn reference() -> String {
                     "a resource template of the upstream's own list, of up to 128 of a URI's characters and braces; any other is `_OTHER`"
                         .to_owned()
                 }
-                Values::Layer => "the name of the layer's module; `load_shed` for any that is not of this crate".to_owned(),
+                Values::Layer(layers) => {
+                    let layers: Vec<_> = layers.iter().map(|layer| format!("`{layer}`")).collect();
+                    format!(
+                        "{}: layers by the names of their modules; `connection`: one of an rmcp client's that carries all the calls it can; \
+                         `subscriptions`: the cap on `subscriptions/listen`; `load_shed`: any layer that sheds with tower's error. A layer \
+                         of your own says what its `Rejected` says",
+                        layers.join(", ")
+                    )
+                }
                 other => format!("{other:?}"),
             };
             let of = if alone && of.len() > 3 { "all that have it".to_owned() } else { of.join(", ") };
@@ -249,19 +317,13 @@ fn recorders() -> Vec<(String, &'static str)> {
         ALL.iter().find(|metric| metric.name == name).map(|metric| metric.name)
     };
     let mut found = BTreeSet::new();
-    let mut folders = vec![root().join("src")];
-    while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.file_name().is_some_and(|name| name == "mod.rs") {
-                let text = fs::read_to_string(&path).unwrap();
-                let docs = text.lines().filter(|line| line.starts_with("//!")).collect::<String>();
-                let module = folder.strip_prefix(root().join("src")).unwrap().to_string_lossy().replace('/', "::");
-                let ids = docs.split("(crate::metrics::").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
-                found.extend(ids.filter_map(named).map(|name| (module.clone(), name)));
-            }
-        }
+    for path in below(&root().join("src")).into_iter().filter(|path| path.ends_with("mod.rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let docs = text.lines().filter(|line| line.starts_with("//!")).collect::<String>();
+        let folder = path.parent().unwrap().strip_prefix(root().join("src")).unwrap();
+        let module = folder.to_string_lossy().replace('/', "::");
+        let ids = docs.split("(crate::metrics::").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+        found.extend(ids.filter_map(named).map(|name| (module.clone(), name)));
     }
     found.into_iter().collect()
 }

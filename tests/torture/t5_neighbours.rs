@@ -320,6 +320,6 @@ fn whole() {
 fn planted() {
     let mut table = Table::new(Run::Planted, "T5", "one line for all tenants (1 seed)", &COLUMNS);
     let runs = Runs { seeds: 1, lasts: Duration::from_secs(15) };
-    row(&mut table, "tower: concurrency_limit", Bounded::Yes, runs, &exponential(), &tower_limit);
+    row(&mut table, "the limit, all callers one tenant", Bounded::Yes, runs, &exponential(), &one_line);
     table.finish();
 }

@@ -64,7 +64,10 @@ const SUBSCRIPTIONS: usize = 1024;
 impl<H: ServerHandler> ServerLayer<H> {
     /// Wraps handlers in `stack`. Their annotations are trusted, and their names are learned from themselves.
     pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
-        Self::of(Arc::new(Catalogue::new(upstream).trust_annotations()), stack)
+        let catalogue = Arc::new(Catalogue::new(upstream).trust_annotations());
+        // Nothing costs anything yet; what will is held to the stack's quotas.
+        let _fits = stack.check_for(&catalogue);
+        Self::of(catalogue, stack)
     }
 
     /// The same with a catalogue that the operator has prepared.

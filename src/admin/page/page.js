@@ -73,10 +73,17 @@ function titleOf({ method, name }) {
   return method === "tools/call" ? own : [method, own].filter(Boolean).join(" ");
 }
 
+// What there is to know of a cell beside its figure: shown to a mouse that points at it, and to all at the press of a button.
+function explain(cell, text) {
+  if (cell.title !== text) cell.title = text;
+  put(cell.lastElementChild, text);
+}
+
 function badge(element, breaker) {
   if (!breaker) {
     element.className = "quiet";
     put(element, "–");
+    explain(element.parentElement, "");
     return;
   }
   const [word, look] = WORDS[breaker.state] ?? [breaker.state, ""];
@@ -85,7 +92,7 @@ function badge(element, breaker) {
   if (breaker.forced) text += ", forced";
   else if (breaker.until_probe_seconds !== null) text += breaker.until_probe_seconds > 0 ? `, probe in ${span(Math.ceil(breaker.until_probe_seconds))}` : ", probes next";
   put(element, text);
-  element.title = `for ${span(breaker.since_seconds)}; failures in a row: ${breaker.failures_in_a_row}`;
+  explain(element.parentElement, `for ${span(breaker.since_seconds)}; failures in a row: ${breaker.failures_in_a_row}`);
 }
 
 // The card of an upstream, made when it is first seen.
@@ -116,6 +123,8 @@ function newRow() {
   row.badge = row.breaker.appendChild(make("span"));
   row.share = row.errors.appendChild(make("span"));
   row.why = row.errors.appendChild(make("small", "why"));
+  row.slowest = row.p95.appendChild(make("span"));
+  for (const cell of [row.breaker, row.errors, row.p95, row.slots]) cell.append(make("small", "more"));
   return row;
 }
 
@@ -134,18 +143,21 @@ function showRow(row, target, seconds) {
   const kinds = Object.entries(target.errors).map(([kind, count]) => `${kind} ${count}`);
   const refusals = target.refusals.map(({ layer, reason, calls }) => `${layer} ${reason} ${calls}`);
   const refused = refusals.length ? `; refused by ${refusals.join(", ")}` : "";
-  row.errors.title = kinds.length ? `since the start: ${kinds.join(", ")}${refused}` : "none since the start";
+  explain(row.errors, kinds.length ? `since the start: ${kinds.join(", ")}${refused}` : "none since the start");
   put(row.p50, duration(recent.p50_seconds));
-  put(row.p95, duration(recent.p95_seconds));
-  row.p95.title = `p99 ${duration(recent.p99_seconds)}`;
+  put(row.slowest, duration(recent.p95_seconds));
+  explain(row.p95, `p99 ${duration(recent.p99_seconds)}`);
   row.bar.hidden = !slots;
   if (slots) {
     const share = slots.limit ? slots.in_flight / slots.limit : 0;
     row.fill.style.width = `${Math.min(100, 100 * share)}%`;
     row.bar.classList.toggle("full", share >= 0.9);
     put(row.held, `${slots.in_flight} / ${slots.limit}${slots.draining ? ", draining" : ""}`);
-    row.slots.title = `${slots.kept} kept for work that goes on${slots.adapts ? "; the limit adapts" : ""}`;
-  } else put(row.held, "–");
+    explain(row.slots, `${slots.kept} kept for work that goes on${slots.adapts ? "; the limit adapts" : ""}`);
+  } else {
+    put(row.held, "–");
+    explain(row.slots, "");
+  }
   const waiting = (slots ? slots.waiting : 0) + target.quota_waiting;
   put(row.queued, slots || waiting ? String(waiting) : "–");
   row.queued.classList.toggle("hot", waiting > 0);
@@ -343,5 +355,8 @@ async function ask() {
   shown.timer = setTimeout(ask, EVERY);
 }
 
+byId("details").addEventListener("click", ({ currentTarget }) => {
+  currentTarget.setAttribute("aria-pressed", String(document.body.classList.toggle("detailed")));
+});
 document.addEventListener("visibilitychange", ask);
 ask();

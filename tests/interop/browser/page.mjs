@@ -29,10 +29,21 @@ await browse(async (page, seen) => {
   seen.hostile = await row("other names").count();
   seen.headers = await page.locator("thead th[scope=col]").count();
   await page.screenshot({ path: join(pictures, "page.png") });
-  seen.faint = await faint(page);
   seen.tabs = await tabs(page);
+  // What a mouse is shown that points at a cell is there without one too.
+  const more = row("flaky").locator(".number .more").first();
+  seen.hidden = !(await more.isVisible());
+  await page.getByRole("button", { name: "Details" }).press("Enter");
+  await more.waitFor();
+  seen.more = await more.textContent();
+  await page.screenshot({ path: join(pictures, "page-details.png") });
+  seen.pressed = await page.getByRole("button", { name: "Details", pressed: true }).count();
+  seen.faint = await faint(page);
   await page.setViewportSize(narrow);
   seen.overflows = await overflows(page);
+  await page.screenshot({ path: join(pictures, "page-phone-dark-details.png"), fullPage: true });
+  await page.getByRole("button", { name: "Details" }).click();
+  seen.overflows ||= await overflows(page);
   await page.screenshot({ path: join(pictures, "page-phone-dark.png"), fullPage: true });
   seen.complaintsWhileUp = seen.complaints.length;
 

@@ -20,7 +20,10 @@ pub struct ClientLayer {
 impl ClientLayer {
     /// Sends calls to the server that you call `upstream` through `stack`. What its tools say about themselves is not trusted.
     pub fn new(upstream: impl Into<Arc<str>>, stack: &Stack) -> Self {
-        Self::of(Arc::new(Catalogue::new(upstream)), stack)
+        let catalogue = Arc::new(Catalogue::new(upstream));
+        // Nothing costs anything yet; what will is held to the stack's quotas.
+        let _fits = stack.check_for(&catalogue);
+        Self::of(catalogue, stack)
     }
 
     /// The same with a catalogue that the operator has prepared: with a word on some tools, or with
@@ -35,8 +38,6 @@ impl ClientLayer {
     }
 
     fn of(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
-        let stack = &stack.at_client();
-        stack.prepare_for(&catalogue);
         Self { shared: Arc::new(Shared::new(catalogue, stack)) }
     }
 

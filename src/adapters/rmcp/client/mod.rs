@@ -62,8 +62,8 @@
 //!   which the server is not told of; over the peer it is over before there is a handle. rmcp puts no limit on its time: put a
 //!   `tokio::time::timeout` around `serve`.
 //! * **`subscriptions/listen`** is no call. Around the transport streams are counted
-//!   ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)), up to a cap ([`ClientLayer::subscriptions`]); over the peer they are
-//!   rmcp's business alone.
+//!   ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)), up to a cap ([`ClientLayer::subscriptions`]), and what is beyond it as
+//!   refused by `subscriptions` ([`REJECTIONS`](crate::metrics::REJECTIONS)); over the peer they are rmcp's business alone.
 //! * **While the server asks** a person or a model (elicitation, sampling), all clocks but the hard one stand still, and the call is
 //!   committed: that call where the transport tells within which it was asked (HTTP), else each that is under way on the
 //!   connection. Over the peer only where the transport is [`watched`].

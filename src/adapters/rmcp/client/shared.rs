@@ -59,6 +59,8 @@ impl Answered {
 
 impl Shared {
     pub(super) fn new(catalogue: Arc<Catalogue>, stack: &Stack) -> Self {
+        let stack = &stack.at_client();
+        stack.prepare_for(&catalogue);
         let changes = Arc::new(Changes::new(stack, &catalogue));
         let listen = catalogue.resolve(&Method::SubscriptionsListen, None, None);
         Self {
