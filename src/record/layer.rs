@@ -11,7 +11,7 @@ use tower::Layer;
 
 use super::Record;
 use crate::{
-    call::{Method, Slot, Target, Verdict},
+    call::{Slot, Target, Verdict},
     catalogue::Catalogue,
     error::Reason,
     metrics::{
@@ -83,9 +83,7 @@ impl RecordLayer {
     /// Makes at zero what may befall the tools that the operator has declared. No handle is kept: a recorder that comes later
     /// has them with the first calls.
     pub(crate) fn prepare_for(catalogue: &Catalogue) {
-        for (tool, _) in catalogue.declared_tools() {
-            expect(&Subject::of(&catalogue.resolve(&Method::ToolsCall, Some(tool), None)));
-        }
+        catalogue.targets().iter().for_each(|target| expect(&Subject::of(target)));
         if let Some(Values::OneOf(labels)) = LABEL_OVERFLOW.values("label") {
             let upstream = upstream_label(catalogue.upstream());
             labels.into_iter().for_each(|label| drop(LABEL_OVERFLOW.counter([upstream.clone(), label.into()])));
