@@ -62,7 +62,7 @@ pub use policy::{Failure, JudgeErrors, TargetPolicy};
 pub use request::{Head, Request};
 pub use response::{CacheScope, CallResult, ErrorObject, Freshness, Refusal, Response, ResultKind, Served};
 pub use revision::{Revision, Session};
-pub use slot_pool::{KeptSlot, SlotPool};
+pub use slot_pool::{HeldSlot, KeptSlot, SlotPool};
 pub use slots::Slot;
 pub use standing::Standing;
 pub use target::{Annotations, Target};
