@@ -541,22 +541,49 @@ mod tests {
         assert_eq!(Verdict::of_answer_to(&trusted, &doubt), OVERLOAD);
 
         #[derive(Clone)]
-        struct Goes(ResultKind);
+        struct Goes(ResultKind, &'static str);
         impl CallResult for Goes {
             fn kind(&self) -> ResultKind {
                 self.0
             }
             fn said_facts(&self) -> Option<Value> {
-                Some(json!({ "class": "not_sent" }))
+                Some(json!({ "class": self.1 }))
             }
         }
-        for (kind, verdict) in [
-            (ResultKind::Complete, Verdict::Ok),
-            (ResultKind::InputRequired, Verdict::InputRequired),
-            (ResultKind::Task, Verdict::Task),
-            (ResultKind::ToolError, Verdict::NotSent),
+        for (kind, class, verdict) in [
+            (ResultKind::Complete, "not_sent", Verdict::Ok),
+            (ResultKind::InputRequired, "not_sent", Verdict::InputRequired),
+            (ResultKind::Task, "not_sent", Verdict::Task),
+            (ResultKind::ToolError, "not_sent", Verdict::NotSent),
+            (ResultKind::Error(504), "outcome_unknown", OVERLOAD),
+            (ResultKind::Error(500), "outcome_unknown", Verdict::AMBIGUOUS),
         ] {
-            assert_eq!(Verdict::of_answer_to(&trusted, &Response::new(Goes(kind))), verdict);
+            assert_eq!(Verdict::of_answer_to(&trusted, &Response::new(Goes(kind, class))), verdict);
         }
+    }
+
+    fn answered(served: Served, verdict: Verdict) -> Result<Response<Answer>, BoxError> {
+        let answer = Response::new(Answer(ResultKind::Complete));
+        Ok(Response { served, verdict: Some(verdict), attempts: 3, ..answer })
+    }
+
+    #[test]
+    fn after_a_doubt_only_what_denies_it_is_in_doubt() {
+        let of = |outcome| Verdict::of(&in_doubt::<Answer>(outcome));
+        assert_eq!(of(answered(Served::Attempt, Verdict::Ok)), Verdict::Ok);
+        assert_eq!(of(answered(Served::Attempt, Verdict::NotSent)), Verdict::AMBIGUOUS);
+        assert_eq!(of(Err(Transport::not_sent("down").into())), Verdict::AMBIGUOUS);
+    }
+
+    #[test]
+    fn who_refused_is_told_and_how_many_attempts_there_were() {
+        let of = |outcome| (refusal::<Answer>(&outcome), attempts(&outcome));
+        assert_eq!(of(answered(Served::Attempt, Verdict::Ok)), (None, 3));
+        assert_eq!(of(answered(Served::Replay, Verdict::Ok)), (None, 0));
+        assert_eq!(of(Err(Rejected::new("quota", Reason::Quota).into())), (Some(("quota", Reason::Quota)), 0));
+        let elsewhere = tower::load_shed::error::Overloaded::new();
+        assert_eq!(of(Err(elsewhere.into())), (Some(("load_shed", Reason::Shed)), 0));
+        assert_eq!(of(Err(Transport::not_sent("down").into())), (None, 1));
+        assert_eq!(of(Err(Exhausted::new(4, Transport::not_sent("down").into()).into())), (None, 4));
     }
 }

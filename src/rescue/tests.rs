@@ -5,7 +5,9 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use super::{Deliver, RescueLayer};
 use crate::{
-    call::{CallResult, ErrorObject, Facts, Method, Notify, Peer, Progress, Refusal, Request, Response, Served, Verdict},
+    call::{
+        CallResult, ErrorObject, Facts, Method, Notify, OUTCOME_KEY, Peer, Progress, Refusal, Request, Response, Served, Verdict,
+    },
     catalogue::Catalogue,
     error::{Allowance, BoxError, Clock, Exhausted, HttpStatus, Panicked, Reason, Rejected, Scope, TimedOut, Transport},
     outcome::Word,
@@ -91,6 +93,30 @@ async fn a_call_that_no_waiting_helps_is_not_asked_to_wait() {
     let (text, facts, _) = told(Rejected::new("quota", Reason::Quota).never()).await;
     assert!(text.ends_with("allows no call of this cost, ever. Nothing was done. Do not call it again like this."), "{text}");
     assert_eq!(facts["retryable"], false);
+}
+
+#[tokio::test]
+async fn who_had_no_time_is_told_so() {
+    for (target, class) in [(safe_tool("t"), "ambiguous"), (tool("t"), "outcome_unknown")] {
+        let error = TimedOut { clock: Clock::Patience, after: seconds(1) }.into();
+        let facts = rescued(RescueLayer::default(), target, Err(error)).await.result.unwrap().facts;
+        assert_eq!((&facts["class"], &facts["hurried"]), (&json!(class), &json!(true)));
+    }
+    let (_, facts, _) = told(TimedOut { clock: Clock::Soft, after: seconds(1) }).await;
+    assert_eq!(facts["hurried"], Value::Null);
+}
+
+/// Whoever trusts this stack would take it for its word.
+#[tokio::test]
+async fn what_a_next_hop_says_goes_on_where_it_is_trusted() {
+    let catalogues = [(Catalogue::new("up"), false), (Catalogue::new("up").trust_next_hop(), true)];
+    for (catalogue, goes_on) in catalogues {
+        let target = catalogue.resolve(&Method::ToolsCall, Some("t"), None);
+        let said = ErrorObject { data: Some(json!({ OUTCOME_KEY: { "class": "not_sent" } })), ..ErrorObject::new(1, "no") };
+        let response = Response { verdict: Some(Verdict::ToolError), ..Response::from_error(said) };
+        let error = rescued(RescueLayer::default(), target, Ok(response)).await.result.unwrap_err();
+        assert_eq!(error.data.is_some_and(|data| data.get(OUTCOME_KEY).is_some()), goes_on);
+    }
 }
 
 #[tokio::test]

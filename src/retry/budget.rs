@@ -203,3 +203,19 @@ impl fmt::Debug for Budget {
         f.debug_struct("Budget").field("capacity", &state.capacity).field("tokens", &state.tokens).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{RETRY_BUDGET, Subject};
+
+    #[test]
+    fn a_gauge_that_nobody_holds_takes_no_room() {
+        let budget = Budget::of(100);
+        let shown = |upstream| budget.shown(upstream, || Level::new(RETRY_BUDGET, &Subject::whole(upstream), []));
+        let held = shown("held");
+        (0..3).for_each(|_| drop(shown("let go")));
+        assert!(Arc::ptr_eq(&held, &shown("held")));
+        assert_eq!(budget.lock().shown.len(), 2);
+    }
+}

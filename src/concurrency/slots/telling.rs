@@ -60,9 +60,13 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
-    use super::*;
+    use super::{
+        super::{Entry, Limit},
+        *,
+    };
+    use crate::{call::Request, testing::tool};
 
     #[test]
     fn only_large_steps_are_told_of_and_not_too_many() {
@@ -75,5 +79,26 @@ mod tests {
         assert_eq!(is_now(3, 40), Some(20));
         assert_eq!([is_now(4, 10), is_now(12, 10)], [None; 2], "too soon");
         assert_eq!(is_now(13, 10), Some(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_nobody_waits_is_told_when_the_last_one_has_a_slot_or_leaves() {
+        for leaves in [false, true] {
+            let (target, head) = (tool("t"), Request::new(tool("t"), ()).head);
+            let slots = Arc::new(Slots::new(&Limit::Static(NonZeroU32::MIN), 2, Arc::default(), &target));
+            let (slot, first, second) = (slots.enter(&head), slots.enter(&head), slots.enter(&head));
+            assert!(matches!(slots.enter(&head), Entry::Refused(Reason::QueueFull)));
+            assert!(slots.shedding.is_on());
+            if leaves {
+                drop(first);
+                assert!(slots.shedding.is_on(), "the second one waits");
+                drop(second);
+            } else {
+                drop(slot);
+                assert!(slots.shedding.is_on(), "the second one waits");
+                drop(first);
+            }
+            assert!(!slots.shedding.is_on());
+        }
     }
 }
