@@ -88,6 +88,11 @@ def others():
            f"or increase({dropped}[10m])) > 0", "0m",
            "critical", "Calls are not in the audit trail.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
+    # A thread that writes is done between two scrapes, now and then at least; one process in which it never is counts, and those of the
+    # others that are busy at the moment do not.
+    yield ("ButtressAuditBacklog", "max by (job, upstream) (min_over_time(buttress_audit_backlog[5m])) > 0", "5m", "warning",
+           "Audit records are not written, or too slowly.",
+           f"{UPSTREAM}: {{{{ $value | humanize }}}} records or more have been waiting in one process for 5 minutes.")
     # Longer than a collector takes to start anew.
     yield ("ButtressSpansLost", "sum by (job, reason) (increase(buttress_spans_lost_total[5m])) > 0", "10m", "warning",
            "Spans are lost on their way to the collector.",

@@ -27,6 +27,8 @@ def audit(s):
     # By upstream only: the trail has no series for each tool.
     yield graph("Audit records", "Calls a second that the audit trail is about, by how they ended.", "reqps",
                 [(s.rate("buttress_audit_events_total", by="upstream, outcome"), "{{upstream}} {{outcome}}")])
+    yield graph("Audit records that wait", "Records that are not written yet. Where they never are none, the disk is slow, or hangs.", "short",
+                [(s.gauge("buttress_audit_backlog", by="upstream"), "{{upstream}}")])
     yield graph("Audit records lost", "Records a second that are not in the trail, by the reason. Anything here is a gap.", "reqps",
                 [(s.rate("buttress_audit_dropped_total", by="upstream, reason"), "{{upstream}} {{reason}}")])
 

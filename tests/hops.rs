@@ -16,7 +16,8 @@ use buttress::{
     BoxError, Stack, StackService,
     breaker::{BreakerLayer, State},
     call::{
-        Annotations, CallResult, Caller, Facts, Meta, Method, Request, Response, ResultKind, TIMEOUT_KEY, Target, TargetPolicy,
+        Annotations, CallResult, Caller, Facts, Head, Meta, Method, Request, Response, ResultKind, TIMEOUT_KEY, Target,
+        TargetPolicy, Verdict,
     },
     catalogue::{Catalogue, Scope},
     coalesce::CoalesceLayer,
@@ -24,8 +25,10 @@ use buttress::{
     deadline::Limits,
     error::Transport,
     hedge::HedgeLayer,
+    quota::{Per, QuotaLayer},
     retry::RetryLayer,
 };
+use governor::Quota;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tower::service_fn;
@@ -157,6 +160,23 @@ async fn a_next_hop_without_time_is_no_failure_where_the_caller_gave_none() {
         assert_eq!(in_front_of_one_that_says(facts.clone(), Some(10)).await, Some(State::Closed), "{facts}");
         assert_eq!(in_front_of_one_that_says(facts, None).await, Some(State::Open), "it had all the time that there was");
     }
+}
+
+/// Else whoever gives no time could have as much of it as he likes.
+#[tokio::test(start_paused = true)]
+async fn what_a_next_hop_refuses_for_want_of_time_is_counted_by_quotas() {
+    let ten = Quota::per_hour(NonZeroU32::new(10).unwrap());
+    let stack = Stack::new().quota(QuotaLayer::new().per_tenant(ten));
+    let service = stack.service(service_fn(|_: Request<()>| {
+        let facts = json!({ "class": "local_reject", "retryable": true, "layer": "concurrency", "reason": "deadline" });
+        std::future::ready(Ok::<_, BoxError>(Response::new(Said::Refused(facts))))
+    }));
+    let target = Catalogue::new("up").trust_next_hop().resolve(&Method::ToolsCall, Some("a"), None);
+    let mut request = Request::new(target.clone(), ());
+    request.head.meta = Some(Arc::new(Meta::read(json!({ TIMEOUT_KEY: 10 }).as_object().unwrap())));
+    let answer = service.answer(request).await.unwrap();
+    assert_eq!(answer.verdict, Some(Verdict::LocalReject));
+    assert_eq!(stack.handles().quota.standing(Per::TENANT, &Head::new(target)).unwrap().remaining, 9);
 }
 
 /// Else a stack behind another would never see that its tool hangs.

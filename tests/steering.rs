@@ -20,13 +20,16 @@ use buttress::{
         TargetPolicy, Word,
     },
     catalogue::{Catalogue, PolicyError, Scope},
-    concurrency::{Bounds, ConcurrencyLayer},
+    concurrency::{AdaptiveLimit, Bounds, ConcurrencyLayer, Sample},
     error::Transport,
     quota::{Per, QuotaError, QuotaLayer},
 };
 use governor::Quota;
 use serde_json::json;
-use tokio::{task::yield_now, time::sleep};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep},
+};
 use tower::service_fn;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -340,6 +343,58 @@ async fn a_limit_that_adapts_gives_way_to_a_word_and_comes_back_when_it_is_taken
     assert_eq!((running.load(Ordering::Relaxed), status().0), (0, true));
 }
 
+/// Two at once, the second ten seconds after it could.
+#[derive(Debug)]
+struct Paced(Instant);
+
+impl AdaptiveLimit for Paced {
+    fn limit(&self) -> NonZeroU32 {
+        some(2)
+    }
+
+    fn may_start(&self, _now: Instant) -> Instant {
+        self.0 + 10 * SECOND
+    }
+
+    fn sample(&mut self, _sample: &Sample) {}
+}
+
+/// Nothing ends that would bring those who wait back to the desk.
+#[tokio::test(start_paused = true)]
+async fn who_waited_by_a_word_is_let_in_by_the_pace_of_the_limit_that_comes_back() {
+    let stack = Stack::new().concurrency(ConcurrencyLayer::adaptive_with(|_| Paced(Instant::now())));
+    let running = Arc::<AtomicU32>::default();
+    let service: Service = stack.service({
+        let running = running.clone();
+        service_fn(move |_: Request<()>| {
+            running.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<_, BoxError>>()
+        })
+    });
+    let catalogue = Catalogue::new("up").tool("t", policy().serial());
+    let _calls = [(); 2].map(|()| tokio::spawn(service.answer(Request::new(tool(&catalogue, "t"), ()))));
+    sleep(SECOND).await;
+    assert_eq!(running.load(Ordering::Relaxed), 1);
+    catalogue.set_tool("t", policy()).unwrap();
+    sleep(9 * SECOND).await;
+    assert_eq!(running.load(Ordering::Relaxed), 1);
+    sleep(2 * SECOND).await;
+    assert_eq!(running.load(Ordering::Relaxed), 2);
+}
+
+/// Before anybody can be told of it, and after what was said before has been read.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_while_a_layer_first_meets_a_tool_is_heard() {
+    let catalogue = Arc::new(Catalogue::new("up").tool("t", policy()));
+    let said = catalogue.clone();
+    let stack = Stack::new().concurrency(ConcurrencyLayer::adaptive_with(move |_| {
+        said.set_tool("t", policy().serial()).unwrap();
+        Paced(Instant::now())
+    }));
+    let status = stack.handles().concurrency.target(&tool(&catalogue, "t")).unwrap();
+    assert_eq!((status.limit, status.adapts), (1, false));
+}
+
 /// Of a private list, whose names nobody else finds; and beyond the capacity.
 #[test]
 fn whoever_a_name_was_listed_to_a_word_makes_it_known_to_all() {
@@ -401,9 +456,9 @@ fn who_learns_and_who_steers_lose_nothing_of_each_other() {
                 }
             }
         });
-        learns.join().unwrap();
-        steers.into_iter().for_each(|steers| steers.join().unwrap());
+        let ended: Vec<_> = steers.into_iter().chain([learns]).map(thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
+        ended.into_iter().for_each(Result::unwrap);
     });
     for name in &names {
         let target = tool(&catalogue, name);

@@ -260,8 +260,8 @@ impl Catalogue {
 
     /// Changes the operator's word on one tool while calls run. The default policy takes back whatever was said.
     ///
-    /// The tool stays what it is: its breaker, its slots, its line, its series and all else that layers remember of it; no service is
-    /// rebuilt. A name that was only learned, or is not known yet, is from now on as if it had been [declared](Self::tool): known to
+    /// The tool stays what it is: its breaker, its slots, its line, the series that it has and all else that layers remember of it; no
+    /// service is rebuilt. A name that was only learned, or is not known yet, is from now on as if it had been [declared](Self::tool): known to
     /// all callers, also when the word is taken back.
     ///
     /// Each layer goes by the new word from the next time on that it asks: of calls, attempts and answers that begin after this, all

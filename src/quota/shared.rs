@@ -76,13 +76,14 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Takes in how the call ended: one that was not sent is not counted any more, where nobody has come since.
+    /// Takes in how the call ended: one that was not sent is not counted any more, where nobody has come since. What the next hop has
+    /// refused was sent.
     #[inline]
     pub(super) fn settle<R>(&self, outcome: &mut Result<Response<R>, BoxError>) {
-        if Verdict::of(outcome) == Verdict::LocalReject {
-            self.shared.store.refund(&self.ticket);
-        } else if let Ok(response) = outcome {
-            response.standing = self.standing;
+        match outcome {
+            Ok(response) => response.standing = self.standing,
+            Err(error) if Verdict::of_error(&**error) == Verdict::LocalReject => self.shared.store.refund(&self.ticket),
+            Err(_) => {}
         }
     }
 }
