@@ -166,9 +166,9 @@ metrics! {
     RETRY_BUDGET = Gauge "buttress_retry_budget_tokens" ["upstream"]
         "Tokens left in the retry budget.";
     BREAKER_STATE = Gauge "buttress_circuit_breaker_state" [target "state"]
-        "State of the circuit breaker: 1 for the state that it is in, 0 for the others. Without a method: the upstream's own.";
+        "State of the circuit breaker: 1 for the state that it is in, 0 for the others; closed while it only observes. Without a method: the upstream's own.";
     BREAKER_TRANSITIONS = Counter "buttress_circuit_breaker_transitions_total" [target "from" "to"]
-        "Changes of a circuit breaker's state. Without a method: the upstream's own.";
+        "Changes of a circuit breaker's state, but for one that only observes. Without a method: the upstream's own.";
     CONCURRENCY_LIMIT = Gauge "buttress_concurrency_limit" [target]
         "How many attempts may run at once.";
     CONCURRENCY_IN_FLIGHT = Gauge "buttress_concurrency_in_flight" [target]

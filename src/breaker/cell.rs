@@ -21,6 +21,7 @@ use super::{
     upstream::{Passage, Upstream},
 };
 use crate::{
+    Mode,
     call::{Target, Verdict},
     error::{Reason, Rejected},
     gate::Observed,
@@ -39,8 +40,15 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    pub(super) fn new(upstream: Arc<Upstream>, policy: Policy, seed: Option<u64>, target: &Target, now: Instant) -> Self {
-        let series = Series::new(upstream.name().clone(), &Subject::of(target), upstream.history().clone(), now);
+    pub(super) fn new(
+        upstream: Arc<Upstream>,
+        policy: Policy,
+        seed: Option<u64>,
+        mode: Mode,
+        target: &Target,
+        now: Instant,
+    ) -> Self {
+        let series = Series::new(upstream.name().clone(), &Subject::of(target), upstream.history().clone(), mode, now);
         let mut name = DefaultHasher::new();
         (target.method().label(), target.name()).hash(&mut name);
         Self {
@@ -82,7 +90,16 @@ impl Cell {
     }
 
     pub(super) fn force(&self, force: Force, now: Instant) {
-        let (from, _) = self.change(|_| Cause::Operator, now, |machine, _| (machine.state(), machine.force(force)));
+        let (from, _) = self.change(
+            |_| Cause::Operator,
+            now,
+            |machine, _| {
+                let (from, transition) = (machine.state(), machine.force(force));
+                // What is held holds in any mode, so there may be something to show though nothing has changed.
+                self.series.show(machine.state(), machine.is_held());
+                (from, transition)
+            },
+        );
         if force != Force::Auto {
             // An operator's hand is no sign of trouble: the upstream's breaker forgets what there was.
             self.upstream.heed(self.name, Transition { from, to: State::Closed }, now);
@@ -91,6 +108,11 @@ impl Cell {
 
     pub(super) fn set_policy(&self, policy: Policy) {
         self.lock().0.set_policy(policy);
+    }
+
+    pub(super) fn set_mode(&self, mode: Mode) {
+        let locked = self.lock();
+        self.series.set_mode(mode, locked.0.state(), locked.0.is_held());
     }
 
     pub(super) fn is_active(&self, now: Instant) -> bool {
@@ -140,7 +162,7 @@ impl Cell {
         let (result, transition) = work(machine, rng);
         let change = transition.map(|transition| (transition, cause(transition)));
         if let Some((transition, cause)) = change {
-            self.series.tell(transition, cause, now);
+            self.series.tell(transition, machine.is_held(), cause, now);
         }
         drop(locked);
         if let Some((transition, cause)) = change {
@@ -261,8 +283,8 @@ mod tests {
         let (told, now, target) = (Arc::<Told>::default(), Instant::now(), tool("t"));
         let _heard = metrics::set_default_local_recorder(Box::leak(Box::new(Ear(told.clone()))));
         let policy = Policy::default();
-        let upstream = Arc::new(Upstream::new(target.upstream(), policy, Some(1), Arc::<History>::default(), now));
-        let cell = Arc::new(Cell::new(upstream, policy, Some(1), &target, now));
+        let upstream = Arc::new(Upstream::new(target.upstream(), policy, Some(1), Arc::<History>::default(), Mode::Enforce, now));
+        let cell = Arc::new(Cell::new(upstream, policy, Some(1), Mode::Enforce, &target, now));
         told.cell.set(Arc::downgrade(&cell)).unwrap();
         for _ in 0..6 {
             let mut guard = cell.admit(|| true, || Who::of(&Head::new(target.clone())), now).unwrap();

@@ -17,8 +17,10 @@
 //! and the targets' own hold side by side.
 //!
 //! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force them
-//! open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and counts, and lets pass, but where an operator holds a
-//! breaker open.
+//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force them
+//! open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and
+//! counts, and lets pass, but where an operator holds a breaker open. The metrics say what becomes of calls: one that only observes is
+//! closed in them, and its handle and the log alone say how it changes.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::BreakerOpen`](crate::error::Reason::BreakerOpen) or

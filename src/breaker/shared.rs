@@ -53,10 +53,10 @@ impl Shared {
     #[inline]
     pub(super) fn cell<'a>(&self, target: &'a Target, now: Instant) -> &'a Arc<Cell> {
         target.cell(&self.targets, || {
-            // Held until the new breaker is known, so that no change of policy passes it by.
+            // Held until the new breaker is known, so that no change of policy or mode passes it by.
             let mut known = self.known();
             let upstream = self.upstream_of(&mut known, target, now);
-            let cell = Arc::new(Cell::new(upstream.clone(), known.policy, self.seed, target, now));
+            let cell = Arc::new(Cell::new(upstream.clone(), known.policy, self.seed, self.mode(), target, now));
             upstream.adopt(&cell);
             cell
         })
@@ -69,7 +69,8 @@ impl Shared {
 
     fn upstream_of<'a>(&self, known: &mut Known, target: &'a Target, now: Instant) -> &'a Arc<Upstream> {
         target.upstream_cell(&self.upstreams, || {
-            let upstream = Arc::new(Upstream::new(target.upstream(), known.policy, self.seed, self.history.clone(), now));
+            let history = self.history.clone();
+            let upstream = Arc::new(Upstream::new(target.upstream(), known.policy, self.seed, history, self.mode(), now));
             adopt(&mut known.upstreams, &upstream);
             upstream
         })
@@ -109,7 +110,9 @@ impl Shared {
     }
 
     pub(super) fn set_mode(&self, mode: Mode) {
+        let known = self.known();
         self.observes.store(mode == Mode::Observe, Ordering::Relaxed);
+        known.upstreams.iter().filter_map(Weak::upgrade).for_each(|upstream| upstream.set_mode(mode));
     }
 
     pub(super) fn history(&self) -> &History {

@@ -377,6 +377,56 @@ async fn observe_only_refuses_nothing_and_counts_what_it_would_have() {
     assert_eq!(observed("upstream_open"), None);
 }
 
+/// While all calls pass, nothing is to say that they do not.
+#[tokio::test(start_paused = true)]
+async fn what_only_observes_is_closed_in_all_series() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let (mut service, handle, _) = steered(&seeded().mode(Mode::Observe), (0..12).map(|_| failing()));
+    let [target, other] = tools(["t", "other"]);
+    // What has come to be shown, and how many changes were counted, since it was last asked.
+    let told = || {
+        let (mut states, mut transitions) = (Vec::new(), 0);
+        for (key, .., value) in recorder.snapshotter().snapshot().into_vec() {
+            let label = |name: &str| key.key().labels().find(|label| label.key() == name).map(|label| label.value().to_owned());
+            match (key.key().name(), value) {
+                ("buttress_circuit_breaker_state", metrics_util::debugging::DebugValue::Gauge(value)) if value == 1.0 => {
+                    states.push((label("gen_ai_tool_name").unwrap_or_default(), label("state").unwrap_or_default()));
+                }
+                ("buttress_circuit_breaker_transitions_total", metrics_util::debugging::DebugValue::Counter(times)) => {
+                    transitions += times
+                }
+                _ => {}
+            }
+        }
+        states.sort();
+        (states, transitions)
+    };
+    let shows = |tool: &str, state: &str| vec![(tool.to_owned(), state.to_owned())];
+    for _ in 0..6 {
+        let _ = call(&mut service, &target).await;
+    }
+    assert_eq!(handle.target(&target).map(|status| status.state), Some(State::Open));
+    assert_eq!(told(), ([shows("", "closed"), shows("t", "closed")].concat(), 0));
+    handle.set_mode(Mode::Enforce);
+    assert_eq!(told(), (shows("t", "open"), 1));
+    handle.set_mode(Mode::Observe);
+    assert_eq!(told(), (shows("t", "closed"), 1));
+    // What is done by hand holds.
+    for (force, state) in [(Force::Open, "open"), (Force::Auto, "closed")] {
+        handle.force(&target, force);
+        assert_eq!(told(), (shows("t", state), 1));
+        handle.force_upstream(&target, force);
+        assert_eq!(told(), (shows("", state), 1));
+    }
+    // One that is made meanwhile is no other.
+    for _ in 0..6 {
+        let _ = call(&mut service, &other).await;
+    }
+    assert_eq!(handle.target(&other).map(|status| status.state), Some(State::Open));
+    assert_eq!(told(), (shows("other", "closed"), 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handle_sees_all_breakers_and_keeps_none_alive() {
     let (mut service, handle, _) = steered(&seeded(), [failing()]);

@@ -20,6 +20,7 @@ use super::{
     watched::{Watch, Watched},
 };
 use crate::{
+    Mode,
     error::{Reason, Rejected},
     metrics::Subject,
 };
@@ -65,14 +66,14 @@ impl Watch for Machine {
 }
 
 impl Upstream {
-    pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, history: Arc<History>, now: Instant) -> Self {
+    pub(super) fn new(name: &str, policy: Policy, seed: Option<u64>, history: Arc<History>, mode: Mode, now: Instant) -> Self {
         let rng = seed.map_or_else(Rng::new, Rng::with_seed);
         let subject = Subject::whole(name);
         let name: Arc<str> = name.into();
         Self {
             machine: Watched::new(Machine { parent: Parent::new(policy, now), rng }),
             members: Mutex::default(),
-            series: Series::new(name.clone(), &subject, history.clone(), now),
+            series: Series::new(name.clone(), &subject, history.clone(), mode, now),
             name,
             history,
         }
@@ -122,13 +123,27 @@ impl Upstream {
     }
 
     pub(super) fn force(&self, force: Force, now: Instant) {
-        self.change(|_| Cause::Operator, now, |machine| ((), machine.parent.force(force)));
+        self.change(
+            |_| Cause::Operator,
+            now,
+            |machine| {
+                let transition = machine.parent.force(force);
+                self.series.show(machine.parent.state(), machine.parent.is_held());
+                ((), transition)
+            },
+        );
     }
 
     /// Goes by another policy from now on, and so do the breakers of its targets.
     pub(super) fn set_policy(&self, policy: Policy) {
         self.machine.change(|machine| machine.parent.set_policy(policy));
         self.members().iter().for_each(|cell| cell.set_policy(policy));
+    }
+
+    /// Refuses, or only observes, from now on, and so do the breakers of its targets: what they show has to follow.
+    pub(super) fn set_mode(&self, mode: Mode) {
+        self.machine.change(|machine| self.series.set_mode(mode, machine.parent.state(), machine.parent.is_held()));
+        self.members().iter().for_each(|cell| cell.set_mode(mode));
     }
 
     /// Keeps an eye on the breaker of one of its targets, for as long as there is one.
@@ -175,7 +190,7 @@ impl Upstream {
             let (result, transition) = work(machine);
             let change = transition.map(|transition| (transition, cause(transition)));
             if let Some((transition, cause)) = change {
-                self.series.tell(transition, cause, now);
+                self.series.tell(transition, machine.parent.is_held(), cause, now);
             }
             (result, change)
         });
