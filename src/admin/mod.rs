@@ -60,8 +60,8 @@
 //!
 //! # Connections
 //!
-//! However clients behave, they are bounded: at most 64 connections are open at once, and the next ones wait in the system's
-//! backlog; one that sends no whole head of a request for 30 s is closed, and so is each after two minutes, with 5 s for the answer that
+//! However clients behave, they are bounded: at most 128 connections are open at once, and the next ones wait in the system's
+//! backlog; one that sends no whole head of a request for 12 s is closed, and so is each after two minutes, with 5 s for the answer that
 //! is under way. Where [`Admin::serve`] is told to end, all have these 5 s: what waits for a request is closed at once.
 //!
 //! # The process and its runtime

@@ -81,7 +81,7 @@ impl AuditLayer {
         Self::with_capacity(sink, CAPACITY)
     }
 
-    /// The same with room for `capacity` records, of some 3 KiB at the worst with the default settings.
+    /// The same with room for `capacity` records, of some 5 KiB at the worst with the default settings.
     ///
     /// # Errors
     ///

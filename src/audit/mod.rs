@@ -74,8 +74,8 @@
 //! * **Drop**: a call that is dropped before its answer is on record as `cancelled`; a place in the queue that was kept for it
 //!   holds its record.
 //! * **Panics** of the inner service go through, and are on record as `panic`.
-//! * **Allocations**: 1 a call, and those of what is written of its arguments: with [`Arguments::Names`] some 5, and one for each name.
-//! * **Bounds**: 8,192 records, of some 3 KiB at the worst with the default settings.
+//! * **Allocations**: 1 a call, and those of what is written of its arguments: with [`Arguments::Names`] some 2, and one for each name.
+//! * **Bounds**: 8,192 records, of some 5 KiB at the worst with the default settings.
 //! * **Metrics**: [`AUDIT_EVENTS`](crate::metrics::AUDIT_EVENTS), [`AUDIT_DROPPED`](crate::metrics::AUDIT_DROPPED),
 //!   [`AUDIT_BACKLOG`](crate::metrics::AUDIT_BACKLOG): what is neither lost nor waits is written. A sink that hangs is seen by the last
 //!   alone, until the queue is full.
