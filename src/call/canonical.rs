@@ -7,17 +7,21 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Deserializer, de};
-#[cfg(any(feature = "rmcp", test))]
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::Digest;
 
 /// The digest of a JSON value.
-#[cfg(any(feature = "rmcp", test))]
 pub(crate) fn digest_of_value(value: &Value) -> Digest {
     let mut text = Vec::new();
     write_value(value, &mut text);
+    Digest::of(&text)
+}
+
+/// The digest of those members of an object whose name passes.
+pub(crate) fn digest_of_map(members: &Map<String, Value>, mut passes: impl FnMut(&str) -> bool) -> Digest {
+    let mut text = Vec::new();
+    write_members(members.iter().filter(|(name, _)| passes(name)), &mut text);
     Digest::of(&text)
 }
 
@@ -50,17 +54,9 @@ pub(crate) fn digest_of_members(json: &str, mut passes: impl FnMut(&str) -> bool
 /// As deep as serde_json itself goes.
 const DEPTH: u8 = 127;
 
-#[cfg(any(feature = "rmcp", test))]
 fn write_value(value: &Value, to: &mut Vec<u8>) {
     match value {
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_unstable_by_key(|(name, _)| *name);
-            enclose(b"{}", members, to, |(name, value), to| {
-                write_string(name, to);
-                write_value(value, to);
-            });
-        }
+        Value::Object(members) => write_members(members, to),
         Value::Array(items) => enclose(b"[]", items, to, write_value),
         Value::String(string) => write_string(string, to),
         Value::Number(number) => to.extend_from_slice(number.to_string().as_bytes()),
@@ -70,7 +66,15 @@ fn write_value(value: &Value, to: &mut Vec<u8>) {
     }
 }
 
-#[cfg(any(feature = "rmcp", test))]
+fn write_members<'a>(members: impl IntoIterator<Item = (&'a String, &'a Value)>, to: &mut Vec<u8>) {
+    let mut members: Vec<_> = members.into_iter().collect();
+    members.sort_unstable_by_key(|(name, _)| *name);
+    enclose(b"{}", members, to, |(name, value), to| {
+        write_string(name, to);
+        write_value(value, to);
+    });
+}
+
 fn enclose<T>(marks: &[u8; 2], items: impl IntoIterator<Item = T>, to: &mut Vec<u8>, mut write: impl FnMut(T, &mut Vec<u8>)) {
     to.push(marks[0]);
     for item in items {

@@ -13,6 +13,7 @@ mod facts;
 mod follower;
 mod hint;
 mod joint;
+mod json;
 mod key;
 mod label;
 mod ledger;

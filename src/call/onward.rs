@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::{ATTEMPT_KEY, HARD_TIMEOUT_KEY, Head, Joint, REPEATS_KEY, Repeats, TIMEOUT_KEY, Traced};
+use super::{ATTEMPT_KEY, HARD_TIMEOUT_KEY, Head, REPEATS_KEY, Repeats, TIMEOUT_KEY, Traced};
 
 /// What the next hop is to be told of an attempt in its `_meta`, key by key; all other keys travel as they came. Made by
 /// [`Meta::onward`](super::Meta::onward).
@@ -21,14 +21,20 @@ impl Onward {
                 said.push((REPEATS_KEY, Some(repeats.as_str().into())));
             }
         }
-        let call = head.end().map(|(end, _)| end);
-        if let Some(end) = call.into_iter().chain(head.attempt_end).min() {
-            said.push((TIMEOUT_KEY, Some(left(end))));
-        }
-        // Where there is no progress to be heard, one end says it all.
-        let hard = head.joint.as_ref().map_or(head.deadline, Joint::deadline).hard;
-        if let Some(hard) = hard.filter(|_| head.peer.is_some()) {
-            said.push((HARD_TIMEOUT_KEY, Some(left(hard))));
+        match &head.joint {
+            // Somebody who may wait longer can still join, and there is no second word to the next hop: so it hears nothing of how long
+            // callers wait, not even of the one whose request this is.
+            Some(_) => said.extend([(TIMEOUT_KEY, head.attempt_end.map(left)), (HARD_TIMEOUT_KEY, None)]),
+            None => {
+                let call = head.end().map(|(end, _)| end);
+                if let Some(end) = call.into_iter().chain(head.attempt_end).min() {
+                    said.push((TIMEOUT_KEY, Some(left(end))));
+                }
+                // Where there is no progress to be heard, one end says it all.
+                if let Some(hard) = head.deadline.hard.filter(|_| head.peer.is_some()) {
+                    said.push((HARD_TIMEOUT_KEY, Some(left(hard))));
+                }
+            }
         }
         if let Some(traced) = &head.traced {
             said.extend(Self::of_trace(traced).0);

@@ -11,6 +11,27 @@ use super::Digest;
 ///
 /// An adapter implements it for its SDK's parameters. The defaults say nothing, and then those layers (cache, coalescing, loop
 /// guard, idempotency's comparison) leave the call alone, and a record of it has no arguments.
+///
+/// A [`serde_json::Value`] is read as the `params` object of a request:
+///
+/// ```
+/// use buttress::{BoxError, Stack, call::{Method, Request, Response}, catalogue::Catalogue};
+/// use serde_json::{Value, json};
+/// use tower::{ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let service = Stack::new().service(service_fn(async |call: Request<Value>| {
+///     let city = call.params["arguments"]["city"].clone();
+///     Ok::<_, BoxError>(Response::new(json!({ "content": [], "structuredContent": { "city": city, "sky": "clear" } })))
+/// }));
+/// let target = Catalogue::new("weather").resolve(&Method::ToolsCall, Some("forecast"), None);
+/// let params = json!({ "name": "forecast", "arguments": { "city": "Porto" } });
+/// let answer = service.oneshot(Request::new(target, params)).await?;
+/// assert_eq!(answer.result.unwrap()["structuredContent"]["city"], "Porto");
+/// # Ok(())
+/// # }
+/// ```
 pub trait CallParams: Clone {
     /// A digest of the arguments, equal for two calls only if a server cannot tell their arguments apart. It covers the
     /// tool's name too, as names that are not known share one target. `None`: unknown.
@@ -71,11 +92,17 @@ impl CallParams for String {
     }
 }
 
-impl CallParams for u64 {
-    fn arguments(&self) -> Option<Digest> {
-        Some(Digest::of(&self.to_le_bytes()))
-    }
+macro_rules! integers {
+    ($($integer:ty)*) => {
+        $(impl CallParams for $integer {
+            fn arguments(&self) -> Option<Digest> {
+                Some(Digest::of(&self.to_le_bytes()))
+            }
+        })*
+    };
 }
+
+integers!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize);
 
 /// Opaque bytes: equal only where every byte is.
 impl CallParams for Bytes {

@@ -218,6 +218,20 @@ pub enum ResultKind {
     Error(i64),
 }
 
+impl ResultKind {
+    /// What a result's `resultType` and `isError` say; `is_task` tells whether it has a `task` with a `taskId`.
+    pub(crate) fn stated(result_type: Option<&str>, is_error: Option<bool>, is_task: impl FnOnce() -> bool) -> Self {
+        match (result_type, is_error) {
+            (Some("input_required"), _) => Self::InputRequired,
+            (Some("task"), _) => Self::Task,
+            (None | Some("complete"), Some(true)) => Self::ToolError,
+            (None, _) if is_task() => Self::Task,
+            (None | Some("complete"), _) => Self::Complete,
+            (Some(_), _) => Self::Unrecognised,
+        }
+    }
+}
+
 /// How long a result may be served again, and to whom (specification, Caching).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -248,7 +262,8 @@ pub enum CacheScope {
 /// A result type that the stack can read, and answer in.
 ///
 /// An adapter implements it for its SDK's result; implement it for your own where you put the layers around a plain
-/// function. The defaults suit a function that either answers or fails.
+/// function. The defaults suit a function that either answers or fails. A [`serde_json::Value`] is read as the `result` object
+/// of a response.
 pub trait CallResult: Sized + Clone {
     /// What kind of answer this is.
     fn kind(&self) -> ResultKind {

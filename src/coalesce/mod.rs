@@ -14,6 +14,7 @@
 //!
 //! The shared call is polled by those who wait for it, and is not a task of its own: it ends with the last of them, never with
 //! the first. Its deadline is the latest of theirs, as [`Joint`](crate::call::Joint) says; each waiter still leaves at its own.
+//! The next hop is told nothing of how long they wait, since one who waits longer may still join: it hears when the last has left.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError). A failure that several share is the
 //!   [source](std::error::Error::source) of a [`SharedFailure`](crate::error::SharedFailure); [`TimedOut`](crate::error::TimedOut) for a waiter

@@ -11,13 +11,13 @@ use std::{
 
 use futures_util::{FutureExt, future::join_all};
 use tokio::time::{Instant, advance, sleep};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use super::{Coalesce, CoalesceLayer};
 use crate::{
     call::{
-        Admission, Caller, Criticality, Deadline, ErrorObject, Meta, Method, Notify, Peer, Progress, Repeats, Request, Response,
-        Served, Target, TargetPolicy, Verdict,
+        Admission, Caller, Criticality, Deadline, ErrorObject, HARD_TIMEOUT_KEY, Meta, Method, Notify, Peer, Progress, Repeats,
+        Request, Response, Served, TIMEOUT_KEY, Target, TargetPolicy, Verdict,
     },
     catalogue::Catalogue,
     classify::code,
@@ -218,6 +218,30 @@ async fn calls(layer: CoalesceLayer, requests: [Request<()>; 2]) -> usize {
     let outcomes = join_all(requests.map(|request| service.clone().oneshot(request))).await;
     assert!(outcomes.iter().all(Result::is_ok));
     script.calls()
+}
+
+/// The next hop, told what the leader of a shared call gives it, would give up while others still wait.
+#[tokio::test(start_paused = true)]
+async fn the_next_hop_is_told_of_no_end_that_may_move() {
+    let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let handler = {
+        let said = said.clone();
+        service_fn(move |call: Request<()>| {
+            let mut meta = serde_json::Map::from_iter([TIMEOUT_KEY, HARD_TIMEOUT_KEY].map(|key| (key.to_owned(), 1000.into())));
+            Meta::onward(&call.head).apply(&mut meta);
+            said.lock().unwrap().push(Meta::read(&meta));
+            std::future::ready(Ok::<_, BoxError>(Response::new("answered")))
+        })
+    };
+    let target = reading_tool("t");
+    let hurried = || until(&target, SECOND);
+    let bare = ServiceBuilder::new().layer(layer()).service(handler.clone());
+    assert!(bare.oneshot(hurried()).await.is_ok());
+    let limited = ServiceBuilder::new().layer(layer()).layer(TimeoutLayer::new(2 * SECOND)).service(handler);
+    assert!(limited.oneshot(hurried()).await.is_ok());
+    let said = said.lock().unwrap();
+    assert_eq!((said[0].timeout, said[0].hard_timeout), (None, None));
+    assert_eq!((said[1].timeout, said[1].hard_timeout), (Some(2 * SECOND), None), "what the operator grants is no caller's");
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,6 +85,10 @@ impl Outcome {
     }
 }
 
+/// How many calls may be under way at once that [wait](crate::call::Method::waits) for work done elsewhere, where the layer's own limit
+/// is not higher: they take the target next to nothing, and minutes each.
+const WAITS: NonZeroU32 = NonZeroU32::new(1024).unwrap();
+
 /// Makes a target's limit.
 pub(super) type MakeLimit = Arc<dyn Fn(&Target) -> Box<dyn AdaptiveLimit> + Send + Sync>;
 
@@ -102,7 +106,9 @@ impl Limit {
     pub(super) fn of(&self, said: Option<NonZeroU32>, target: &Target) -> (NonZeroU32, Option<Box<dyn AdaptiveLimit>>) {
         match (said, self) {
             (Some(limit), _) => (limit, None),
+            (None, Self::Static(limit)) if target.method().waits() => (WAITS.max(*limit), None),
             (None, Self::Static(limit)) => (*limit, None),
+            (None, Self::Adaptive(_)) if target.method().waits() => (WAITS, None),
             (None, Self::Adaptive(make)) => {
                 let adaptive = make(target);
                 (adaptive.limit(), Some(adaptive))

@@ -21,8 +21,14 @@
 //!
 //! The limit is a number, or [adapts](ConcurrencyLayer::adaptive) to what the target turns out to serve.
 //!
+//! Calls that wait for work done elsewhere ([`Method::waits`](crate::call::Method::waits): `tasks/result`) hold a slot for minutes and
+//! load nothing. Of them 1,024 may be under way at once, or the layer's own number if that is higher, and none waits for a slot.
+//!
 //! A slot may outlive its attempt: see [`KeptSlot`](crate::call::KeptSlot). Then more may be held than the limit says, and nobody
-//! is let in until there are fewer again.
+//! is let in until there are fewer again. Its tenant is charged with it as with a call that runs: whoever's callers leave early
+//! while the server works on has had its share, and the others are served first. Until one comes back, they wait all the same: the
+//! limit is the server's protection first, so no slot is given away while the server may still be at work on what it was taken
+//! for.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`QueueFull`](crate::error::Reason::QueueFull), [`NoSlot`](crate::error::Reason::NoSlot), [`Shed`](crate::error::Reason::Shed),

@@ -123,6 +123,8 @@ impl Slots {
         let limit = limit.get();
         let gauges = Gauges::new(target);
         gauges.limit.set(f64::from(limit));
+        // Who waits for others that wait would wait for as long.
+        let places = if target.method().waits() { 0 } else { places };
         let queue = Queue::new(usize::try_from(places).unwrap_or(usize::MAX), Instant::now());
         let turnstile = Turnstile::new(limit);
         if adaptive.is_some() {

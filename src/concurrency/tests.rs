@@ -7,7 +7,8 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{Bounds, ConcurrencyLayer};
 use crate::{
     Mode,
-    call::{Admission, Caller, Deadline, HeldSlot, Joint, KeptSlot, Request, Response, Target},
+    call::{Admission, Caller, Deadline, HeldSlot, Joint, KeptSlot, Method, Request, Response, Target},
+    catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     testing::{Outcome, Script, Step, tool},
 };
@@ -111,6 +112,28 @@ async fn a_slot_that_comes_free_at_the_deadline_comes_too_late() {
     let (first, second) = tokio::join!(first, service.call(late));
     assert!(first.is_ok());
     assert_eq!((reason(&second), script.calls()), (Some(Reason::Deadline), 1));
+}
+
+/// Who waits for a task may wait for minutes: that keeps nobody from a result that is there.
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_work_elsewhere_have_a_cap_of_their_own_and_no_queue() {
+    let target = Catalogue::new("up").resolve(&Method::TasksResult, None, None);
+    let higher = NonZeroU32::new(2000).unwrap();
+    let layers = [
+        (ConcurrencyLayer::default(), 1024),
+        (ConcurrencyLayer::adaptive(Bounds::default()), 1024),
+        (ConcurrencyLayer::new(higher), 2000),
+    ];
+    for (layer, most) in layers {
+        let mut service = layer.layer(hang_all(most));
+        let waiting: Vec<_> = (0..most).map(|_| service.call(of_tenant(&target, "heavy"))).collect();
+        let status = layer.handle().target(&target).unwrap();
+        assert_eq!((status.in_flight as usize, status.limit as usize, status.places), (most, most, 0));
+        let refused = service.call(of_tenant(&target, "light")).now_or_never().unwrap();
+        assert_eq!(reason(&refused), Some(Reason::QueueFull));
+        drop(waiting);
+        assert!(service.call(of_tenant(&target, "light")).await.is_ok());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{agent::Ticket, agents::Who, key::Key, layer::Shared, outcome::News};
 use crate::{
-    call::{CallParams, CallResult, Response, Target},
+    call::{CallParams, CallResult, Digest, Head, Response, Target},
     error::BoxError,
     gate::Gate,
 };
@@ -58,6 +58,7 @@ pub(super) struct Watch<P> {
     target: Arc<Target>,
     /// Parameters are copied cheaply, and digested dearly: most calls go well, and then nobody asks which call it was.
     params: P,
+    authorisation: Option<Digest>,
     /// `None`: not asked for yet.
     key: Option<Option<Key>>,
     ticket: Option<Ticket>,
@@ -66,8 +67,9 @@ pub(super) struct Watch<P> {
 }
 
 impl<P> Watch<P> {
-    pub(super) const fn new(shared: Arc<Shared>, who: Who, target: Arc<Target>, params: P) -> Self {
-        Self { shared, who, target, params, key: None, ticket: None, retry: false }
+    pub(super) fn new(shared: Arc<Shared>, who: Who, head: &Head, params: P) -> Self {
+        let (target, authorisation) = (head.target.clone(), head.caller.authorisation());
+        Self { shared, who, target, params, authorisation, key: None, ticket: None, retry: false }
     }
 
     pub(super) const fn holds(&mut self, ticket: Ticket) {
@@ -81,7 +83,7 @@ impl<P> Watch<P> {
 
 impl<P: CallParams> Watch<P> {
     pub(super) fn key(&mut self) -> Option<Key> {
-        *self.key.get_or_insert_with(|| Key::of(&self.target, &self.params))
+        *self.key.get_or_insert_with(|| Key::of(&self.target, &self.params, self.authorisation))
     }
 
     fn settle<R: CallResult>(mut self, outcome: &Result<Response<R>, BoxError>) {

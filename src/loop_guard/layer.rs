@@ -101,7 +101,7 @@ impl Shared {
     /// Lets a call through under a watch, or refuses it.
     pub(super) fn admit<P: CallParams>(self: &Arc<Self>, head: &Head, params: &P) -> Result<Watch<P>, Rejected> {
         let (rules, who) = (self.rules.load(), Who::of(head));
-        let mut watch = Watch::new(self.clone(), who, head.target.clone(), params.clone());
+        let mut watch = Watch::new(self.clone(), who, head, params.clone());
         let now = head.arrived;
         let retry = head.meta.as_ref().and_then(|meta| meta.attempt).is_some_and(|attempt| attempt > 1);
         let admit = match rules.policy.settings().budget {

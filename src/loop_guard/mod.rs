@@ -2,19 +2,19 @@
 //!
 //! A model that does not understand an error repeats the call that caused it. To the backend this is load; to a circuit breaker
 //! it is a failing tool, so that one agent in a loop shuts out all others. The guard counts, per agent and per call (target, name,
-//! arguments, and what continues an earlier call), how often in a row the outcome was the same:
+//! arguments, what continues an earlier call, and the access token), how often in a row the outcome was the same:
 //!
-//! * **Failures** (`isError`, an error that blames the request or leaves the outcome in doubt): two are free, the next calls have
+//! * **Failures** (`isError`, an error that blames the request, denies it or leaves the outcome in doubt): two are free, the next calls have
 //!   to come 1, 2 and 4 s after the failure before, and after the fifth the call is blocked for five minutes. Then one call is let
 //!   through as a trial; while it is under way, and if it fails in the same way, the others stay out. Other arguments are
-//!   another call; another outcome begins a new count.
+//!   another call, and so is one with a renewed token; another outcome begins a new count.
 //! * **Failures that differ**: errors often hold a request id or the time, so the text alone does not tell whether anything moves.
 //!   After ten failures in a row, whatever they say, the call is blocked all the same. An agent that asks until something is ready,
 //!   and gets an error until then, is no exception: [`Settings::any_failures_to_block`] makes it one.
 //! * **Successes** pass, however often they are the same: asking again whether something is done is what polling is, and a
 //!   status seldom changes as often as it is asked for. If you know that your agents do not share one name, you can have them
 //!   spaced too: [`Settings::identical_successes`].
-//! * **What the backend never executed** (refused by this stack, throttled, not sent, denied) says nothing about the call, and neither
+//! * **What the backend never executed** (refused by this stack, throttled, not sent) says nothing about the call, and neither
 //!   counts nor ends a count: retry, breaker and quotas deal with it. The same goes for a caller that leaves.
 //! * **What a client repeats of its own accord**, and marks so ([`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)), is one call: its further
 //!   attempts neither wait nor count, unless one goes well. A mark can be forged, so at most eight go with a count, two for each of the

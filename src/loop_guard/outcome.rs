@@ -35,13 +35,12 @@ impl News {
         match Verdict::of(outcome) {
             Verdict::Ok if !successes_count => Self::Moved,
             Verdict::Ok => digest().map_or(Self::Moved, |digest| Self::Outcome(Outcome::Success(digest))),
-            Verdict::ToolError | Verdict::ClientFault | Verdict::Ambiguous { .. } | Verdict::Hurried => {
+            // Another token would make it another call.
+            Verdict::ToolError | Verdict::ClientFault | Verdict::Denied | Verdict::Ambiguous { .. } | Verdict::Hurried => {
                 digest().map_or(Self::Moved, |digest| Self::Outcome(Outcome::Failure(digest)))
             }
             // An answer that asks for more is a step forward; and so is a task.
             Verdict::InputRequired | Verdict::Task => Self::Moved,
-            // Nobody's fault but the token's: with a new one the same call is another.
-            Verdict::Denied => Self::Nothing,
             Verdict::Throttled { .. } | Verdict::NotSent | Verdict::SessionLost | Verdict::LocalReject | Verdict::Cancelled => {
                 Self::Nothing
             }
@@ -109,6 +108,7 @@ mod tests {
         assert!(matches!(of(Transport::unknown("reset").into()), News::Outcome(Outcome::Failure(_))));
         assert_eq!(of(Transport::unknown("reset").into()), of("panicked".into()));
         assert_eq!(of(Transport::not_sent("refused").into()), News::Nothing);
-        assert_eq!([401, 403].map(|code| of(HttpStatus::new(code).into())), [News::Nothing; 2], "the token may be renewed");
+        let denied = [401, 403].map(|code| of(HttpStatus::new(code).into()));
+        assert!(denied[0] == denied[1] && matches!(denied[0], News::Outcome(Outcome::Failure(_))));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         Verdict,
     },
     catalogue::Catalogue,
-    error::{BoxError, Reason, Rejected, TimedOut, Transport},
+    error::{BoxError, HttpStatus, Reason, Rejected, TimedOut, Transport},
     testing::{Outcome, tool},
 };
 
@@ -39,13 +39,31 @@ async fn as_told(call: Request<&'static str>) -> Outcome {
         "ok" => answer(Verdict::Ok),
         "tool error" => answer(Verdict::ToolError),
         "input required" => answer(Verdict::InputRequired),
-        "denied" => Ok(Response::from_error(ErrorObject::new(-32600, "denied"))),
+        "refused as wrong" => Ok(Response::from_error(ErrorObject::new(-32600, "wrong"))),
+        "denied" => Err(HttpStatus::new(403).into()),
         "throttled" => answer(Verdict::Throttled { retry_after: None }),
         "not sent" => Err(Transport::not_sent("refused").into()),
         "refused" => Err(Rejected::new("quota", Reason::Quota).into()),
         "timeout" => Err(TimedOut { clock: crate::error::Clock::Soft, after: SECOND }.into()),
         other => Err(Transport::unknown(other).into()),
     }
+}
+
+/// What is denied for ever is a loop like any other; what is denied until the token is renewed is none.
+#[tokio::test(start_paused = true)]
+async fn a_renewed_token_makes_a_denied_call_another() {
+    let (layer, target) = (LoopGuardLayer::default(), tool("t"));
+    let mut service = layer.layer(tower::service_fn(as_told));
+    let mut reached = 0;
+    for second in 0..600 {
+        let mut call = of_agent(&target, "a", "denied");
+        let token: &[u8] = if second < 300 { b"old" } else { b"renewed" };
+        call.head.caller = call.head.caller.principal("ada").access_token(token);
+        reached += usize::from(reason(&service.call(call).await).is_none());
+        assert!(second != 300 || reached == 6, "the new token is another try");
+        tokio::time::advance(SECOND).await;
+    }
+    assert_eq!(reached, 10);
 }
 
 /// How many of a hundred calls at once reach the handler.
@@ -64,6 +82,7 @@ async fn reached(layer: &LoopGuardLayer, params: &'static str) -> usize {
 async fn what_counts_and_what_does_not() {
     for (params, expected) in [
         ("tool error", 2),
+        ("refused as wrong", 2),
         ("denied", 2),
         ("timeout", 2),
         ("reset", 2),

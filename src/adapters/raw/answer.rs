@@ -196,15 +196,7 @@ fn result_kind(result: &str) -> (ResultKind, Option<&RawValue>) {
     let Some(ResultView { is_error, result_type, task, meta }) = object(result) else { return (ResultKind::Unrecognised, None) };
     // 2025-11-25 has tasks and no types: there a task is known by its member.
     let is_task = || task.and_then(|task| object::<TaskView<'_>>(task.get())?.task_id).is_some();
-    let kind = match (result_type.as_deref(), is_error) {
-        (Some("input_required"), _) => ResultKind::InputRequired,
-        (Some("task"), _) => ResultKind::Task,
-        (None | Some("complete"), Some(true)) => ResultKind::ToolError,
-        (None, _) if is_task() => ResultKind::Task,
-        (None | Some("complete"), _) => ResultKind::Complete,
-        (Some(_), _) => ResultKind::Unrecognised,
-    };
-    (kind, meta)
+    (ResultKind::stated(result_type.as_deref(), is_error, is_task), meta)
 }
 
 impl CallResult for RawAnswer {
@@ -213,13 +205,7 @@ impl CallResult for RawAnswer {
     }
 
     fn tool_error(text: String, facts: &Facts) -> Result<Self, String> {
-        // Revisions before 2026-07-28 have no `resultType`, and let their results have any members.
-        let result = json!({
-            "resultType": "complete",
-            "content": [{ "type": "text", "text": text }],
-            "isError": true,
-            "_meta": { OUTCOME_KEY: facts },
-        });
+        let result = Value::tool_error(text, facts)?;
         Ok(Self { body: Body::Result(made(&result)), kind: ResultKind::ToolError, states_facts: true })
     }
 

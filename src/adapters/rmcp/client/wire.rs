@@ -1,7 +1,7 @@
 //! What is under way on one connection, as the wire shows it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     convert::Infallible,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -46,8 +46,12 @@ pub(super) struct Wire {
 
 #[derive(Debug, Default)]
 struct Attempts {
-    by_id: HashMap<RequestId, Entry>,
+    by_id: HashMap<RequestId, Attempt>,
     by_token: HashMap<ProgressToken, RequestId>,
+    /// The slots that are kept for attempts that nobody waits for any more, in the order in which their leases end.
+    kept: BTreeMap<LeaseEnd, (RequestId, KeptSlot)>,
+    lease_of: HashMap<RequestId, LeaseEnd>,
+    last_lease: u64,
     /// What the server asks and has no answer to, by its own ids. Each stops the clocks of the calls that wait for it.
     questions: HashMap<RequestId, Vec<Asking>>,
     /// Who hears of changes: the stacks that calls on this connection come from. Nearly always one.
@@ -55,15 +59,8 @@ struct Attempts {
     closed: bool,
 }
 
-#[derive(Debug)]
-enum Entry {
-    Awaited(Attempt),
-    /// Nobody waits for it any more. The slot that it keeps, and the end of its lease.
-    Kept {
-        _slot: KeptSlot,
-        until: Instant,
-    },
-}
+/// When a lease ends, and a number that tells apart those that end together.
+type LeaseEnd = (Instant, u64);
 
 /// One attempt under way.
 #[derive(Debug, Default)]
@@ -78,29 +75,25 @@ pub(super) struct Attempt {
     pub(super) call: Option<RequestId>,
 }
 
-impl Entry {
-    fn peer(&self) -> Option<Peer> {
-        match self {
-            Self::Awaited(attempt) => attempt.peer.clone(),
-            Self::Kept { .. } => None,
-        }
-    }
-}
-
 impl Attempts {
-    fn awaited(&self, id: &RequestId) -> Option<&Attempt> {
-        match self.by_id.get(id)? {
-            Entry::Awaited(attempt) => Some(attempt),
-            Entry::Kept { .. } => None,
-        }
-    }
-
-    fn remove(&mut self, id: &RequestId) -> Option<Entry> {
-        let entry = self.by_id.remove(id)?;
-        if let Entry::Awaited(Attempt { token: Some(token), .. }) = &entry {
+    fn remove(&mut self, id: &RequestId) -> Option<Attempt> {
+        let attempt = self.by_id.remove(id)?;
+        if let Some(token) = &attempt.token {
             self.by_token.remove(token);
         }
-        Some(entry)
+        Some(attempt)
+    }
+
+    fn keep(&mut self, id: &RequestId, slot: KeptSlot, until: Instant) {
+        self.last_lease += 1;
+        let end = (until, self.last_lease);
+        self.lease_of.insert(id.clone(), end);
+        self.kept.insert(end, (id.clone(), slot));
+    }
+
+    fn give_back(&mut self, id: &RequestId) -> Option<KeptSlot> {
+        let end = self.lease_of.remove(id)?;
+        self.kept.remove(&end).map(|(_, slot)| slot)
     }
 }
 
@@ -119,7 +112,7 @@ impl Wire {
         if let Some(token) = &attempt.token {
             attempts.by_token.insert(token.clone(), id.clone());
         }
-        attempts.by_id.insert(id, Entry::Awaited(attempt));
+        attempts.by_id.insert(id, attempt);
     }
 
     /// From now on tells `changes` what the server says has changed.
@@ -132,16 +125,16 @@ impl Wire {
 
     /// Takes an attempt out: it was answered, or nothing more is expected of it. If it kept a slot, that is free again.
     pub(super) fn take(&self, id: &RequestId) -> Option<Attempt> {
-        let entry = self.lock().remove(id);
-        match entry? {
-            Entry::Awaited(attempt) => Some(attempt),
-            Entry::Kept { .. } => None,
-        }
+        let mut attempts = self.lock();
+        let (attempt, slot) = (attempts.remove(id), attempts.give_back(id));
+        drop(attempts);
+        drop(slot);
+        attempt
     }
 
     /// The call that the attempt with this id is made for.
     pub(super) fn call_of(&self, id: &RequestId) -> Option<RequestId> {
-        self.lock().awaited(id)?.call.clone()
+        self.lock().by_id.get(id)?.call.clone()
     }
 
     /// Takes note of what the server says or asks, be it for us or not.
@@ -179,7 +172,7 @@ impl Wire {
     fn progress(&self, said: &ProgressNotificationParam) {
         let attempts = self.lock();
         let Some(id) = attempts.by_token.get(&said.progress_token) else { return };
-        let peer = attempts.awaited(id).and_then(|attempt| attempt.peer.clone());
+        let peer = attempts.by_id.get(id).and_then(|attempt| attempt.peer.clone());
         drop(attempts);
         if let Some(peer) = peer {
             let step = Progress { progress: said.progress, total: said.total, message: said.message.clone() };
@@ -199,9 +192,11 @@ impl Wire {
         let mut attempts = self.lock();
         let peers: Vec<_> = match within {
             Some(InboundStreamOrigin::OutboundRequest(id)) => {
-                attempts.awaited(id).and_then(|attempt| attempt.peer.clone()).into_iter().collect()
+                attempts.by_id.get(id).and_then(|attempt| attempt.peer.clone()).into_iter().collect()
             }
-            Some(InboundStreamOrigin::Unassociated) | None => attempts.by_id.values().filter_map(Entry::peer).collect(),
+            Some(InboundStreamOrigin::Unassociated) | None => {
+                attempts.by_id.values().filter_map(|attempt| attempt.peer.clone()).collect()
+            }
         };
         if !peers.is_empty() && attempts.questions.len() < QUESTIONS {
             attempts.questions.insert(id.clone(), peers.iter().map(Peer::ask).collect());
@@ -218,14 +213,14 @@ impl Wire {
     /// answers or `lease` ends.
     pub(super) fn abandon(&self, id: &RequestId, slot: Option<HeldSlot>, lease: Duration) {
         let mut attempts = self.lock();
-        let entry = attempts.remove(id);
+        let attempt = attempts.remove(id);
         let until = Instant::now().checked_add(lease).filter(|_| !lease.is_zero());
-        if let (Some(Entry::Awaited(_)), Some(slot), Some(until)) = (&entry, slot, until) {
-            attempts.by_id.insert(id.clone(), Entry::Kept { _slot: slot.keep(), until });
+        if let (Some(_), Some(slot), Some(until)) = (&attempt, slot, until) {
+            attempts.keep(id, slot.keep(), until);
             self.kept.notify_one();
         }
         drop(attempts);
-        drop(entry);
+        drop(attempt);
     }
 
     /// Gives kept slots back as their leases end, for as long as it is polled: by the connection's own task, so that no
@@ -247,13 +242,14 @@ impl Wire {
     /// Drops what has outlived its lease, and says when the next one ends.
     fn sweep(&self, now: Instant) -> Option<Instant> {
         let mut attempts = self.lock();
-        let over = attempts.by_id.extract_if(|_, entry| matches!(entry, Entry::Kept { until, .. } if *until <= now));
-        let over: Vec<_> = over.collect();
-        let ends = attempts.by_id.values().filter_map(|entry| match entry {
-            Entry::Kept { until, .. } => Some(*until),
-            Entry::Awaited(_) => None,
-        });
-        let next = ends.min();
+        let mut over = Vec::new();
+        while let Some(lease) = attempts.kept.first_entry().filter(|lease| lease.key().0 <= now) {
+            over.push(lease.remove());
+        }
+        for (id, _) in &over {
+            attempts.lease_of.remove(id);
+        }
+        let next = attempts.kept.first_key_value().map(|((end, _), _)| *end);
         drop(attempts);
         drop(over);
         next
@@ -262,9 +258,7 @@ impl Wire {
     /// The connection is gone: nothing more will be heard of any attempt.
     pub(super) fn close(&self) {
         let mut attempts = self.lock();
-        attempts.closed = true;
-        attempts.by_token.clear();
-        let gone = (std::mem::take(&mut attempts.by_id), std::mem::take(&mut attempts.questions));
+        let gone = std::mem::replace(&mut *attempts, Attempts { closed: true, ..Attempts::default() });
         drop(attempts);
         drop(gone);
     }
@@ -330,7 +324,9 @@ mod tests {
     }
 
     fn entries(wire: &Wire) -> usize {
-        wire.lock().by_id.len()
+        let attempts = wire.lock();
+        assert_eq!(attempts.kept.len(), attempts.lease_of.len());
+        attempts.by_id.len() + attempts.kept.len()
     }
 
     #[tokio::test(start_paused = true)]
