@@ -1,6 +1,6 @@
 """The alerts. What each means, and what to do, stands in README.md under its name."""
 
-from promql import SERVER
+from promql import CALLS, LEFT, SERVER, TARGET
 
 # What may go wrong of the tool calls that count: not ended well, and slower than the rules' bound.
 AVAILABILITY = 0.005
@@ -14,6 +14,8 @@ RUNBOOKS = "dashboards/README.md"
 ENOUGH = 50
 # Fewer waits than this in 5 minutes have no one in twenty.
 WAITS = 20
+# How long ago a call may be for whoever is called still.
+LATELY = "10m"
 
 # Severity, how long, long and short window, factor of the budget's even pace.
 BURNS = [
@@ -24,11 +26,14 @@ BURNS = [
 ]
 SECONDS = {"1h": 3600, "6h": 21600, "1d": 86400, "3d": 259200}
 
-TOOL = ("upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} "
+TARGET_OF = ("upstream {{ $labels.upstream }}, {{ $labels.mcp_method_name }} "
         "{{ $labels.gen_ai_tool_name }}{{ $labels.gen_ai_prompt_name }}{{ $labels.resource_template }}")
 UPSTREAM = "upstream {{ $labels.upstream }}"
+PROCESS = "{{ $labels.instance }}, " + TARGET_OF
 PERCENT = "{{ $value | humanizePercentage }}"
-BY_TARGET = "job, upstream, mcp_method_name, gen_ai_tool_name, gen_ai_prompt_name, resource_template"
+BY_TARGET = f"job, {TARGET}"
+# Breakers, limits and queues are each process's own, so one process that is in trouble counts, however well the others are.
+BY_PROCESS = f"job, instance, {TARGET}"
 
 
 def burn(name, kind, budget, budget_of, what):
@@ -42,16 +47,19 @@ def burn(name, kind, budget, budget_of, what):
 
 
 def others():
-    # Breakers, limits and queues are each process's own, so one process that is in trouble counts, however well the
-    # others are. A tool that hangs is half open for as long as each probe of it does.
-    yield ("ButtressBreakerOpen", f'max by ({BY_TARGET}) (buttress_circuit_breaker_state{{state!="closed"}}) >= 1', "2m", "warning",
-           "A circuit breaker has not been closed for minutes.",
-           f"{TOOL}: calls are refused, but for probes. Without a method it is the upstream's own breaker.")
+    # A tool that hangs is half open for as long as each probe of it does. No time closes a breaker that nobody calls: it
+    # is not in anybody's way.
+    called = f"increase({SERVER}_count[{LATELY}]) > 0"
+    own = f'buttress_circuit_breaker_state{{state!="closed"}} and on ({BY_PROCESS}) {called}'
+    upstreams = f'buttress_circuit_breaker_state{{state!="closed",mcp_method_name=""}} and on (job, instance, upstream) {called}'
+    yield ("ButtressBreakerOpen", f"max by ({BY_PROCESS}) ({own} or {upstreams}) >= 1", "2m", "warning",
+           "A circuit breaker that calls come to has not been closed for minutes.",
+           f"{PROCESS}: calls are refused, but for probes. Without a method it is the upstream's own breaker.")
     # From half open back to open is a plain outage: no probe was ever passed.
     yield ("ButtressBreakerFlapping",
-           f'max by ({BY_TARGET}) (increase(buttress_circuit_breaker_transitions_total{{from="closed",to="open"}}[15m])) > 5', "0m", "warning",
+           f'max by ({BY_PROCESS}) (increase(buttress_circuit_breaker_transitions_total{{from="closed",to="open"}}[15m])) > 5', "0m", "warning",
            "A circuit breaker closes and opens again and again.",
-           f"{TOOL}: closed and opened again {{{{ $value | humanize }}}} times in 15 minutes in one process.")
+           f"{PROCESS}: closed and opened again {{{{ $value | humanize }}}} times in 15 minutes.")
     # By what it does not pay for: a tenant has half of the budget at most, so the tokens need not be near 0.
     yield ("ButtressRetryBudgetEmpty",
            'sum by (job, upstream) (increase(buttress_retries_skipped_total{reason="no_budget"}[5m])) > 30', "5m", "warning",
@@ -61,19 +69,30 @@ def others():
     yield ("ButtressShedHigh", "job_upstream:buttress_shed:ratio_rate5m > 0.05 and " + _busy(), "5m", "warning",
            "Calls are refused for want of room.", f"{UPSTREAM}: {PERCENT} of the calls of the last 5 minutes.")
     yield ("ButtressQueueWaitHigh",
-           f"max by ({BY_TARGET}) (histogram_quantile(0.95, rate(buttress_queue_duration_seconds_bucket[5m])) "
+           f"max by ({BY_PROCESS}) (histogram_quantile(0.95, rate(buttress_queue_duration_seconds_bucket[5m])) "
            f"and increase(buttress_queue_duration_seconds_count[5m]) > {WAITS}) > 1", "10m",
-           "warning", "Attempts wait long for a slot.", f"{TOOL}: one in twenty of those that wait in one process does for {{{{ $value | humanizeDuration }}}} or longer.")
+           "warning", "Attempts wait long for a slot.", f"{PROCESS}: one in twenty of those that wait does for {{{{ $value | humanizeDuration }}}} or longer.")
     yield ("ButtressConcurrencySaturated",
-           f"max by ({BY_TARGET}) (buttress_concurrency_in_flight / buttress_concurrency_limit) > 0.9", "10m",
-           "warning", "Nearly all slots are taken, all the time.", f"{TOOL}: {PERCENT} of the slots are held in one process.")
+           f"max by ({BY_PROCESS}) (buttress_concurrency_in_flight / buttress_concurrency_limit) > 0.9", "10m",
+           "warning", "Nearly all slots are taken, all the time.", f"{PROCESS}: {PERCENT} of the slots are held.")
+    # Whom nobody waits for says nothing of how long it takes, so that no budget is spent.
+    left = f'sum by ({BY_TARGET}) (increase({SERVER}_count{{{CALLS},error_type=~"{LEFT}"}}[{LATELY}]))'
+    calls = f"sum by ({BY_TARGET}) (increase({SERVER}_count{{{CALLS}}}[{LATELY}]))"
+    yield ("ButtressCallersLeave", f"{left} / ({calls} > {ENOUGH}) > 0.5", "5m", "warning",
+           "Most callers of a tool do not wait for its answer.",
+           f"{TARGET_OF}: {PERCENT} of the calls of the last 10 minutes were left by their callers.")
     # One record is enough, also one that was lost before the first scrape: that is no increase. A gap in the scrapes
     # makes nothing new.
     dropped = "buttress_audit_dropped_total"
     yield ("ButtressAuditDropped", f"sum by (job, upstream, reason) (({dropped} unless last_over_time({dropped}[1d] offset 10m)) "
            f"or increase({dropped}[10m])) > 0", "0m",
-           "critical", "Calls were made that are not in the audit trail.",
+           "critical", "Calls are not in the audit trail.",
            f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
+    # A thread that writes is done between two scrapes, now and then at least; one process in which it never is counts, and those of the
+    # others that are busy at the moment do not.
+    yield ("ButtressAuditBacklog", "max by (job, upstream) (min_over_time(buttress_audit_backlog[5m])) > 0", "5m", "warning",
+           "Audit records are not written, or too slowly.",
+           f"{UPSTREAM}: {{{{ $value | humanize }}}} records or more have been waiting in one process for 5 minutes.")
     # Longer than a collector takes to start anew.
     yield ("ButtressSpansLost", "sum by (job, reason) (increase(buttress_spans_lost_total[5m])) > 0", "10m", "warning",
            "Spans are lost on their way to the collector.",
@@ -86,7 +105,9 @@ def others():
            "{{ $labels.instance }} does not answer Prometheus.")
     yield ("ButtressTargetAbsent", 'absent(up{job="buttress"})', "5m", "critical", "Prometheus knows no process of this job.",
            "There is no target of the job {{ $labels.job }}.")
-    yield ("ButtressRestarted", f"max by (job, instance) (resets({SERVER}_count[10m])) > 0", "0m", "info",
+    # One that is hardly called may count no less than before.
+    began = 'changes(process_start_time_seconds{job="buttress"}[10m])'
+    yield ("ButtressRestarted", f"max by (job, instance) (resets({SERVER}_count[10m]) or {began}) > 0", "0m", "info",
            "A process has started anew.", "{{ $labels.instance }} began to count anew.")
 
 

@@ -6,6 +6,7 @@ For README.md; needs matplotlib. No Grafana is asked: what a panel would look li
 
 import json
 import pathlib
+import re
 import sys
 import time
 import urllib.parse
@@ -32,7 +33,7 @@ def ask(prometheus, expression, start, end):
 
 def expand(expression, chosen):
     for name, value in ({"job": ".+", "instance": ".+", "upstream": ".+"} | chosen).items():
-        expression = expression.replace(f"${name}", value)
+        expression = expression.replace(f"${{{name}:regex}}", re.escape(value)).replace(f"${name}", value)
     return expression.replace("$__rate_interval", "15s")
 
 

@@ -11,23 +11,26 @@ def edge(s):
     return row(
         "Edge: who is refused, and what is on record",
         graph("Refusals", "Calls a second that a layer refused, by layer and reason.", "reqps",
-              [(s.rate("buttress_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
+              [(s.rate("buttress_rejections_total", by="upstream, layer, reason"), "{{upstream}} {{layer}}: {{reason}}")]),
         graph("Would-be refusals", "Calls a second that a layer in observe-only mode would have refused.", "reqps",
-              [(s.rate("buttress_observed_rejections_total", by="layer, reason"), "{{layer}}: {{reason}}")]),
+              [(s.rate("buttress_observed_rejections_total", by="upstream, layer, reason"), "{{upstream}} {{layer}}: {{reason}}")]),
         *audit(s),
         graph("Spans lost", "Spans a second that never reached the collector, by the reason. Of the whole process: they say no upstream.",
               "ops", [(PROCESS.rate("buttress_spans_lost_total", by="reason"), "{{reason}}")]),
         graph("Without a label of their own", "Calls a second that are recorded under _OTHER, by the label: names that nobody listed, or "
-              "that are not fit for a label, and codes of errors that have none.", "reqps", [(s.rate("buttress_metric_label_overflow_total", by="label"), "{{label}}")]),
+              "that are not fit for a label, and codes of errors that have none.", "reqps",
+              [(s.rate("buttress_metric_label_overflow_total", by="upstream, label"), "{{upstream}} {{label}}")]),
     )
 
 
 def audit(s):
     # By upstream only: the trail has no series for each tool.
     yield graph("Audit records", "Calls a second that the audit trail is about, by how they ended.", "reqps",
-                [(s.rate("buttress_audit_events_total", by="outcome"), "{{outcome}}")])
+                [(s.rate("buttress_audit_events_total", by="upstream, outcome"), "{{upstream}} {{outcome}}")])
+    yield graph("Audit records that wait", "Records that are not written yet. Where they never are none, the disk is slow, or hangs.", "short",
+                [(s.gauge("buttress_audit_backlog", by="upstream"), "{{upstream}}")])
     yield graph("Audit records lost", "Records a second that are not in the trail, by the reason. Anything here is a gap.", "reqps",
-                [(s.rate("buttress_audit_dropped_total", by="reason"), "{{reason}}")])
+                [(s.rate("buttress_audit_dropped_total", by="upstream, reason"), "{{upstream}} {{reason}}")])
 
 
 def limits_of_callers(s):
@@ -38,9 +41,9 @@ def limits_of_callers(s):
         graph("Quota line", "Calls that wait for their turn under a quota.", "short",
               [(s.gauge("buttress_quota_waiting", by=TARGET), NAME)]),
         graph("Idempotency keys seen before", "Calls a second under a key that could not simply be made, by what was known of it.",
-              "reqps", [(s.rate("buttress_idempotency_hits_total", by="state"), "{{state}}")]),
-        graph("Idempotency keys held", "Keys that are known. When the store is full, calls under new keys are refused.", "short",
-              [(s.gauge("buttress_idempotency_keys", by="upstream"), "{{upstream}}")]),
+              "reqps", [(s.rate("buttress_idempotency_hits_total", by="upstream, state"), "{{upstream}} {{state}}")]),
+        graph("Idempotency keys held", "Keys that are known, in the process that knows the most. When its store is full, it refuses calls under new "
+              "keys.", "short", [(s.most("buttress_idempotency_keys", by="upstream"), "{{upstream}}")]),
     )
 
 
@@ -56,8 +59,8 @@ def cache(s):
 
 def lookups(s):
     return graph("Cache", "Calls a second whose answer may be kept, by what was found; and those given an old answer for an error.",
-                 "reqps", [(s.rate("buttress_cache_lookups_total", by="outcome"), "{{outcome}}"),
-                           (s.rate("buttress_cache_stale_if_error_total"), "for an error")])
+                 "reqps", [(s.rate("buttress_cache_lookups_total", by="upstream, outcome"), "{{upstream}} {{outcome}}"),
+                           (s.rate("buttress_cache_stale_if_error_total", by="upstream"), "{{upstream}} for an error")])
 
 
 def fewer_and_more(s):
@@ -66,27 +69,28 @@ def fewer_and_more(s):
         graph("Shared calls", "Calls a second that joined one that asked the same.", "reqps",
               [(s.rate("buttress_coalesced_calls_total", by=TARGET), NAME)]),
         graph("Hedges", "Second attempts a second at calls that took long, by how they ended.", "reqps",
-              [(s.rate("buttress_hedges_total", by="outcome"), "{{outcome}}")]),
+              [(s.rate("buttress_hedges_total", by="upstream, outcome"), "{{upstream}} {{outcome}}")]),
     )
 
 
 def retry(s, budget=True):
     panels = [
         graph("Retries", "Repeated attempts a second, by how they ended.", "reqps",
-              [(s.rate("buttress_retries_total", by="outcome"), "{{outcome}}")]),
+              [(s.rate("buttress_retries_total", by="upstream, outcome"), "{{upstream}} {{outcome}}")]),
         graph("Retries not made", "Failed attempts a second that were not repeated, by the reason.", "reqps",
-              [(s.rate("buttress_retries_skipped_total", by="reason"), "{{reason}}")]),
+              [(s.rate("buttress_retries_skipped_total", by="upstream, reason"), "{{upstream}} {{reason}}")]),
     ]
     if budget:
-        panels.append(graph("Retry budget", "Tokens left. Near 0, nothing is repeated any more.", "short",
-                            [(s.gauge("buttress_retry_budget_tokens", by="upstream"), "{{upstream}}")]))
+        panels.append(graph("Retry budget", "Tokens left, in the process that has the fewest. Near 0, it repeats nothing any more.", "short",
+                            [(s.least("buttress_retry_budget_tokens", by="upstream"), "{{upstream}}")]))
     return row("Retry: what is repeated, and what is not", *panels)
 
 
 def breaker(s):
     return row(
         "Circuit breakers: whom the stack leaves alone",
-        timeline("Breakers", "The state of each breaker, in the process that has it worst. Without a method: the upstream's own.",
+        timeline("Breakers", "The state of each breaker as of its last call, in the process that has it worst. One that only observes is closed. "
+                 "Without a method: the upstream's own.",
                  s.breaker_states(), NAME, STATES),
         graph("Breaker transitions", "Changes of state a second.", "ops",
               [(s.rate("buttress_circuit_breaker_transitions_total", by=f"{TARGET}, from, to"), NAME + " {{from}} to {{to}}")]),
@@ -103,5 +107,5 @@ def concurrency(s):
               [(s.slots(), NAME)]),
         graph("Queue", "Attempts that wait for a slot.", "short", [(s.gauge("buttress_queue_length", by=TARGET), NAME)]),
         graph("Time in the queue", "Median and 95th percentile, of the attempts that had to wait and got a slot.", "s",
-              s.quantiles("buttress_queue_duration_seconds", TARGET, NAME)),
+              s.quantiles("buttress_queue_duration_seconds", by=TARGET, legend=NAME)),
     )

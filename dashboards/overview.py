@@ -2,7 +2,7 @@
 
 import layers
 from grafana import annotation, dashboard, graph, heatmap, row, stat, variable
-from promql import CLIENT, PROCESS, SERVER, TARGET, Scope
+from promql import CLIENT, ENDED, PROCESS, SERVER, TARGET, Scope
 
 S = Scope('upstream=~"$upstream"')
 COUNT = f"{SERVER}_count"
@@ -25,7 +25,8 @@ def golden():
         stat("Calls a second", "All calls that arrive, refused ones included.", "reqps", S.rate(COUNT)),
         stat("Bad tool calls", "Of the tool calls that count, the share that did not end well: the error budget is spent by these.",
              "percentunit", S.bad_ratio(), (0.005, 0.05)),
-        stat("95th percentile", "Of all calls, over all that they waited for.", "s", S.quantile(0.95, SERVER), (2, 5)),
+        stat("95th percentile", "Of all calls that were neither refused nor cancelled, over all that they waited for.", "s",
+             S.quantile(0.95, SERVER, ENDED), (2, 5)),
         stat("In flight", "Calls that have arrived and have no answer yet.", "short", S.gauge("buttress_requests_in_flight")),
         stat("Breakers open", "Tools, prompts and upstreams that are left alone at the moment, but for probes, in one process or in several.", "short",
              S.breakers_open(), (1, 3)),
@@ -33,13 +34,13 @@ def golden():
         graph("Calls by tool", "Calls a second, refused and failed ones included.", "reqps",
               by_tool(), [TO_THE_TOOL]),
         graph("Failures by kind", "Calls a second that did not end well, by error_type.", "reqps",
-              [(S.rate(COUNT, 'error_type!=""', by="error_type"), "{{error_type}}")]),
-        graph("Duration by tool", "Median and 95th percentile, over all that a call waited for: queues, backoffs, all attempts.", "s",
-              S.quantiles(SERVER, TARGET, layers.NAME)),
+              [(S.rate(COUNT, 'error_type!=""', by="upstream, error_type"), "{{upstream}} {{error_type}}")]),
+        graph("Duration by tool", "Median and 95th percentile of calls that were neither refused nor cancelled, over all that they waited for: "
+              "queues, backoffs, all attempts.", "s", S.quantiles(SERVER, ENDED, by=TARGET, legend=layers.NAME)),
         graph("In flight", "Calls that have arrived and have no answer yet, and open subscriptions.", "short",
               [(S.gauge("buttress_requests_in_flight", by="upstream"), "{{upstream}}"),
                (S.gauge("buttress_subscriptions", by="upstream"), "subscriptions {{upstream}}")]),
-        heatmap("Durations", "How many calls took how long.", "s", S.rate(f"{SERVER}_bucket", by="le")),
+        heatmap("Durations", "How many calls took how long, refused and cancelled ones included.", "s", S.rate(f"{SERVER}_bucket", by="le")),
         graph("Refused and failed by tool", "Calls a second that did not end well.", "reqps",
               by_tool('error_type!=""'), [TO_THE_TOOL]),
     )
@@ -49,16 +50,16 @@ def attempts():
     return row(
         "Attempts, as the handler sees them",
         graph("Attempts per call", "1 when nothing is repeated, less where the stack refuses or answers itself.", "short",
-              [(f"{S.rate(f'{CLIENT}_count')} / {S.rate(COUNT)}", "attempts per call")]),
+              [(f"{S.rate(f'{CLIENT}_count', by='upstream')} / {S.rate(COUNT, by='upstream')}", "{{upstream}}")]),
         graph("Attempts by outcome", "Attempts a second, by error_type.", "reqps",
-              S.outcomes(CLIENT)),
-        graph("Duration of attempts", "Median and 95th percentile, of single attempts.", "s",
-              S.quantiles(CLIENT, TARGET, layers.NAME)),
+              S.outcomes(CLIENT, "upstream", "{{upstream}} ")),
+        graph("Duration of attempts", "Median and 95th percentile of single attempts that were not cancelled.", "s",
+              S.quantiles(CLIENT, ENDED, by=TARGET, legend=layers.NAME)),
         graph("Timeouts", "Attempts a second that were given up, by the clock that ran out.", "reqps",
-              [(S.rate("buttress_timeouts_total", by="kind"), "{{kind}}")]),
+              [(S.rate("buttress_timeouts_total", by="upstream, kind"), "{{upstream}} {{kind}}")]),
         graph("Panics", "Handlers a second that panicked.", "reqps", [(S.rate("buttress_panics_total", by=TARGET), layers.NAME)]),
         graph("Injected faults", "Attempts a second that were broken on purpose. Anything here is a game day, or a mistake.", "reqps",
-              [(S.rate("buttress_faults_injected_total", by="fault"), "{{fault}}")]),
+              [(S.rate("buttress_faults_injected_total", by="upstream, fault"), "{{upstream}} {{fault}}")]),
     )
 
 
@@ -103,11 +104,12 @@ def annotations(scope):
     # Where there are many tools, a counter comes with its first event, which is no increase of it.
     first = f"({by} ({opened}) unless {by} ({opened} offset $__rate_interval)) > 0"
     builds = PROCESS.select("buttress_build_info")
+    began = PROCESS.began_anew()
     deployed = f"sum by (version) ({builds}) unless sum by (version) ({builds} offset $__rate_interval)"
     return [
         annotation("Breaker opened", "red", f"{by} (increase({opened}[$__rate_interval])) > 0 or {first}",
                    f"{layers.NAME} opened"),
-        annotation("Restarted", "blue", f"max by (instance) (resets({PROCESS.select(COUNT)}[$__rate_interval])) > 0",
+        annotation("Restarted", "blue", f"max by (instance) (resets({PROCESS.select(COUNT)}[$__rate_interval])) > 0 or {began}",
                    "{{instance}} restarted"),
         annotation("Deployed", "purple", deployed, "version {{version}}"),
     ]

@@ -12,6 +12,8 @@ GOOD = "|tool_error|application_error|-32042"
 CALLERS = "cancelled|hurried|denied|client_fault|-32020|-32021|-32022"
 # Who gives up after a while says that it took too long.
 LEFT = "cancelled|hurried"
+# Refusals take no time, and who cancels says only when he had waited enough: neither is how long a call takes.
+ENDED = 'error_type!~"rejected|cancelled"'
 # What a layer refused is counted by its reason.
 BAD = f'error_type!~"{GOOD}|{CALLERS}|rejected"'
 JUDGED = f'error_type!~"{CALLERS}|rejected"'
@@ -41,19 +43,26 @@ class Scope:
     def gauge(self, series, *matchers, by=""):
         return _sum(self.select(series, *matchers), by)
 
+    def least(self, series, by):
+        """Of what each process has its own of: in the one that has the least."""
+        return f"min by ({by}) ({self.select(series)})"
+
+    def most(self, series, by):
+        return f"max by ({by}) ({self.select(series)})"
+
     def quantile(self, q, histogram, *matchers, by=""):
         labels = ", ".join(filter(None, ["le", by]))
         # Of nothing there is no quantile, only a NaN: the comparison leaves it out.
         return f"histogram_quantile({q}, {self.rate(f'{histogram}_bucket', *matchers, by=labels)}) >= 0"
 
-    def quantiles(self, histogram, by, legend):
-        return [(self.quantile(q, histogram, by=by), f"p{round(q * 100)} {legend}") for q in (0.5, 0.95)]
+    def quantiles(self, histogram, *matchers, by="", legend):
+        return [(self.quantile(q, histogram, *matchers, by=by), f"p{round(q * 100)} {legend}") for q in (0.5, 0.95)]
 
-    def outcomes(self, histogram):
+    def outcomes(self, histogram, by="", whose=""):
         """By error_type, which is empty where a call succeeded: an empty legend would tell nobody."""
-        count = f"{histogram}_count"
-        return [(self.rate(count, 'error_type=""'), "success"),
-                (self.rate(count, 'error_type!=""', by="error_type"), "{{error_type}}")]
+        count, kind = f"{histogram}_count", ", ".join(filter(None, [by, "error_type"]))
+        return [(self.rate(count, 'error_type=""', by=by), f"{whose}success"),
+                (self.rate(count, 'error_type!=""', by=kind), f"{whose}{{{{error_type}}}}")]
 
     def slots(self):
         """Of each target, in the process that has the fewest left: limits are each process's own."""
@@ -91,6 +100,11 @@ class Processes(Scope):
 
     def rate(self, series, *matchers, by=""):
         return _sum(self._ours(self.each(series, *matchers)), by)
+
+    def began_anew(self):
+        """Those that did: it need not have been called before, nor since."""
+        changes = f"changes({self.select('process_start_time_seconds')}[$__rate_interval])"
+        return f"max by (instance) ({self._ours(changes)}) > 0"
 
     def _ours(self, expression):
         return f"{expression} and on (job, instance) last_over_time({self.select('buttress_build_info')}[1d])"

@@ -9,6 +9,7 @@ SLOW = r"5(\\.0)?"
 BY = "sum by (job, upstream)"
 # A repeat that a layer further in refused never reached the handler.
 SENT = 'outcome!="refused"'
+NO_STREAMS = 'mcp_method_name!="subscriptions/listen"'
 
 
 def _window(w):
@@ -27,13 +28,14 @@ def _window(w):
 
 
 def _single():
-    server = f"{BY} (rate({SERVER}_count[5m]))"
     client = f"{BY} (rate({SERVER.replace('server', 'client')}_count[5m]))"
     # Beside first attempts, not beside calls: those that the stack answers itself would hide what it repeats.
     repeated = f"{BY} (rate(buttress_retries_total{{{SENT}}}[5m]) or rate(buttress_hedges_total{{{SENT}}}[5m]))"
     yield "job_upstream:mcp_attempts_per_first_attempt:ratio_rate5m", f"{client} / ({client} - ({repeated} or 0 * {client}))"
-    shed = f'{BY} (rate(buttress_rejections_total{{reason=~"shed|queue_full|no_slot|deadline",{NOT_CALLERS}}}[5m]))'
-    yield "job_upstream:buttress_shed:ratio_rate5m", f"({shed} or 0 * {server}) / {server}"
+    # A subscription that is refused is one over its cap, and the others are no calls that are beside it.
+    shed = f'{BY} (rate(buttress_rejections_total{{reason=~"shed|queue_full|no_slot|deadline",{NOT_CALLERS},{NO_STREAMS}}}[5m]))'
+    calls = f"{BY} (rate({SERVER}_count{{{NO_STREAMS}}}[5m]))"
+    yield "job_upstream:buttress_shed:ratio_rate5m", f"({shed} or 0 * {calls}) / {calls}"
 
 
 def _group(name, pairs):

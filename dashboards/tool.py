@@ -3,9 +3,11 @@
 import layers
 from grafana import dashboard, graph, heatmap, row, stat, variable
 from overview import annotations
-from promql import CLIENT, SERVER, Scope
+from promql import CLIENT, ENDED, SERVER, Scope
 
-S = Scope('upstream=~"$upstream"', 'gen_ai_tool_name=~"$tool"')
+# Made fit for an expression, which is within backquotes so that it need not be made fit for a string: a name's dot is a dot.
+UPSTREAM = "upstream=~`${upstream:regex}`"
+S = Scope(UPSTREAM, "gen_ai_tool_name=~`${tool:regex}`")
 COUNT = f"{SERVER}_count"
 
 
@@ -19,17 +21,18 @@ def golden():
         "$tool on $upstream",
         stat("Calls a second", "All calls of the tool, refused ones included.", "reqps", S.rate(COUNT)),
         stat("Bad calls", "Of its calls that count, the share that did not end well.", "percentunit", S.bad_ratio(), (0.005, 0.05)),
-        stat("Median", "Over all that a call waited for.", "s", S.quantile(0.5, SERVER)),
-        stat("95th percentile", "Over all that a call waited for.", "s", S.quantile(0.95, SERVER), (2, 5)),
+        stat("Median", "Of its calls that were neither refused nor cancelled, over all that they waited for.", "s", S.quantile(0.5, SERVER, ENDED)),
+        stat("95th percentile", "Of its calls that were neither refused nor cancelled, over all that they waited for.", "s",
+             S.quantile(0.95, SERVER, ENDED), (2, 5)),
         stat("Breakers open", "1 where the tool is left alone at the moment, but for probes, in one process or in several.", "short",
              S.breakers_open(), (1, 2)),
         stat("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 1, the next waits.",
              "percentunit", f"max({S.slots()})", (0.8, 0.95)),
         graph("Calls by outcome", "Calls a second, by error_type.", "reqps",
               S.outcomes(SERVER)),
-        graph("Duration", "Of calls, and, where the upstream has few names, of single attempts: between them lie queues, backoffs and repeats.", "s",
-              S.quantiles(SERVER, "", "call") + S.quantiles(CLIENT, "", "attempt")),
-        heatmap("Durations", "How many calls took how long.", "s", S.rate(f"{SERVER}_bucket", by="le")),
+        graph("Duration", "Of calls that were neither refused nor cancelled, and, where the upstream has few names, of single attempts: "
+              "between them lie queues, backoffs and repeats.", "s", S.quantiles(SERVER, ENDED, legend="call") + S.quantiles(CLIENT, ENDED, legend="attempt")),
+        heatmap("Durations", "How many calls took how long, refused and cancelled ones included.", "s", S.rate(f"{SERVER}_bucket", by="le")),
     )
 
 
@@ -65,7 +68,7 @@ ROWS = [golden(), stack(), layers.retry(S, budget=False), layers.breaker(S), lay
 
 
 def build():
-    called = f'{COUNT}{{job=~"$job",upstream=~"$upstream",gen_ai_tool_name!=""}}'
+    called = f'{COUNT}{{job=~"$job",{UPSTREAM},gen_ai_tool_name!=""}}'
     variables = [
         variable("job", f"label_values({COUNT}, job)"),
         variable("instance", f'label_values({COUNT}{{job=~"$job"}}, instance)'),

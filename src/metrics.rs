@@ -4,7 +4,12 @@
 //! `buttress_`. Labels come from closed sets and from the upstream's own lists only
 //! ([`Catalogue`](crate::catalogue::Catalogue)), never from a caller; tenants are never labels. A layer makes its
 //! handles when it first meets a target, so install the recorder before the first call; better, before the adapters
-//! ([why](#from-zero)). With a recorder of your own, [`describe`] our metrics to it.
+//! ([why](#from-zero)).
+//!
+//! With a recorder or exporter of your own, instead of that of the feature `admin`, [`describe`] our metrics to it, and
+//! give all histograms the bounds of [`BUCKETS`]: dashboards and rules ask for some of them by their value, and what a
+//! series [costs](#what-it-costs) is reckoned with so many. Where `metrics-exporter-prometheus` is told of none, it
+//! makes summaries, of which no quantile over several processes can be taken.
 //!
 //! The two durations mean the same wherever the stack stands: [`SERVER_DURATION`] is a call, as whoever makes it sees
 //! it, and [`CLIENT_DURATION`] an attempt, as whoever sends it does. In front of a client too: what the conventions
@@ -81,6 +86,9 @@ pub use labels::Values;
 pub(crate) use labels::{shared_label, upstream, upstream_label};
 pub(crate) use outcomes::{Durations, ErrorType, RpcCode, Side};
 pub(crate) use subject::{Counters, Level, Subject};
+
+/// The bucket bounds of all histograms but [`EVENT_LOOP_LAG`], in seconds: those that the OpenTelemetry conventions for MCP ask for.
+pub const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +195,8 @@ metrics! {
         "Calls that the audit trail is about, by how they ended: those on record and those whose record was lost.";
     AUDIT_DROPPED = Counter "buttress_audit_dropped_total" ["upstream" "reason"]
         "Audit records that were lost: the queue was full, the write failed, or the writer is gone.";
+    AUDIT_BACKLOG = Gauge "buttress_audit_backlog" ["upstream"]
+        "Audit records that wait to be written.";
     SPANS_LOST = Counter "buttress_spans_lost_total" ["reason"]
         "Spans that never reached the collector: the queue was full, or the collector did not take them. With the feature otlp.";
     SUBSCRIPTIONS = Gauge "buttress_subscriptions" ["upstream"]

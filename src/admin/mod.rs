@@ -86,5 +86,6 @@ mod status;
 mod watched;
 mod window;
 
+pub use crate::metrics::BUCKETS;
 pub use listener::{Admin, Readiness};
-pub use recorder::{BUCKETS, InstallError, Metrics};
+pub use recorder::{InstallError, Metrics};

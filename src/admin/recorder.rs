@@ -3,12 +3,9 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use crate::metrics::EVENT_LOOP_LAG;
+use crate::metrics::{BUCKETS, EVENT_LOOP_LAG};
 
-/// The bucket bounds of all durations, in seconds: those that the OpenTelemetry conventions for MCP ask for.
-pub const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
-
-/// The same for the event loop's lag, where a tenth of a second is long.
+/// The bucket bounds of the event loop's lag, in seconds, where a tenth of a second is long.
 const LAG_BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 
 /// How often samples are moved from the recorder's buffers into their buckets, and others are taken.

@@ -7,7 +7,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, IgnoredAny, MapAccess},
 };
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use sha2::Sha256;
 
 use super::{
@@ -48,15 +48,17 @@ impl Arguments {
         }
     }
 
-    /// The `arguments` member of a record, of a call with these arguments.
-    pub(super) fn said(&self, json: &str, listed: bool, deny: &Deny, cap: usize) -> Option<Box<RawValue>> {
+    /// The `arguments` member of a record, of a call with these arguments. `None`: they are not known.
+    pub(super) fn said(&self, json: Option<&str>, listed: bool, deny: &Deny, cap: usize) -> Said {
+        let mut said = Said { mode: self.mode(), ..Said::default() };
+        let Some(json) = json.filter(|_| !matches!(self, Self::None)) else { return said };
         let outline = serde_json::from_str::<Outline>(json).ok();
-        let mut said = Said { mode: self.mode(), bytes: json.len(), ..Said::default() };
+        said.bytes = Some(json.len());
         said.count = outline.as_ref().map(|outline| outline.count);
         match self {
             Self::Hash(key) => said.hash = key.hash(json),
-            _ if !listed => {}
             Self::None => {}
+            _ if !listed => {}
             Self::Names => (said.names, said.sizes) = outline.map_or((None, None), |all| (Some(all.names), Some(all.sizes))),
             Self::Redacted | Self::Full => {
                 let texts = if matches!(self, Self::Full) { Texts::Kept } else { Texts::Replaced };
@@ -65,14 +67,16 @@ impl Arguments {
                 }
             }
         }
-        to_raw_value(&said).ok()
+        said
     }
 }
 
-#[derive(Serialize, Default)]
-struct Said {
+/// What is written down of them.
+#[derive(Debug, Serialize, Default)]
+pub(super) struct Said {
     mode: &'static str,
-    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,12 +199,13 @@ mod tests {
     }
 
     fn said(arguments: &Arguments, json: &str, listed: bool) -> Value {
-        serde_json::from_str(arguments.said(json, listed, &Deny::default(), 64).unwrap().get()).unwrap()
+        serde_json::to_value(arguments.said(Some(json), listed, &Deny::default(), 64)).unwrap()
     }
 
     #[test]
     fn each_mode_says_what_it_is_for() {
         let arguments = r#"{"city":"Oslo","apiToken":"t0p","days":3}"#;
+        assert_eq!(said(&Arguments::None, arguments, true), json!({ "mode": "none" }));
         assert_eq!(
             said(&Arguments::Names, arguments, true),
             json!({ "mode": "names", "bytes": 41, "count": 3, "names": ["city", "apiToken", "days"], "sizes": [6, 5, 1] })

@@ -2,15 +2,17 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use serde_json::value::RawValue;
+use metrics::Gauge;
 use tokio::time::Instant;
 
 use super::{
     HashKey,
+    arguments::Said,
     layer::Shared,
     outcome::{Answered, Outcome},
     text::capped,
@@ -41,10 +43,33 @@ pub(super) struct Entry {
     pub(super) span: Option<Ids>,
     /// Of the span that the caller says it is made in.
     pub(super) caller_span: Option<Ids>,
-    pub(super) mode: &'static str,
-    pub(super) arguments: Option<Box<RawValue>>,
+    pub(super) arguments: Said,
     pub(super) pseudonyms: Option<HashKey>,
     pub(super) end: End,
+    /// From the call's end on.
+    pub(super) waiting: Option<Waiting>,
+}
+
+/// That a record waits to be written, as the gauge has it: until it is written or lost, and so gone.
+pub(super) struct Waiting(Gauge);
+
+impl Waiting {
+    pub(super) fn new(backlog: &Gauge) -> Self {
+        backlog.increment(1.0);
+        Self(backlog.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiting").finish_non_exhaustive()
+    }
 }
 
 /// Which span of which trace.
@@ -130,10 +155,10 @@ impl Open {
             session: request.head.session_of_revision(),
             span: request.head.traced.as_ref().and_then(|traced| traced.span.as_ref()).map(Ids::of),
             caller_span: request.head.meta.as_ref().and_then(|meta| meta.trace.as_ref()).map(Ids::of),
-            mode: settings.arguments.mode(),
             arguments: settings.said(&request.params, listed),
             pseudonyms: settings.pseudonyms.clone(),
             end: End::unseen(Outcome::Cancelled, Some(Verdict::Cancelled)),
+            waiting: None,
             target,
         };
         let arrived = request.head.arrived;

@@ -7,14 +7,14 @@ use std::{
     },
 };
 
-use metrics::Counter;
-use serde_json::value::RawValue;
+use metrics::{Counter, Gauge};
 use tokio::time::Instant;
 use tower::Layer;
 
 use super::{
     Arguments, Audit, HashKey, Sink,
-    entry::Entry,
+    arguments::Said,
+    entry::{Entry, Waiting},
     handle::AuditHandle,
     outcome::Outcome,
     queue::{Lost, Queue},
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     call::{CallParams, Method, Slot, Target},
     logs::Spell,
-    metrics::{AUDIT_DROPPED, AUDIT_EVENTS, upstream, upstream_label},
+    metrics::{AUDIT_BACKLOG, AUDIT_DROPPED, AUDIT_EVENTS, upstream, upstream_label},
 };
 
 /// How many records may be on their way to the sink unless told otherwise.
@@ -172,20 +172,18 @@ impl Settings {
         self.fails_closed.load(Ordering::Relaxed)
     }
 
-    /// What is written of these parameters' arguments. `None`: nothing is to be, or they are not known.
-    pub(super) fn said<P: CallParams>(&self, params: &P, listed: bool) -> Option<Box<RawValue>> {
-        if matches!(self.arguments, Arguments::None) {
-            return None;
-        }
-        self.arguments.said(&params.arguments_text()?, listed, &self.deny, self.argument_bytes)
+    /// What is written of these parameters' arguments.
+    pub(super) fn said<P: CallParams>(&self, params: &P, listed: bool) -> Said {
+        self.arguments.said(params.arguments_text().as_deref(), listed, &self.deny, self.argument_bytes)
     }
 }
 
 impl Shared {
     /// Hands a record over to the writer, and counts it.
-    pub(super) fn record(&self, entry: Box<Entry>, reserved: bool) {
+    pub(super) fn record(&self, mut entry: Box<Entry>, reserved: bool) {
         let handles = Handles::of(&entry.target, self.slot);
         handles.events[entry.end.outcome as usize].increment(1);
+        entry.waiting = Some(Waiting::new(&handles.backlog));
         match self.queue.push(entry, reserved) {
             Ok(()) => self.tell_of_room(),
             Err((entry, why)) => {
@@ -244,6 +242,7 @@ pub(super) struct Handles {
     events: [Counter; Outcome::ALL.len()],
     /// By reason.
     dropped: [Counter; Lost::ALL.len()],
+    backlog: Gauge,
 }
 
 impl Handles {
@@ -251,6 +250,7 @@ impl Handles {
         target.upstream_cell(&slot, || Self {
             events: Outcome::ALL.map(|outcome| AUDIT_EVENTS.counter([upstream(target), outcome.as_str().into()])),
             dropped: Lost::ALL.map(|why| AUDIT_DROPPED.counter([upstream(target), why.as_str().into()])),
+            backlog: AUDIT_BACKLOG.gauge([upstream(target)]),
         })
     }
 }

@@ -6,15 +6,15 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::{
     SCHEMA,
+    arguments::Said,
     entry::{Entry, Ids},
     outcome::Answered,
     text::{Printable, capped},
 };
-use crate::call::{Method, Served, Session, Verdict};
+use crate::call::{LONGEST, Method, Served, Session, Verdict};
 
 /// The schema. Members are only ever added.
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     caller_span_id: Option<String>,
     actor: Actor<'a>,
-    arguments: Arguments<'a>,
+    arguments: &'a Said,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Answered>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,20 +80,11 @@ struct Actor<'a> {
     authenticated: bool,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Arguments<'a> {
-    Said(&'a RawValue),
-    Unknown { mode: &'static str },
-}
-
-const NAME: usize = 64;
-const TEMPLATE: usize = 128;
-
 /// Appends the line of a record.
 pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
     let Entry { target, caller, end, .. } = entry;
-    let name = target.name().or(entry.name.as_deref()).map(|name| capped(name, NAME));
+    // One that is not listed has been cut already.
+    let name = target.name().or(entry.name.as_deref()).map(|name| capped(name, LONGEST));
     let (tool, prompt, known) = match target.method() {
         Method::ToolsCall => (name, None, Some(target.name().is_some())),
         Method::PromptsGet => (None, name, Some(target.name().is_some())),
@@ -117,7 +108,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
         method: target.method().label(),
         tool,
         prompt,
-        resource_template: template.map(|template| capped(template, TEMPLATE)),
+        resource_template: template.map(|template| capped(template, LONGEST)),
         known,
         read_only: target.is_read_only(),
         request_id: entry.request_id.as_deref(),
@@ -134,7 +125,7 @@ pub(super) fn write(number: u64, entry: &Entry, to: &mut Vec<u8>) {
             agent: caller.agent_name().map(word),
             authenticated: entry.authenticated,
         },
-        arguments: entry.arguments.as_deref().map_or(Arguments::Unknown { mode: entry.mode }, Arguments::Said),
+        arguments: &entry.arguments,
         result: end.answered,
         attempts: end.attempts,
         served: end.served.map(Served::as_str),

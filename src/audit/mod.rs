@@ -17,23 +17,23 @@
 //! |---|---|---|
 //! | `schema` | `buttress.audit.v1` | `metadata.log_version`, beside the constants below |
 //! | `event_id` | a UUID of version 7 | `metadata.uid` |
-//! | `time` | when the call arrived: RFC 3339, UTC, milliseconds | `time` and `start_time`: there milliseconds since 1970, a whole number |
+//! | `time` | when the call arrived: RFC 3339, UTC, milliseconds | `time`: there milliseconds since 1970, a whole number |
 //! | `seq` | counts all records of this layer from 0, in the order in which calls ended: a gap is a lost record | `metadata.sequence` |
 //! | `outcome` | one of `success`, `tool_error`, `error`, `denied`, `rejected`, `timeout`, `cancelled`, `input_required`, `task`, `panic`, `unknown` | `status_detail`; `status_id` 1 for `success`, 0 for `input_required`, `task`, `cancelled` and `unknown`, else 2 |
 //! | `verdict` | the [`Verdict`](crate::call::Verdict)'s name | `unmapped` |
-//! | `layer`, `reason` | who refused the call, and why | `unmapped`; `action_id` 2 where they are there, else 1 |
+//! | `layer`, `reason` | who refused the call, and why | `unmapped`; `action_id` and `disposition_id` 2 where they are there, else 1 |
 //! | `upstream` | your name for the server | `api.service.name` |
 //! | `method` | `tools/call`; `_OTHER` for a method that no revision defines | `api.operation` |
-//! | `tool`, `prompt` | its name, at most 64 bytes | `resources[].name`, with `type` `tool` or `prompt` |
+//! | `tool`, `prompt` | its name, at most 128 bytes; 64 of one that is not `known` | `resources[].name`, with `type` `tool` or `prompt` |
 //! | `resource_template` | the one that covers what is read, at most 128 bytes; where none does, it is left out, and so is the URI always | `resources[].name`, with `type` `resource` |
 //! | `known` | whether the server has listed that name; one that is not known is the caller's invention | `unmapped` |
 //! | `read_only` | whether the call only reads, as the stack [knows it](crate::call::Target::is_read_only); `false` too where nobody has said so | `activity_id` 2 and `type_uid` 600302 where it does, else 99 and 600399 |
-//! | `request_id` | the id of the JSON-RPC request | `api.request.uid` |
+//! | `request_id` | the id of the JSON-RPC request | `api.request.uid`, without which there is no `api.request`: `event_id` where this one is not known |
 //! | `protocol` | the revision, where it is known | `api.version` |
 //! | `session` | the session, in revisions that have some: 16 digits that [stand for it](crate::call::Session::pseudonym), the same as in the call's span | `actor.session.uid_alt` |
-//! | `trace_id`, `span_id` | of the call's own span, where a layer further out gives it one | `trace.uid`, `trace.span.uid` |
+//! | `trace_id`, `span_id` | of the call's own span, where a layer further out gives it one | `trace.uid`, `trace.span.uid`; a span must also have `start_time`, which is `time`, and `end_time`, later by `duration_ms` |
 //! | `caller_trace_id`, `caller_span_id` | of the span that the caller says it calls from: its word, and nobody has checked it | `unmapped` |
-//! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.org.name` |
+//! | `actor.tenant` | as your [`Identify`](crate::call::Identify) says | `actor.user.account.name`, since a user must have an account, a name or a uid, and `actor.user.org.name` |
 //! | `actor.principal` | the same | `actor.user.uid` |
 //! | `actor.client` | the same; by default the client's own word | `actor.app_name` |
 //! | `actor.agent` | the same; by default what stands for the session, as in `session`, else the client's own word | `actor.session.uid` |
@@ -47,10 +47,11 @@
 //! | `attempts` | that reached for the handler; 0 where the call was refused, or answered from elsewhere | `unmapped` |
 //! | `served` | `attempt`, `coalesced`, `cache`, `stale` or `idempotency`: where the answer came from | `unmapped` |
 //! | `age_ms` | how old it was | `unmapped` |
-//! | `duration_ms` | from arrival to end, to the microsecond | `duration`: there a whole number of milliseconds |
+//! | `duration_ms` | from arrival to end, to the microsecond | `duration`: there a whole number of milliseconds; where OCSF keeps that for several events in one (1.9), `unmapped` |
 //!
 //! What an event of OCSF must have beside these is the same in all: `class_uid` 6003, `category_uid` 6, `severity_id` 1,
-//! `metadata.version` (that of OCSF which you map to), `metadata.product` (`{"name": "buttress", "vendor_name": "buttress"}`, or your
+//! `metadata.version` (that of OCSF which you map to), `metadata.profiles` (`["security_control", "trace"]`, which `action_id` and
+//! `trace` are of; without the second where there are no ids), `metadata.product` (`{"name": "buttress", "vendor_name": "buttress"}`, or your
 //! server's), and `src_endpoint`, of which a stack sees no address: `src_endpoint.name` is `actor.client`, or `unknown`, until your proxy
 //! says more.
 //!
@@ -75,8 +76,9 @@
 //! * **Panics** of the inner service go through, and are on record as `panic`.
 //! * **Allocations**: 1 a call, and those of what is written of its arguments: with [`Arguments::Names`] some 5, and one for each name.
 //! * **Bounds**: 8,192 records, of some 3 KiB at the worst with the default settings.
-//! * **Metrics**: [`AUDIT_EVENTS`](crate::metrics::AUDIT_EVENTS), [`AUDIT_DROPPED`](crate::metrics::AUDIT_DROPPED): records that
-//!   are written are the difference.
+//! * **Metrics**: [`AUDIT_EVENTS`](crate::metrics::AUDIT_EVENTS), [`AUDIT_DROPPED`](crate::metrics::AUDIT_DROPPED),
+//!   [`AUDIT_BACKLOG`](crate::metrics::AUDIT_BACKLOG): what is neither lost nor waits is written. A sink that hangs is seen by the last
+//!   alone, until the queue is full.
 //!
 //! ```
 //! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue};

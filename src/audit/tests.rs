@@ -315,13 +315,22 @@ async fn whatever_callers_choose_is_one_bounded_line() {
             request.head.caller = Caller::of_tenant(name).client(name).agent(name).principal(name).access_token(b"t");
             let (told, text) = line(|layer| layer.arguments(Arguments::Full), request).await;
             assert!(text.len() < 4096 && !text.trim_end().chars().any(char::is_control), "{text}");
-            let (tool, expected) = (told["tool"].as_str().unwrap(), name.get(..64).map(|cut| format!("{cut}…")));
-            assert_eq!(tool, expected.as_deref().unwrap_or(name));
+            let cut = name.get(..if listed { 128 } else { 64 }).map(|cut| format!("{cut}…"));
+            assert_eq!(told["tool"].as_str(), cut.as_deref().or(Some(name)));
             assert_eq!((&told["known"], &told["actor"]["authenticated"]), (&json!(listed), &json!(true)));
             // Names of an invented tool are as invented.
             assert_eq!(told["arguments"].get("text").is_some(), listed);
         }
     }
+}
+
+/// As in labels, and as the specification allows: two that begin alike are two.
+#[tokio::test]
+async fn a_listed_name_is_written_whole() {
+    let name = format!("{}delete", "customer_records.".repeat(8)).split_off(14);
+    assert_eq!(name.len(), 128);
+    let (told, _) = line(|layer| layer, Request::new(known(&name), Said::default())).await;
+    assert_eq!(told["tool"], name);
 }
 
 #[tokio::test]

@@ -4,12 +4,7 @@ use std::{borrow::Cow, io};
 
 use serde_json::ser::Formatter;
 
-/// Whether a character must not stand in a record as it is: it would move a terminal's cursor, turn the line around, or not be
-/// seen at all.
-fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
+use crate::call::is_unsafe;
 
 /// How many bytes a character takes in a record.
 fn written(c: char) -> usize {
@@ -39,23 +34,14 @@ pub(super) struct Printable;
 
 impl Formatter for Printable {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        escape(writer, fragment)
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
+            writer.write_all(&rest.as_bytes()[..at])?;
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
     }
-
-    // In JSON, such characters stand in strings only: escaping the whole escapes those.
-    fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        escape(writer, fragment)
-    }
-}
-
-fn escape<W: ?Sized + io::Write>(writer: &mut W, text: &str) -> io::Result<()> {
-    let mut rest = text;
-    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
-        writer.write_all(&rest.as_bytes()[..at])?;
-        write!(writer, "\\u{:04x}", u32::from(c))?;
-        rest = &rest[at + c.len_utf8()..];
-    }
-    writer.write_all(rest.as_bytes())
 }
 
 #[cfg(test)]

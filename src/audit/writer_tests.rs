@@ -6,6 +6,7 @@ use std::{
     sync::mpsc,
 };
 
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use serde_json::Value;
 use tower::{Layer, Service};
 
@@ -81,6 +82,31 @@ impl Write for Tears {
 }
 
 impl Sink for Tears {}
+
+#[tokio::test]
+async fn what_waits_for_a_sink_that_hangs_is_seen() {
+    let recorder = DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    // Since it was last asked.
+    let change = || {
+        let all = recorder.snapshotter().snapshot().into_vec();
+        let of = all.into_iter().filter(|(key, ..)| key.key().name() == "buttress_audit_backlog");
+        let values: Vec<f64> =
+            of.map(|(.., value)| if let DebugValue::Gauge(value) = value { value.into_inner() } else { f64::NAN }).collect();
+        let [value] = values[..] else { panic!("{values:?}") };
+        value
+    };
+    let (leave, left) = mpsc::channel();
+    let layer = AuditLayer::with_capacity(Slow(Memory::default(), left), NonZeroUsize::new(3).unwrap()).unwrap();
+    let (trail, mut service, target) = (layer.handle(), layer.layer(echo()), known("t"));
+    for _ in 0..5 {
+        service.call(Request::new(target.clone(), Said::default())).await.unwrap();
+    }
+    assert_eq!(change(), 3.0, "those that were lost do not wait");
+    drop(leave);
+    trail.flush().await;
+    assert_eq!(change(), -3.0);
+}
 
 #[tokio::test]
 async fn a_torn_line_takes_no_other_with_it() {

@@ -162,7 +162,7 @@ impl Reference {
                 }
             }
             Mode::Open { until } if now < *until => Answer::Refuse,
-            Mode::HalfOpen { probe: None, last, at } if self.now < *at && last.0 == tenant && !(last.1 && !hurries) => {
+            Mode::HalfOpen { probe: None, last, at } if self.now < *at && last.0 == tenant && (hurries || !last.1) => {
                 self.seen.insert("left the probe to others");
                 Answer::Refuse
             }

@@ -119,4 +119,25 @@ mod tests {
             assert_eq!(joined(Some(said.clone())), said);
         }
     }
+
+    #[test]
+    fn what_is_known_is_said_and_nothing_else() {
+        let facts = Facts::new("throttled", true);
+        assert_eq!(facts.to_data(), json!({ OUTCOME_KEY: { "class": "throttled", "retryable": true } }));
+        let facts = Facts {
+            retry_after: Some(Duration::from_micros(1500)),
+            layer: Some("quota"),
+            reason: Some(Reason::Quota),
+            scope: Some(Scope::Tenant),
+            age: Some(Duration::from_nanos(1)),
+            hurried: true,
+            attempts: 2,
+            ..facts
+        };
+        let said = json!({
+            "class": "throttled", "retryable": true, "retryAfterMs": 2, "layer": "quota", "reason": "quota", "scope": "tenant",
+            "ageMs": 1, "hurried": true, "attempts": 2,
+        });
+        assert_eq!(facts.to_json(), said);
+    }
 }

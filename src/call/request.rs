@@ -73,7 +73,7 @@ pub struct Head {
     /// Set where two layers of this stack could repeat the call: whoever takes it first does.
     pub turn: Option<Turn>,
     /// Where this attempt's slot comes from, if it holds one: for a transport that has to keep one for work that goes on (see
-    /// [`KeptSlot`](super::KeptSlot)).
+    /// [`held_slot`](Self::held_slot)).
     pub slots: Option<Arc<dyn SlotPool>>,
     /// What the request says about itself. `None`: nothing that a layer reads.
     pub meta: Option<Arc<Meta>>,

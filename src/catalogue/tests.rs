@@ -55,6 +55,28 @@ fn beyond_its_capacity_a_catalogue_learns_nothing() {
 }
 
 #[test]
+fn what_is_known_already_changes_nothing() {
+    let catalogue = Catalogue::new("up");
+    public(&catalogue, ["a", "b"]);
+    let before = catalogue.names.load_full();
+    public(&catalogue, ["b", "a"]);
+    assert!(Arc::ptr_eq(&before, &catalogue.names.load_full()), "it would be copied with every list");
+    public(&catalogue, ["c"]);
+    assert!(!Arc::ptr_eq(&before, &catalogue.names.load_full()));
+}
+
+#[test]
+fn metrics_have_room_by_all_names_that_there_are() {
+    let catalogue = Catalogue::new("up").scrape_budget(100_000).tool("a", TargetPolicy::default());
+    let has_room = || catalogue.upstream.ledger().is_roomy();
+    public(&catalogue, ["b", "c"]);
+    catalogue.learn(&Method::PromptsGet, Scope::Public, [("p", UNSTATED)]);
+    assert!(has_room());
+    catalogue.learn(&Method::ResourcesRead, Scope::Public, [("file:///{path}", UNSTATED)]);
+    assert!(!has_room());
+}
+
+#[test]
 fn a_catalogue_may_be_built_in_any_order() {
     let safe = TargetPolicy::default().safe(true);
     let catalogue = Catalogue::new("up")

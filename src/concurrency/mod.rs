@@ -87,6 +87,8 @@ pub use service::Concurrency;
 #[cfg(test)]
 mod adapting_tests;
 #[cfg(test)]
+mod kept_tests;
+#[cfg(test)]
 mod latency_tests;
 #[cfg(test)]
 mod model_tests;

@@ -16,7 +16,7 @@ use tower::{Layer, Service, service_fn};
 
 use super::{Bounds, ConcurrencyLayer, adapting_tests::Paced, tests::of_tenant};
 use crate::{
-    call::{Admission, Criticality, Request, Response, SlotPool},
+    call::{Admission, Criticality, HeldSlot, Request, Response},
     error::BoxError,
     testing::tool,
 };
@@ -76,11 +76,11 @@ impl Future for AtWork {
 /// a slot is free and somebody due.
 async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer, paced: Option<Paced>) {
     let at_work = Arc::new(std::sync::atomic::AtomicU32::new(0));
-    let pool = Arc::<std::sync::Mutex<Option<Arc<dyn SlotPool>>>>::default();
+    let pool = Arc::<std::sync::Mutex<Option<HeldSlot>>>::default();
     let inner = {
         let (at_work, pool) = (at_work.clone(), pool.clone());
         service_fn(move |call: Request<()>| {
-            *pool.lock().unwrap() = call.head.slots;
+            *pool.lock().unwrap() = call.head.held_slot();
             AtWork::begin(&at_work)
         })
     };
@@ -108,7 +108,7 @@ async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer, paced: Option<Paced>
                 }
             }
             Act::Drop(n) if !calls.is_empty() => drop(calls.swap_remove(n % calls.len())),
-            Act::Keep => kept.extend(pool.lock().unwrap().clone().map(SlotPool::keep)),
+            Act::Keep => kept.extend(pool.lock().unwrap().clone().map(HeldSlot::keep)),
             Act::GiveBack(n) if !kept.is_empty() => drop(kept.swap_remove(n % kept.len())),
             Act::Pass(millis) => tokio::time::advance(Duration::from_millis(millis)).await,
             Act::Limit(limit) => handle.set_limit(&target, NonZeroU32::new(limit).unwrap()),

@@ -38,10 +38,9 @@ pub(super) struct Permit {
 pub(super) enum Account {
     /// A tenant that found a slot free.
     Passed(Digest, Instant),
-    /// A tenant that was let in from the queue.
-    Queued(Charge),
-    /// Nobody: the slot is kept for work that goes on after its attempt.
-    Kept,
+    /// A tenant whose account has heard of it since it began: it was let in from the queue, or the slot is kept for work that
+    /// goes on after its attempt.
+    Begun(Charge),
 }
 
 impl Permit {
@@ -50,7 +49,7 @@ impl Permit {
     }
 
     pub(super) const fn queued(slots: Arc<Slots>, charge: Charge, now: Instant, waited: Duration, in_flight: u32) -> Self {
-        Self { slots, account: Account::Queued(charge), began: now, waited, in_flight, ended: false }
+        Self { slots, account: Account::Begun(charge), began: now, waited, in_flight, ended: false }
     }
 
     /// For the transport of the attempt.
@@ -87,11 +86,20 @@ impl Drop for Permit {
 
 /// A slot that is kept for work that goes on after its attempt.
 #[derive(Debug)]
-pub(super) struct Kept(pub(super) Arc<Slots>);
+pub(super) struct Kept {
+    slots: Arc<Slots>,
+    charge: Charge,
+}
+
+impl Kept {
+    pub(super) const fn new(slots: Arc<Slots>, charge: Charge) -> Self {
+        Self { slots, charge }
+    }
+}
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.0.end_keeping();
+        self.slots.end_keeping(self.charge);
     }
 }
 

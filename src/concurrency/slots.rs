@@ -25,11 +25,11 @@ use super::{
     limit::{AdaptiveLimit, Limit},
     lookout::Lookout,
     permit::{Account, Kept, Permit, Place},
-    queue::{Arrival, Key, Queue},
+    queue::{Arrival, Charge, Key, Queue},
     turnstile::{Barred, Turnstile},
 };
 use crate::{
-    call::{Admission, Head, KeptSlot, SlotPool, Target, Verdict},
+    call::{Admission, Digest, Head, KeptSlot, SlotPool, Target, Verdict},
     error::Reason,
     gate::Observed,
     logs::Spell,
@@ -249,7 +249,7 @@ impl Slots {
     pub(super) fn leave(self: &Arc<Self>, account: Account) {
         self.gauges.in_flight.decrement();
         let heard = self.turnstile.leave();
-        if heard || matches!(account, Account::Queued(_)) {
+        if heard || matches!(account, Account::Begun(_)) {
             self.settle(account);
         }
     }
@@ -260,8 +260,7 @@ impl Slots {
         let mut desk = self.desk();
         match account {
             Account::Passed(tenant, started) => desk.queue.charge(tenant, started, self.latency.typical(), now),
-            Account::Queued(charge) => desk.queue.settle(charge, now),
-            Account::Kept => {}
+            Account::Begun(charge) => desk.queue.settle(charge, now),
         }
         let calls = self.serve(&mut desk, now);
         let nobody = desk.queue.len() == 0;
@@ -420,10 +419,10 @@ impl Slots {
         }
     }
 
-    pub(super) fn end_keeping(self: &Arc<Self>) {
+    pub(super) fn end_keeping(self: &Arc<Self>, charge: Charge) {
         self.kept.fetch_sub(1, Ordering::Relaxed);
         self.gauges.kept.decrement();
-        self.leave(Account::Kept);
+        self.leave(Account::Begun(charge));
     }
 
     pub(super) fn status(&self) -> Status {
@@ -461,12 +460,13 @@ impl Slots {
 }
 
 impl SlotPool for Slots {
-    fn keep(self: Arc<Self>) -> KeptSlot {
+    fn keep(self: Arc<Self>, tenant: Digest) -> KeptSlot {
+        let charge = self.desk().queue.begin(tenant, self.latency.typical(), Instant::now());
         self.turnstile.enter_anyway();
         self.kept.fetch_add(1, Ordering::Relaxed);
         self.gauges.in_flight.increment();
         self.gauges.kept.increment();
-        KeptSlot::new(Kept(self))
+        KeptSlot::new(Kept::new(self, charge))
     }
 }
 

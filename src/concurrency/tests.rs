@@ -7,7 +7,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{Bounds, ConcurrencyLayer};
 use crate::{
     Mode,
-    call::{Admission, Caller, Deadline, Joint, KeptSlot, Request, Response, SlotPool, Target},
+    call::{Admission, Caller, Deadline, HeldSlot, Joint, KeptSlot, Request, Response, Target},
     error::{BoxError, Reason, Rejected},
     testing::{Outcome, Script, Step, tool},
 };
@@ -304,7 +304,7 @@ async fn a_slot_that_is_kept_counts_until_it_is_given_back() {
         let kept = kept.clone();
         service_fn(move |call: Request<()>| {
             // Called off, and yet at work: kept while the attempt's own slot is held, as a transport does in a drop.
-            *kept.lock().unwrap() = call.head.slots.map(SlotPool::keep);
+            *kept.lock().unwrap() = call.head.held_slot().map(HeldSlot::keep);
             async { Ok::<_, BoxError>(Response::new(())) }
         })
     };

@@ -413,9 +413,9 @@ async fn nobody_waits_for_a_limit_that_is_gone() {
         handle.set(Per::TENANT, per_minute(9)).unwrap();
         sleep(SECOND).await;
         if remove {
-            handle.remove(Per::ALL)
+            handle.remove(Per::ALL);
         } else {
-            handle.set_mode(Mode::Observe)
+            handle.set_mode(Mode::Observe);
         }
         calls.push(start(&mut service, request("c", &target)).await);
         sleep(Duration::from_millis(1)).await;

@@ -6,7 +6,7 @@ use tracing::{Level, Span, field::Empty};
 
 use super::{context, policy::Policy};
 use crate::{
-    call::{CallParams, CallResult, Head, Method, OTHER, Request, Response, Session, Target, TraceContext, Verdict},
+    call::{CallParams, CallResult, Head, Method, OTHER, Request, Response, Session, Target, TraceContext, Verdict, is_unsafe},
     classify::{attempts, refusal},
     error::BoxError,
     metrics::{ErrorType, RpcCode, Side, upstream},
@@ -170,7 +170,7 @@ impl Display for Name<'_> {
     }
 }
 
-/// The beginning of a text that others chose, on one line.
+/// The beginning of a text that others chose, on one line that reads as it is written.
 struct Capped<'a>(&'a str);
 
 impl Display for Capped<'_> {
@@ -179,7 +179,7 @@ impl Display for Capped<'_> {
         for c in self.0.chars() {
             let Some(rest) = left.checked_sub(c.len_utf8()) else { return f.write_char('…') };
             left = rest;
-            f.write_char(if c.is_control() { ' ' } else { c })?;
+            f.write_char(if is_unsafe(c) { ' ' } else { c })?;
         }
         Ok(())
     }

@@ -110,7 +110,7 @@ const OUTCOME: [&str; 4] = ["buttress.verdict", "error.type", "otel.status_code"
 async fn attempts_stand_side_by_side_within_their_call() {
     let ended = Ended::default();
     let _listening = ended.listen();
-    let failed = || Ok(Response::from_error(ErrorObject::new(-32603, "first\nline \u{1b}[31m")));
+    let failed = || Ok(Response::from_error(ErrorObject::new(-32603, "first\nline\u{2028}\u{202e}\u{1b}[31m")));
     let script = Script::new([Step::Answer(failed())]);
     let stack = Stack::new().retry(RetryLayer::default().backoff(FullJitter::default().seeded(1))).trace(TraceLayer::new());
     let answer = stack.service(script).answer(Request::new(safe_tool("t"), ())).await.unwrap();
@@ -128,7 +128,7 @@ async fn attempts_stand_side_by_side_within_their_call() {
     }
     assert_eq!([&first, &second, &call].map(|span| span.says("otel.kind")), ["client", "client", "server"]);
     assert_eq!([&first, &second].map(|span| span.says("buttress.attempt")), ["1", "2"]);
-    assert_eq!(first.all(OUTCOME), ["ambiguous", "-32603", "error", "first line  [31m"]);
+    assert_eq!(first.all(OUTCOME), ["ambiguous", "-32603", "error", "first line   [31m"]);
     assert_eq!(first.says("rpc.response.status_code"), "-32603");
     assert_eq!(second.all(OUTCOME), ["ok", "", "", ""]);
     assert_eq!(call.all(OUTCOME), ["ok", "", "", ""]);

@@ -181,4 +181,8 @@ impl Books {
     pub fn leave_a_gauge(&mut self) {
         self.series.change("buttress_queue_length", |value| *value = Value::Gauge(1.0));
     }
+
+    pub fn forget_a_gauge(&mut self) {
+        self.series.0.retain(|(name, _), _| name != "buttress_quota_waiting");
+    }
 }

@@ -139,7 +139,7 @@ const TOOLS: [&str; 8] = ["read/0", "read/1", "read/2", "write/0", "write/1", "s
 async fn drive(world: Shared, calls: u32, audit: Option<AuditLayer>) -> Catalogue {
     let few = |some| NonZeroU32::new(some).unwrap();
     let mut stack = Stack::new()
-        .quota(QuotaLayer::new().per_tenant(Quota::per_second(few(30)).allow_burst(few(10))))
+        .quota(QuotaLayer::new().per_tenant(Quota::per_second(few(30)).allow_burst(few(10))).wait(Duration::from_millis(60), 8))
         .loop_guard(LoopGuardLayer::default())
         .hedge(HedgeLayer::new())
         .concurrency(ConcurrencyLayer::new(few(6)).queue(4))

@@ -12,7 +12,8 @@ mod trail;
 
 use std::fmt::Display;
 
-use books::Books;
+use books::{Books, Series};
+use buttress::metrics::{AUDIT_BACKLOG, CONCURRENCY_IN_FLIGHT, CONCURRENCY_KEPT, IN_FLIGHT, Metric, QUEUE_LENGTH, QUOTA_WAITING};
 use driver::{Layers, Run, run, run_on_threads};
 
 /// Holds the metrics against what was counted.
@@ -89,16 +90,11 @@ fn audit(run: &Run) -> Result<(), String> {
     }
 
     // Nothing is left open, and each breaker is in one state, to which its transitions led.
-    for gauge in [
-        "buttress_requests_in_flight",
-        "buttress_concurrency_in_flight",
-        "buttress_concurrency_kept",
-        "buttress_queue_length",
-        "buttress_quota_waiting",
-    ] {
-        for (labels, value) in series.gauges(gauge) {
-            found.same(&format!("{gauge}{labels:?}"), value, 0.0);
-        }
+    for gauge in [IN_FLIGHT, CONCURRENCY_IN_FLIGHT, CONCURRENCY_KEPT, QUEUE_LENGTH, QUOTA_WAITING] {
+        found.empty(series, gauge);
+    }
+    if trail.is_some() {
+        found.empty(series, AUDIT_BACKLOG);
     }
     for (breaker, states) in series.breakers() {
         // The name that nobody listed, and the one that is no label.
@@ -124,6 +120,17 @@ impl Found {
     fn same<T: PartialEq + Display>(&mut self, what: &str, metrics: T, counted: T) {
         if metrics != counted {
             self.0.push(format!("{what}: the metrics say {metrics}, and it was {counted}"));
+        }
+    }
+
+    /// That this gauge is there, and back at zero.
+    fn empty(&mut self, series: &Series, gauge: Metric) {
+        let all: Vec<_> = series.gauges(gauge.name).collect();
+        if all.is_empty() {
+            self.0.push(format!("there is no {}", gauge.name));
+        }
+        for (labels, value) in all {
+            self.same(&format!("{}{labels:?}", gauge.name), value, 0.0);
         }
     }
 }
@@ -209,6 +216,7 @@ fn a_single_event_that_is_not_counted_is_found() {
         Books::forget_a_panic,
         Books::forget_a_record,
         Books::leave_a_gauge,
+        Books::forget_a_gauge,
     ] {
         let books = one.books.clone();
         defect(&mut one.books);

@@ -6,6 +6,7 @@ use buttress::{
     Stack,
     call::{Failure, TargetPolicy, Word},
     catalogue::Catalogue,
+    retry::{Backoff, MakeBackoff, RetryLayer},
     rmcp::client::ClientLayer,
 };
 use tokio::sync::Notify;
@@ -15,6 +16,14 @@ use crate::{
     rig::{Seam, over_duplex},
     road::Era,
 };
+
+struct Panics;
+
+impl MakeBackoff for Panics {
+    fn make_backoff(&self) -> Box<dyn Backoff> {
+        std::panic::resume_unwind(Box::new("of the operator's own"))
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn the_calls_under_way_on_the_connection_go_on() {
@@ -32,8 +41,9 @@ async fn the_calls_under_way_on_the_connection_go_on() {
             }
         }
     });
-    let policy = TargetPolicy::default().judge_errors(|_: &Failure<'_>| -> Option<Word> { panic!("of the operator's own") });
-    let layer = ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), &Stack::new()).unwrap();
+    let policy = TargetPolicy::default().judge_errors(|_: &Failure<'_>| Some(Word::NotSent));
+    let stack = Stack::new().retry(RetryLayer::default().backoff(Panics));
+    let layer = ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), &stack).unwrap();
     let (rig, _serving) = over_duplex(Seam::Transport, Era::Legacy, probe, &layer).await;
     let (first, second) = tokio::join!(rig.call(), async {
         rig.until_sent("tools/call", 1).await;

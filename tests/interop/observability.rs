@@ -26,8 +26,14 @@ const WATCHED: Duration = Duration::from_secs(55);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a dashboard puts in the place of its variables.
-const VARIABLES: [(&str, &str); 5] =
-    [("$__rate_interval", "10s"), ("$job", ".+"), ("$instance", ".+"), ("$upstream", ".+"), ("$tool", ".+")];
+const VARIABLES: [(&str, &str); 6] = [
+    ("$__rate_interval", "10s"),
+    ("$job", ".+"),
+    ("$instance", ".+"),
+    ("$upstream", ".+"),
+    ("${upstream:regex}", ".+"),
+    ("${tool:regex}", ".+"),
+];
 
 /// A file of `dashboards/`.
 fn dashboards(file: &str) -> String {

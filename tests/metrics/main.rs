@@ -135,7 +135,7 @@ fn check(expression: &str) -> Result<(), String> {
     if recorded {
         labels.extend(ALL.iter().flat_map(|metric| metric.labels));
     }
-    match found.grouped.iter().find(|label| !labels.contains(**label)) {
+    match found.grouped().into_iter().find(|label| !labels.contains(label)) {
         Some(label) => Err(format!("nothing in it has a label {label}")),
         None => Ok(()),
     }

@@ -11,7 +11,8 @@ pub(super) struct Account<T> {
     running: Running,
 }
 
-/// The calls under way that were let in from the line, summed up: what they have taken so far can be told at any time.
+/// The calls under way that were let in from the line, and the slots kept, summed up: what they have taken so far can be told at
+/// any time.
 #[derive(Debug, Default)]
 struct Running {
     calls: i128,
@@ -19,7 +20,7 @@ struct Running {
     started: i128,
 }
 
-/// A call let in from the line, as it is charged.
+/// A call let in from the line, or a slot that is kept, as it is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) started: i128,

@@ -39,8 +39,8 @@ const SHORTEST_TURN: Duration = Duration::from_micros(1);
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     places: usize,
-    /// Of every tenant that waits, that is served from the queue, or that has not all in hand that it may; until the queue is
-    /// empty.
+    /// Of every tenant that waits, that is served from the queue, for which slots are kept, or that has not all in hand that it
+    /// may; until the queue is empty.
     accounts: HashMap<Digest, Account<T>>,
     /// The same tenants, in the order of their turns.
     turns: VecDeque<Digest>,
@@ -76,7 +76,8 @@ pub(super) struct Granted<T> {
     pub(super) charge: Charge,
 }
 
-/// What a call that was let in from the queue will be charged by: to be [given back](Queue::settle) at its end.
+/// What a call that was let in from the queue, or a slot that is kept, will be charged by: to be [given back](Queue::settle) at
+/// its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Charge {
     tenant: Digest,
@@ -208,7 +209,16 @@ impl<T> Queue<T> {
         Some(left.value)
     }
 
-    /// A call that was let in from the queue has ended.
+    /// A slot is kept for what a tenant's call goes on to do after its attempt. Unlike a call that never had to wait it is charged
+    /// with from its beginning: nobody waits for its end, so nothing else holds the tenant back.
+    pub(super) fn begin(&mut self, tenant: Digest, typical: Option<Typical>, now: Instant) -> Charge {
+        let tenant = self.known_as(tenant);
+        let entry = Entry { started: self.since_epoch(now), paid: turn(typical) };
+        self.account(tenant, typical).begin(entry);
+        Charge { tenant, entry }
+    }
+
+    /// What was [begun](Self::begin), or let in from the queue, has ended.
     pub(super) fn settle(&mut self, charge: Charge, now: Instant) {
         let at = self.since_epoch(now);
         if let Some(account) = self.accounts.get_mut(&charge.tenant) {

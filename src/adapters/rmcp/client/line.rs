@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     adapters::rmcp::model::error_object,
-    call::{self, Progress, Request, Response, Revision, Session, SlotPool},
+    call::{self, HeldSlot, Progress, Request, Response, Revision, Session},
     error::{BoxError, Transport},
 };
 
@@ -71,10 +71,11 @@ impl Line {
         if let Some(token) = &token {
             request.get_meta_mut().set_progress_token(token.clone());
         }
+        let slot = head.held_slot();
         let (reply, answer) = oneshot::channel();
         self.wire.enter(own.clone(), Attempt { peer: head.peer, token, reply: Some(reply), call: Some(id) });
         self.post(JsonRpcMessage::request(request, own.clone()));
-        let mut waiting = Waiting { line: self, id: own, slots: head.slots, lease: params.lease(), answered: false };
+        let mut waiting = Waiting { line: self, id: own, slot, lease: params.lease(), answered: false };
         let outcome = answer.await;
         waiting.answered = true;
         match outcome {
@@ -177,7 +178,7 @@ fn is_ours(id: &RequestId) -> bool {
 struct Waiting {
     line: Arc<Line>,
     id: RequestId,
-    slots: Option<Arc<dyn SlotPool>>,
+    slot: Option<HeldSlot>,
     lease: Duration,
     answered: bool,
 }
@@ -201,7 +202,7 @@ impl Drop for Waiting {
         let param = CancelledNotificationParam::new(Some(self.id.clone()), Some(TAKEN_BACK.to_owned()));
         let notification = ClientNotification::CancelledNotification(CancelledNotification::new(param));
         self.line.post(JsonRpcMessage::notification(notification));
-        self.line.wire.abandon(&self.id, self.slots.take(), self.lease);
+        self.line.wire.abandon(&self.id, self.slot.take(), self.lease);
     }
 }
 

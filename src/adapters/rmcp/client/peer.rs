@@ -1,6 +1,6 @@
 //! An attempt as a request of rmcp's own, over its `Peer`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ::rmcp::{
     RoleClient,
@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, time::timeout};
 use super::{call::Call, watched::Ear};
 use crate::{
     adapters::rmcp::model::error_object,
-    call::{Method, Request, Response, SlotPool},
+    call::{HeldSlot, Method, Request, Response},
     error::{BoxError, Transport},
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn send(peer: Peer, call: Request<Call>) -> Result<Response<Ser
         // The specification lets nobody take the handshake back.
         cancel: (*head.method() != Method::Initialize).then(|| (peer, handle.id.clone())),
         ear,
-        slots: head.slots,
+        slot: head.held_slot(),
         lease: params.lease(),
     };
     let outcome = handle.rx.await;
@@ -52,7 +52,7 @@ pub(super) async fn send(peer: Peer, call: Request<Call>) -> Result<Response<Ser
 struct Waiting {
     cancel: Option<(Peer, RequestId)>,
     ear: Ear,
-    slots: Option<Arc<dyn SlotPool>>,
+    slot: Option<HeldSlot>,
     lease: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Drop for Waiting {
         match self.cancel.take() {
             Some((peer, id)) => {
                 take_back(peer, id);
-                self.ear.abandon(self.slots.take(), self.lease);
+                self.ear.abandon(self.slot.take(), self.lease);
             }
             None => self.ear.close(),
         }

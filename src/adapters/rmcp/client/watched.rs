@@ -19,7 +19,7 @@ use super::{
     changes::Changes,
     wire::{Attempt, Wire},
 };
-use crate::call::{Peer, SlotPool};
+use crate::call::{HeldSlot, Peer};
 
 /// Watches a client's transport, so that [`Client`](super::Client)s over it see what rmcp keeps to itself: progress, which keeps a
 /// call alive and commits it, and late answers, which give back the slot that a cancelled call has kept.
@@ -124,9 +124,9 @@ impl Ear {
     }
 
     /// Nobody waits for the answer any more.
-    pub(super) fn abandon(&self, slots: Option<Arc<dyn SlotPool>>, lease: Duration) {
+    pub(super) fn abandon(&self, slot: Option<HeldSlot>, lease: Duration) {
         if let Hearing::On(wire, id) = std::mem::replace(&mut *self.lock(), Hearing::Over) {
-            wire.abandon(&id, slots, lease);
+            wire.abandon(&id, slot, lease);
         }
     }
 

@@ -23,7 +23,7 @@ use tokio::{
 
 use super::changes::{Changes, method_of};
 use crate::{
-    call::{Asking, KeptSlot, Peer, Progress, SlotPool},
+    call::{Asking, HeldSlot, KeptSlot, Peer, Progress},
     error::BoxError,
 };
 
@@ -216,12 +216,12 @@ impl Wire {
 
     /// Nobody waits for this attempt any more, and the server was told so. If it held a slot, one is kept until the server
     /// answers or `lease` ends.
-    pub(super) fn abandon(&self, id: &RequestId, slots: Option<Arc<dyn SlotPool>>, lease: Duration) {
+    pub(super) fn abandon(&self, id: &RequestId, slot: Option<HeldSlot>, lease: Duration) {
         let mut attempts = self.lock();
         let entry = attempts.remove(id);
         let until = Instant::now().checked_add(lease).filter(|_| !lease.is_zero());
-        if let (Some(Entry::Awaited(_)), Some(slots), Some(until)) = (&entry, slots, until) {
-            attempts.by_id.insert(id.clone(), Entry::Kept { _slot: slots.keep(), until });
+        if let (Some(Entry::Awaited(_)), Some(slot), Some(until)) = (&entry, slot, until) {
+            attempts.by_id.insert(id.clone(), Entry::Kept { _slot: slot.keep(), until });
             self.kept.notify_one();
         }
         drop(attempts);
@@ -278,6 +278,7 @@ mod tests {
     use tokio::time::{advance, timeout};
 
     use super::*;
+    use crate::call::{Digest, SlotPool};
 
     const LEASE: Duration = Duration::from_secs(30);
 
@@ -294,13 +295,20 @@ mod tests {
     }
 
     impl SlotPool for Slots {
-        fn keep(self: Arc<Self>) -> KeptSlot {
+        fn keep(self: Arc<Self>, _: Digest) -> KeptSlot {
             self.0.fetch_add(1, Ordering::SeqCst);
             KeptSlot::new(Back(Self::clone(&self)))
         }
     }
 
     impl Slots {
+        /// A slot of these, held.
+        fn held(&self) -> Option<HeldSlot> {
+            let mut head = crate::call::Head::new(crate::testing::tool("t"));
+            head.slots = Some(Arc::new(self.clone()));
+            head.held_slot()
+        }
+
         fn kept(&self) -> u32 {
             self.0.load(Ordering::SeqCst)
         }
@@ -315,7 +323,7 @@ mod tests {
         let (wire, slots) = (Wire::default(), Slots::default());
         for n in 0..count {
             wire.enter(id(n), Attempt::default());
-            wire.abandon(&id(n), Some(Arc::new(slots.clone())), LEASE);
+            wire.abandon(&id(n), slots.held(), LEASE);
             advance(Duration::from_secs(10)).await;
         }
         (wire, slots)
@@ -344,7 +352,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         wire.enter(id(1), Attempt::default());
-        wire.abandon(&id(1), Some(Arc::new(slots.clone())), LEASE);
+        wire.abandon(&id(1), slots.held(), LEASE);
         tokio::time::sleep(LEASE + Duration::from_millis(2)).await;
         assert_eq!(slots.kept(), 0);
         watching.abort();
@@ -362,7 +370,7 @@ mod tests {
         let (wire, slots) = with_zombies(2).await;
         wire.close();
         wire.enter(id(9), Attempt::default());
-        wire.abandon(&id(9), Some(Arc::new(slots.clone())), LEASE);
+        wire.abandon(&id(9), slots.held(), LEASE);
         assert_eq!((slots.kept(), entries(&wire)), (0, 0));
     }
 
@@ -373,9 +381,9 @@ mod tests {
             wire.enter(id(n), Attempt::default());
         }
         drop(wire.take(&id(0)));
-        wire.abandon(&id(0), Some(Arc::new(slots.clone())), LEASE);
+        wire.abandon(&id(0), slots.held(), LEASE);
         wire.abandon(&id(1), None, LEASE);
-        wire.abandon(&id(2), Some(Arc::new(slots.clone())), Duration::ZERO);
+        wire.abandon(&id(2), slots.held(), Duration::ZERO);
         assert_eq!((slots.kept(), entries(&wire)), (0, 0));
     }
 
