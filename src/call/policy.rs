@@ -196,6 +196,7 @@ impl InForce {
         Gist(self.gist.load(Ordering::Relaxed))
     }
 
+    #[cfg(any(test, feature = "cache"))]
     pub(super) fn cache_for(&self) -> Option<Duration> {
         self.cache_for.get()
     }

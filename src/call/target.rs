@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use super::{
@@ -175,7 +174,7 @@ impl Target {
 
     /// How long a result may be served again, by the operator's word.
     #[cfg(feature = "cache")]
-    pub(crate) fn cache_for(&self) -> Option<Duration> {
+    pub(crate) fn cache_for(&self) -> Option<std::time::Duration> {
         self.word.cache_for()
     }
 
