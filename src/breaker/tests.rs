@@ -394,7 +394,7 @@ async fn what_only_observes_is_closed_in_all_series() {
                     states.push((label("gen_ai_tool_name").unwrap_or_default(), label("state").unwrap_or_default()));
                 }
                 ("buttress_circuit_breaker_transitions_total", metrics_util::debugging::DebugValue::Counter(times)) => {
-                    transitions += times
+                    transitions += times;
                 }
                 _ => {}
             }

@@ -1,7 +1,12 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::budget::{Budget, TENANTS};
-use crate::call::Caller;
+use crate::{
+    call::Caller,
+    metrics::{Level, RETRY_BUDGET, Subject},
+};
 
 #[test]
 fn one_tenant_has_at_most_half() {
@@ -142,4 +147,14 @@ proptest! {
             prop_assert_eq!(budget.tokens(), tokens);
         }
     }
+}
+
+#[test]
+fn a_gauge_that_nobody_holds_takes_no_room() {
+    let budget = Budget::of(100);
+    let shown = |upstream| budget.shown(upstream, || Level::new(RETRY_BUDGET, &Subject::whole(upstream), []));
+    let held = shown("held");
+    (0..3).for_each(|_| drop(shown("let go")));
+    assert!(Arc::ptr_eq(&held, &shown("held")));
+    assert_eq!(budget.shown_by(), 2);
 }
