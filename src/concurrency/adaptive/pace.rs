@@ -90,6 +90,14 @@ mod tests {
     }
 
     #[test]
+    fn those_who_start_undue_take_no_burst_from_who_comes_after_a_pause() {
+        let mut pace = Pace { latency: 0.1, ..Pace::new() };
+        (0..100).for_each(|_| pace.ended(0.1));
+        (0..1000).for_each(|_| pace.started(10.0, 0.0, 0.0));
+        assert_eq!(starts_at(&mut pace, 10.0, 1.0), 5);
+    }
+
+    #[test]
     fn of_an_unknown_target_all_start_at_once() {
         assert_eq!(starts_at(&mut Pace::new(), 1000.0, 0.0), 1000);
     }
