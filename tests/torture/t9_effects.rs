@@ -386,9 +386,19 @@ impl Tally {
 struct Came {
     tallies: HashMap<Tool, Tally>,
     doubts: usize,
+    /// Of each row of [`WORK`]: how often.
+    worked: [usize; WORK.len()],
     left_behind: usize,
     cancelled: Duration,
 }
+
+/// What the layers must have done for the rest to prove anything: a row's name, the counter, and the value of one of its labels.
+const WORK: [(&str, &str, Option<&str>); 4] = [
+    ("hedges that won", "buttress_hedges_total", Some("won")),
+    ("calls that joined another", "buttress_coalesced_calls_total", None),
+    ("answers from the cache", "buttress_cache_lookups_total", Some("hit")),
+    ("answers that a key replayed", "buttress_idempotency_hits_total", Some("done")),
+];
 
 impl Came {
     fn join(&mut self, other: &Self) {
@@ -396,6 +406,7 @@ impl Came {
             self.tallies.entry(*tool).or_default().join(tally);
         }
         self.doubts += other.doubts;
+        self.worked.iter_mut().zip(other.worked).for_each(|(sum, more)| *sum += more);
         self.left_behind += other.left_behind;
         self.cancelled = self.cancelled.max(other.cancelled);
     }
@@ -418,6 +429,13 @@ fn watched(scenario: impl Future<Output = Came>) -> Came {
     let mut came = metrics::with_local_recorder(&recorder, || run(scenario));
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         let label = |wanted| key.key().labels().any(|label| label.key() == "fault" && label.value() == wanted);
+        let is = |(_, name, wanted): &(&str, &str, Option<&str>)| {
+            let labelled = |wanted: &str| key.key().labels().any(|label| label.value() == wanted);
+            key.key().name() == *name && wanted.is_none_or(labelled)
+        };
+        if let (Some(row), DebugValue::Counter(times)) = (WORK.iter().position(is), &value) {
+            came.worked[row] += usize::try_from(*times).unwrap_or(usize::MAX);
+        }
         match value {
             DebugValue::Gauge(level) => {
                 let in_use = ["_in_flight", "_queue_length"].iter().any(|end| key.key().name().ends_with(end));
@@ -554,6 +572,9 @@ fn experiment(run: Run, storms: u64, lasts: Duration, careless: bool) {
         table.row(tool.as_str(), figures);
     }
     table.row("faults that leave a doubt", [count(came.doubts).at_least(1.0)]);
+    for ((name, ..), times) in WORK.into_iter().zip(came.worked) {
+        table.row(name, [count(times).at_least(1.0)]);
+    }
     table.row("left behind: work, keys, gauges", [count(came.left_behind).at_most(0.0)]);
     table.row("the backend hears that a caller has left within", [seconds(came.cancelled.as_secs_f64()).at_most(0.01)]);
     table.finish();
