@@ -10,6 +10,7 @@ use crate::{
     call::{Admission, Caller, Deadline, HeldSlot, Joint, KeptSlot, Method, Request, Response, Target},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
+    metrics::QUEUE_DURATION,
     testing::{Outcome, Script, Step, tool},
 };
 
@@ -387,6 +388,23 @@ async fn observing_counts_what_it_would_refuse_and_lets_everything_pass_at_once(
     assert!(!waiting.is_done().await);
     handle.set_mode(Mode::Observe);
     assert!(waiting.is_done().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_who_waited_had_to_is_recorded() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let _installed = metrics::set_default_local_recorder(&recorder);
+    let step = Step::After(Duration::from_secs(2), Ok(Response::new("done")));
+    let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(1).layer(Script::new([step]));
+    let target = tool("t");
+    let (first, second) = (service.call(request(&target)), service.call(request(&target)));
+    let (first, second) = tokio::join!(first, second);
+    assert!(first.is_ok() && second.is_ok());
+    let waited = recorder.snapshotter().snapshot().into_vec().into_iter().find_map(|(key, .., value)| match value {
+        metrics_util::debugging::DebugValue::Histogram(waited) if key.key().name() == QUEUE_DURATION.name => Some(waited),
+        _ => None,
+    });
+    assert_eq!(waited, Some(vec![2.0.into()]));
 }
 
 /// The pace at which slots came free in an incident says nothing of a burst an hour and a thousand quick calls later.
