@@ -21,7 +21,8 @@ struct Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if let Some(kept) = self.slot.take().map(HeldSlot::keep) {
-            let lease = self.lease;
+            // As the client's transports do.
+            let lease = self.lease / 2 + (self.lease / 2).mul_f64(fastrand::f64());
             tokio::spawn(async move {
                 sleep(lease).await;
                 drop(kept);
@@ -72,8 +73,10 @@ where
 
 /// One tenant's callers leave after 100 ms, and the server works on. Charged to nobody, the slots that are kept for that would leave
 /// the other two with 28 % of their calls answered: the tenant that holds nearly all slots would look like the one that has had least.
+/// And if all came back at once, with 61 %: they would be taken at once as well, and be gone for the next five seconds.
 #[tokio::test(start_paused = true)]
 async fn a_tenant_pays_for_the_slots_that_are_kept_for_it() {
+    fastrand::seed(7);
     let layer = ConcurrencyLayer::new(NonZeroU32::new(64).unwrap()).queue(64);
     let target = tool("t");
     let service = layer.layer(tool_of_50_ms(Duration::from_secs(5)));
@@ -83,5 +86,5 @@ async fn a_tenant_pays_for_the_slots_that_are_kept_for_it() {
         calls(service.clone(), &target, "other", 30.0, four),
         calls(service, &target, "heavy", 200.0, tenth),
     );
-    assert!(one.min(other) >= 0.6, "{one} and {other} answered");
+    assert!(one.min(other) >= 0.97, "{one} and {other} answered");
 }

@@ -28,7 +28,7 @@
 //! is let in until there are fewer again. Its tenant is charged with it as with a call that runs: whoever's callers leave early
 //! while the server works on has had its share, and the others are served first. Until one comes back, they wait all the same: the
 //! limit is the server's protection first, so no slot is given away while the server may still be at work on what it was taken
-//! for.
+//! for. A transport draws how long it keeps one, so that those that were lost together do not come back together.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`QueueFull`](crate::error::Reason::QueueFull), [`NoSlot`](crate::error::Reason::NoSlot), [`Shed`](crate::error::Reason::Shed),

@@ -210,10 +210,4 @@ impl Budget {
     pub(super) fn shown_by(&self) -> usize {
         self.lock().shown.len()
     }
-
-    #[test]
-    fn the_least_budget_pays_for_one_retry_of_what_was_not_executed() {
-        assert!(Budget::try_new(9).is_err());
-        assert!(Budget::of(10).withdraw(&Caller::of_tenant("a"), 5).is_some());
-    }
 }

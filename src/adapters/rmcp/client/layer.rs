@@ -60,12 +60,13 @@ impl ClientLayer {
         self
     }
 
-    /// How long a slot is kept for a request that was taken back and has no answer: the server may work on. Default: 5 s; zero
-    /// keeps none.
+    /// How long a slot is kept, at the most, for a request that was taken back and has no answer: the server may work on. Half of it
+    /// is sure and the other half drawn, so that slots which many callers left at once do not all come back at once. Default: 5 s;
+    /// zero keeps none.
     ///
     /// A server that heeds a cancellation does not answer either (specification, Cancellation), so each call that is taken back
     /// holds a slot for the whole lease, whatever the server does: callers who take back `r` calls a second of one tool hold
-    /// `r` times the lease of its slots. Where the server is known to ignore cancellations, a lease as long as its calls is
+    /// up to `r` times the lease of its slots. Where the server is known to ignore cancellations, a lease as long as its calls is
     /// the better one; where it is known to heed them, zero is.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {

@@ -210,11 +210,13 @@ impl Wire {
     }
 
     /// Nobody waits for this attempt any more, and the server was told so. If it held a slot, one is kept until the server
-    /// answers or `lease` ends.
+    /// answers or its lease ends: half of `lease` is sure, the other half drawn. Slots that were lost in one moment then come back one by
+    /// one, and who else wants one waits for the next of them, and not a whole lease for all.
     pub(super) fn abandon(&self, id: &RequestId, slot: Option<HeldSlot>, lease: Duration) {
         let mut attempts = self.lock();
         let attempt = attempts.remove(id);
-        let until = Instant::now().checked_add(lease).filter(|_| !lease.is_zero());
+        let drawn = lease / 2 + (lease / 2).mul_f64(fastrand::f64());
+        let until = Instant::now().checked_add(drawn).filter(|_| !lease.is_zero());
         if let (Some(_), Some(slot), Some(until)) = (&attempt, slot, until) {
             attempts.keep(id, slot.keep(), until);
             self.kept.notify_one();
@@ -330,13 +332,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slot_is_kept_until_its_lease_ends_and_no_longer() {
-        let (wire, slots) = with_zombies(2).await;
-        // Two seconds before the first lease ends, two after, and two after the second.
-        for (seconds, kept) in [(8, 2), (4, 1), (10, 0)] {
-            assert!(timeout(Duration::from_secs(seconds), wire.leases()).await.is_err());
-            assert_eq!((slots.kept(), entries(&wire)), (kept, kept as usize));
+    async fn slots_are_kept_for_half_a_lease_and_come_back_one_by_one_until_it_ends() {
+        let (wire, slots) = (Wire::default(), Slots::default());
+        for n in 0..1000 {
+            wire.enter(id(n), Attempt::default());
+            wire.abandon(&id(n), slots.held(), LEASE);
         }
+        let mut kept = Vec::new();
+        // A moment before half of it, in tenths of the other half, and a moment after.
+        for time in [LEASE / 2 - Duration::from_millis(10)].into_iter().chain([LEASE / 20 + Duration::from_millis(2); 10]) {
+            assert!(timeout(time, wire.leases()).await.is_err());
+            assert_eq!(entries(&wire), slots.kept() as usize);
+            kept.push(slots.kept());
+        }
+        assert_eq!((kept[0], kept[10]), (1000, 0));
+        assert!(kept.windows(2).all(|pair| (50..170).contains(&(pair[0] - pair[1]))), "{kept:?}");
     }
 
     #[tokio::test(start_paused = true)]
