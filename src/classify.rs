@@ -94,9 +94,9 @@ impl Verdict {
     }
 
     /// The verdict on an answer to a call of `target`: as [`of_answer`](Self::of_answer) says, but the operator may have said
-    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed. A hop that had no time for
-    /// the call has that from its caller, and is read as [`Hurried`](Self::Hurried), or [`LocalReject`](Self::LocalReject) where it did
-    /// not begin; where it had all the time that there was, the attempt says so.
+    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed. A hop that had no time
+    /// for the call has that from its caller, and is read as [`Hurried`](Self::Hurried), or [`LocalReject`](Self::LocalReject)
+    /// where it did not begin; where it had all the time that there was, the attempt says so.
     pub fn of_answer_to<R: CallResult>(target: &Target, response: &Response<R>) -> Self {
         let plain = Self::of_answer(response);
         if response.word.is_some() || matches!(plain, Self::Ok | Self::InputRequired | Self::Task) {
@@ -217,8 +217,8 @@ fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
     Some(match text("class")? {
         "throttled" | "not_sent" | "local_reject" if at_fault => Verdict::ClientFault,
         "throttled" => Verdict::Throttled { retry_after },
-        // Refused there, so nothing has happened: with a delay it is a request for less, for want of time it says nothing of the target,
-        // else it is no service.
+        // Refused there, so nothing has happened: with a delay it is a request for less, for want of time it says nothing of the
+        // target, else it is no service.
         "local_reject" if retry_after.is_some() => Verdict::Throttled { retry_after },
         "local_reject" if reason == Some("deadline") => Verdict::LocalReject,
         "local_reject" | "not_sent" => Verdict::NotSent,
@@ -242,8 +242,8 @@ pub(crate) fn handlers(error: BoxError, word: Option<Word>) -> BoxError {
     if doubt { Transport::unknown(error).into() } else { error }
 }
 
-/// The outcome of a call of which another attempt ended in doubt, by the outcome of an attempt: what that one denies may still have
-/// been done.
+/// The outcome of a call of which another attempt ended in doubt, by the outcome of an attempt: what that one denies may still
+/// have been done.
 pub(crate) fn in_doubt<R>(outcome: Result<Response<R>, BoxError>) -> Result<Response<R>, BoxError> {
     if !Verdict::of(&outcome).denies() {
         return outcome;

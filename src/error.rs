@@ -235,7 +235,8 @@ pub enum Clock {
     /// The hard end of the call, which nothing moves.
     Hard,
     /// The end that the caller had set, or the hard one while a person was asked, before the attempt had had a [fair
-    /// time](crate::timeout#a-fair-time); or any end of a call that [waits](crate::call::Method::waits): that says nothing of the target.
+    /// time](crate::timeout#a-fair-time); or any end of a call that [waits](crate::call::Method::waits): that says nothing of the
+    /// target.
     Patience,
 }
 

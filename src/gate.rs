@@ -53,8 +53,8 @@ impl fmt::Debug for Observed {
     }
 }
 
-/// Lets go of whatever a service has reserved since it was found ready: a clone is not ready. For a layer that does not pass a call
-/// on, or not yet: its owner may keep it, and others need what it holds, perhaps just to get on.
+/// Lets go of whatever a service has reserved since it was found ready: a clone is not ready. For a layer that does not pass a
+/// call on, or not yet: its owner may keep it, and others need what it holds, perhaps just to get on.
 pub(crate) fn let_go<S: Clone>(service: &mut S) {
     *service = service.clone();
 }

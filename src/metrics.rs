@@ -87,7 +87,8 @@ pub(crate) use labels::{shared_label, upstream, upstream_label};
 pub(crate) use outcomes::{Durations, ErrorType, RpcCode, Side};
 pub(crate) use subject::{Counters, Level, Subject};
 
-/// The bucket bounds of all histograms but [`EVENT_LOOP_LAG`], in seconds: those that the OpenTelemetry conventions for MCP ask for.
+/// The bucket bounds of all histograms but [`EVENT_LOOP_LAG`], in seconds: those that the OpenTelemetry conventions for MCP ask
+/// for.
 pub const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
 /// What a metric is.

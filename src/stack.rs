@@ -255,8 +255,8 @@ impl Stack {
 
     /// Checks that what an operator says of tools and what the stack allows can hold together: that no declared tool or resource
     /// template costs more than the burst of a quota; and holds them to each other from then on, whichever is changed
-    /// ([`Catalogue::set_tool`], [`QuotaHandle::set`](crate::quota::QuotaHandle::set)). rmcp's adapters do it; who resolves targets
-    /// himself does it for his catalogue.
+    /// ([`Catalogue::set_tool`], [`QuotaHandle::set`](crate::quota::QuotaHandle::set)). rmcp's adapters do it; who resolves
+    /// targets himself does it for his catalogue.
     ///
     /// # Errors
     ///
@@ -332,8 +332,8 @@ impl Stack {
         }
     }
 
-    /// Refuses every call, as a layer of this stack would: told and put on record like any other refusal. For calls that an adapter
-    /// has no room for.
+    /// Refuses every call, as a layer of this stack would: told and put on record like any other refusal. For calls that an
+    /// adapter has no room for.
     #[cfg(feature = "rmcp-client")]
     pub(crate) fn refusing<P, R>(&self, rejected: crate::error::Rejected) -> StackService<P, R>
     where

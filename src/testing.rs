@@ -24,7 +24,7 @@ pub(crate) fn tool(name: &str) -> Arc<Target> {
 
 /// A tool that is safe to repeat, by the operator's word.
 pub(crate) fn safe_tool(name: &str) -> Arc<Target> {
-    known(name, TargetPolicy::default().safe(true))
+    known(name, TargetPolicy::default().idempotent(true))
 }
 
 /// A tool that only reads, by the operator's word.

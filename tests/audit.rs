@@ -66,7 +66,7 @@ fn answer() -> Result<Response<RawAnswer>, BoxError> {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue::new("up").tool("known", TargetPolicy::default().safe(true))
+    Catalogue::new("up").tool("known", TargetPolicy::default().idempotent(true))
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
-//! The overview speaks of every metric that the crate has, what a panel says can be told apart, and each alert has its runbook and its
-//! tests. That none speaks of what there is not, `tests/metrics` sees to.
+//! The overview speaks of every metric that the crate has, what a panel says can be told apart, and each alert has its runbook
+//! and its tests. That none speaks of what there is not, `tests/metrics` sees to.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

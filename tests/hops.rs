@@ -1,5 +1,5 @@
-//! What a stack owes those before it and behind it: one that repeats in front of one that repeats, targets that are slow, upstreams
-//! that are sick.
+//! What a stack owes those before it and behind it: one that repeats in front of one that repeats, targets that are slow,
+//! upstreams that are sick.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

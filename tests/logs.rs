@@ -98,7 +98,7 @@ async fn a_storm_of_calls_is_no_storm_of_lines() {
     let stack = Stack::new().concurrency(slots).retry(retry).service(handler);
     let catalogue = ["slow", "sick", "away", "fine", "well"]
         .into_iter()
-        .fold(Catalogue::new("up"), |catalogue, tool| catalogue.tool(tool, TargetPolicy::default().safe(true)));
+        .fold(Catalogue::new("up"), |catalogue, tool| catalogue.tool(tool, TargetPolicy::default().idempotent(true)));
     let call = |tool: &'static str| {
         let target = catalogue.resolve(&Method::ToolsCall, Some(tool), None);
         let mut request = Request::new(target, tool);

@@ -92,7 +92,7 @@ async fn what_is_safe_is_repeated_from_the_next_call_on() {
         attempts.load(Ordering::Relaxed) - before
     };
     assert_eq!(made(policy()).await, 1);
-    assert_eq!(made(policy().safe(true)).await, 3);
+    assert_eq!(made(policy().idempotent(true)).await, 3);
     assert_eq!(made(policy().honours_idempotency_key()).await, 1, "it has none");
 }
 
@@ -118,7 +118,7 @@ async fn a_breaker_that_is_open_stays_open() {
     for _ in 0..6 {
         service.answer(Request::new(target.clone(), ())).await.unwrap();
     }
-    catalogue.set_tool("t", policy().safe(true).cost(some(3)).serial()).unwrap();
+    catalogue.set_tool("t", policy().idempotent(true).cost(some(3)).serial()).unwrap();
     assert!(Arc::ptr_eq(&target, &tool(&catalogue, "t")), "what was learned is one entry with what is declared");
     assert_eq!(stack.handles().breaker.target(&tool(&catalogue, "t")).map(|status| status.state), Some(State::Open));
     service.answer(Request::new(tool(&catalogue, "t"), ())).await.unwrap();
@@ -156,7 +156,7 @@ fn a_cost_and_a_burst_are_held_to_each_other_whichever_changes() {
     catalogue.learn(&Method::ToolsCall, Scope::Public, [("learned", Annotations::default())]);
     stack.check_for(&catalogue).unwrap();
     for name in ["declared", "learned", "new"] {
-        let refused = catalogue.set_tool(name, policy().safe(true).cost(some(6))).unwrap_err();
+        let refused = catalogue.set_tool(name, policy().idempotent(true).cost(some(6))).unwrap_err();
         assert_eq!(
             refused.to_string(),
             format!("a call of {name:?} costs 6, but the burst of the limit per tenant is 5: none would ever pass")
@@ -165,7 +165,7 @@ fn a_cost_and_a_burst_are_held_to_each_other_whichever_changes() {
         assert!(refused.is::<QuotaError>());
     }
     assert!(catalogue.known(&Method::ToolsCall, "new", None).is_none(), "nothing is changed by what is refused");
-    assert!(!tool(&catalogue, "declared").is_safe());
+    assert!(!tool(&catalogue, "declared").is_idempotent());
     // Nor is it noted.
     quota.set(Per::TENANT, minute(2)).unwrap();
 
@@ -269,12 +269,12 @@ fn of_a_hand_and_a_word_on_the_limit_the_later_change_holds() {
     let (target, limit) = (tool(&catalogue, "t"), || concurrency.target(&tool(&catalogue, "t")).unwrap().limit);
     assert_eq!(limit(), 64);
     concurrency.set_limit(&target, some(7));
-    catalogue.set_tool("t", policy().safe(true)).unwrap();
+    catalogue.set_tool("t", policy().idempotent(true)).unwrap();
     assert_eq!(limit(), 7, "a word that says nothing new of it changes nothing");
     catalogue.set_tool("t", policy().serial()).unwrap();
     assert_eq!(limit(), 1);
     concurrency.set_limit(&target, some(9));
-    catalogue.set_tool("t", policy().serial().safe(true)).unwrap();
+    catalogue.set_tool("t", policy().serial().idempotent(true)).unwrap();
     assert_eq!(limit(), 9);
     catalogue.set_tool("t", policy()).unwrap();
     assert_eq!(limit(), 64);
@@ -408,8 +408,8 @@ fn whoever_a_name_was_listed_to_a_word_makes_it_known_to_all() {
     let known = |name| catalogue.known(&Method::ToolsCall, name, None).is_some();
     let of_mine = catalogue.known(&Method::ToolsCall, "a", mine.audience()).unwrap();
     assert!(!known("a"));
-    catalogue.set_tool("a", policy().safe(true)).unwrap();
-    assert!(Arc::ptr_eq(&of_mine, &tool(&catalogue, "a")) && of_mine.is_safe());
+    catalogue.set_tool("a", policy().idempotent(true)).unwrap();
+    assert!(Arc::ptr_eq(&of_mine, &tool(&catalogue, "a")) && of_mine.is_idempotent());
     // What is declared takes no room, so there is some again.
     learn(["c", "d"]);
     let sees = |name| catalogue.known(&Method::ToolsCall, name, mine.audience()).is_some();
@@ -420,7 +420,7 @@ fn whoever_a_name_was_listed_to_a_word_makes_it_known_to_all() {
     assert_eq!(tool(&catalogue, "d").policy().concurrency, Some(NonZeroU32::MIN));
     // Taken back, it is no secret again, and takes no room.
     catalogue.set_tool("a", policy()).unwrap();
-    assert!(known("a") && !of_mine.is_safe());
+    assert!(known("a") && !of_mine.is_idempotent());
 }
 
 #[test]

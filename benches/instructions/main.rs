@@ -1,9 +1,10 @@
 //! Instructions and allocations a call, which do not depend on the machine's mood:
 //! `cargo bench --all-features --bench instructions`.
 //!
-//! Each case is run under callgrind, which counts inside of [`counted_calls`](cases::counted_calls) alone: what is made once, or on the
-//! first calls, is not in the figures. They are held against `benches/instructions.md`, and the run fails if one has grown by more than 3 %. `-- --write` writes that file anew. Needs valgrind. Without `--bench`, as `cargo test` runs it, each case is only run
-//! for a few calls.
+//! Each case is run under callgrind, which counts inside of [`counted_calls`](cases::counted_calls) alone: what is made once, or
+//! on the first calls, is not in the figures. They are held against `benches/instructions.md`, and the run fails if one has grown
+//! by more than 3 %. `-- --write` writes that file anew. Needs valgrind. Without `--bench`, as `cargo test` runs it, each case is
+//! only run for a few calls.
 
 mod cases;
 #[path = "../layers/handlers.rs"]

@@ -116,13 +116,13 @@ where
 
 /// A tool of its own, so that no bench meets the state of another.
 pub fn target() -> Arc<Target> {
-    let safe = TargetPolicy::default().safe(true);
+    let safe = TargetPolicy::default().idempotent(true);
     Catalogue::new("bench").tool("tool", safe).resolve(&Method::ToolsCall, Some("tool"), None)
 }
 
 /// One that only reads, so that its answers may be kept and shared.
 pub fn read() -> Arc<Target> {
-    let reads = TargetPolicy::default().safe(true).read_only(true).cache_for(LONG);
+    let reads = TargetPolicy::default().idempotent(true).read_only(true).cache_for(LONG);
     Catalogue::new("bench").tool("read", reads).resolve(&Method::ToolsCall, Some("read"), None)
 }
 

@@ -4,11 +4,11 @@
 //! `cargo run --release --example observability --features admin,audit,cache,otlp,rmcp`
 //!
 //! For two minutes, clients of several tenants call a server whose backend is slow, throttles, hangs, panics and goes away, in
-//! turns and on purpose ([`faults`]). Everything stays on this machine, in this process and one child of it: Debian's `prometheus`,
-//! with the rules of `dashboards/`. It ends by itself, and leaves its data behind.
+//! turns and on purpose ([`faults`]). Everything stays on this machine, in this process and one child of it: Debian's
+//! `prometheus`, with the rules of `dashboards/`. It ends by itself, and leaves its data behind.
 //!
-//! Spans go over OTLP to a page of this process that shows the last traces ([`traces`]), or to your own collector, where the usual
-//! variable names one: `OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318`.
+//! Spans go over OTLP to a page of this process that shows the last traces ([`traces`]), or to your own collector, where the
+//! usual variable names one: `OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318`.
 
 mod faults;
 mod flags;

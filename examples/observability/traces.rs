@@ -1,5 +1,5 @@
-//! The spans of the calls: sent over OTLP to whatever collector the environment names, or else to a small one in this process, which
-//! keeps the last traces and shows them as text.
+//! The spans of the calls: sent over OTLP to whatever collector the environment names, or else to a small one in this process,
+//! which keeps the last traces and shows them as text.
 
 mod kept;
 #[cfg(test)]

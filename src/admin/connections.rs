@@ -17,8 +17,8 @@ use tokio::{
 
 /// How many connections are open at once. The next ones wait in the system's backlog.
 const CONNECTIONS: usize = 128;
-/// How long a connection may take to send the head of a request, from its opening or from its last answer on. Nobody scrapes at this
-/// interval, so no request meets the end of its connection.
+/// How long a connection may take to send the head of a request, from its opening or from its last answer on. Nobody scrapes at
+/// this interval, so no request meets the end of its connection.
 const HEAD: Duration = Duration::from_secs(12);
 /// How long a connection is served. It bounds what nothing else does: who sends requests and reads no answers.
 const LIFE: Duration = Duration::from_secs(120);

@@ -128,8 +128,8 @@ impl Admin {
         self
     }
 
-    /// Serves until `shutdown` resolves, and keeps the metrics up meanwhile, those of the process and of this runtime included. What
-    /// is asked by then has [five seconds](super#connections) to be answered. Dropped, it closes all connections at once.
+    /// Serves until `shutdown` resolves, and keeps the metrics up meanwhile, those of the process and of this runtime included.
+    /// What is asked by then has [five seconds](super#connections) to be answered. Dropped, it closes all connections at once.
     ///
     /// # Errors
     ///

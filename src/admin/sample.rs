@@ -144,8 +144,8 @@ impl Figures {
         self.errors.iter().filter(|(kind, _)| *kind != "cancelled").map(|(_, count)| count).sum()
     }
 
-    /// The time that a share of the calls has not exceeded, as Prometheus reckons it: in proportion within the bucket, and the last
-    /// bound for what is beyond it. `None`: there were no calls.
+    /// The time that a share of the calls has not exceeded, as Prometheus reckons it: in proportion within the bucket, and the
+    /// last bound for what is beyond it. `None`: there were no calls.
     pub(super) fn quantile(&self, share: f64) -> Option<f64> {
         let all = self.within[PLACES - 1];
         if all == 0 {

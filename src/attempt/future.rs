@@ -23,8 +23,8 @@ pin_project! {
         #[pin]
         inner: F,
         word: Option<Word>,
-        // Only where the operator has said something of what its answers mean: and whether a hop that had no time for the call had that
-        // from its caller.
+        // Only where the operator has said something of what its answers mean: and whether a hop that had no time for the call
+        // had that from its caller.
         judged: Option<(Arc<Target>, bool)>,
         open: Open,
     }

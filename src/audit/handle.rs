@@ -5,8 +5,8 @@ use std::sync::{
 
 use super::{OnFull, entry::Entry, queue::Queue};
 
-/// Steers one [`AuditLayer`](super::AuditLayer) while its services run. Cheap to clone; it keeps nothing alive. What is on record, and what
-/// is left out, cannot be changed by it: one trail is of one kind.
+/// Steers one [`AuditLayer`](super::AuditLayer) while its services run. Cheap to clone; it keeps nothing alive. What is on
+/// record, and what is left out, cannot be changed by it: one trail is of one kind.
 #[derive(Debug, Clone)]
 pub struct AuditHandle {
     queue: Arc<Queue<Box<Entry>>>,
@@ -23,8 +23,8 @@ impl AuditHandle {
         if self.fails_closed.load(Ordering::Relaxed) { OnFull::FailClosed } else { OnFull::Drop }
     }
 
-    /// Changes that, for calls that come from then on: where a disk will stay full for a while, say, and calls are to be made all the
-    /// same.
+    /// Changes that, for calls that come from then on: where a disk will stay full for a while, say, and calls are to be made all
+    /// the same.
     pub fn set_on_full(&self, on_full: OnFull) {
         self.fails_closed.store(on_full == OnFull::FailClosed, Ordering::Relaxed);
     }

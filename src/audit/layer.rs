@@ -149,7 +149,8 @@ impl AuditLayer {
         Lost::ALL.iter().for_each(|why| drop(AUDIT_DROPPED.counter([upstream.clone(), why.as_str().into()])));
     }
 
-    /// What reopens the sink, waits for it, and says what becomes of calls that it has no room for. Take it when the layer is set up.
+    /// What reopens the sink, waits for it, and says what becomes of calls that it has no room for. Take it when the layer is set
+    /// up.
     pub fn handle(&self) -> AuditHandle {
         AuditHandle::new(self.shared.queue.0.0.clone(), self.shared.settings.fails_closed.clone())
     }

@@ -50,17 +50,18 @@
 //! | `duration_ms` | from arrival to end, to the microsecond | `duration`: there a whole number of milliseconds; where OCSF keeps that for several events in one (1.9), `unmapped` |
 //!
 //! What an event of OCSF must have beside these is the same in all: `class_uid` 6003, `category_uid` 6, `severity_id` 1,
-//! `metadata.version` (that of OCSF which you map to), `metadata.profiles` (`["security_control", "trace"]`, which `action_id` and
-//! `trace` are of; without the second where there are no ids), `metadata.product` (`{"name": "buttress", "vendor_name": "buttress"}`, or your
-//! server's), and `src_endpoint`, of which a stack sees no address: `src_endpoint.name` is `actor.client`, or `unknown`, until your proxy
-//! says more.
+//! `metadata.version` (that of OCSF which you map to), `metadata.profiles` (`["security_control", "trace"]`, which `action_id`
+//! and `trace` are of; without the second where there are no ids), `metadata.product` (`{"name": "buttress", "vendor_name":
+//! "buttress"}`, or your server's), and `src_endpoint`, of which a stack sees no address: `src_endpoint.name` is `actor.client`,
+//! or `unknown`, until your proxy says more.
 //!
 //! # What is not
 //!
-//! Results, tokens, headers and `_meta` never are, but for the ids of the caller's span. Of arguments only their names are by default; whatever more you ask for
-//! goes through a list of [denied](AuditLayer::deny) names before it leaves the call. That list knows names and not contents:
-//! it does not see the password in a text, nor in `{"name": "password", "value": "..."}`. **What you make a tenant, principal or agent
-//! stands in the record**: if that is an API key or a session's id, ask for [pseudonyms](AuditLayer::pseudonyms).
+//! Results, tokens, headers and `_meta` never are, but for the ids of the caller's span. Of arguments only their names are by
+//! default; whatever more you ask for goes through a list of [denied](AuditLayer::deny) names before it leaves the call. That
+//! list knows names and not contents: it does not see the password in a text, nor in `{"name": "password", "value": "..."}`.
+//! **What you make a tenant, principal or agent stands in the record**: if that is an API key or a session's id, ask for
+//! [pseudonyms](AuditLayer::pseudonyms).
 //!
 //! Whatever others chose is cut, and characters that would move a terminal's cursor or turn the line around are escaped.
 //!
@@ -74,11 +75,12 @@
 //! * **Drop**: a call that is dropped before its answer is on record as `cancelled`; a place in the queue that was kept for it
 //!   holds its record.
 //! * **Panics** of the inner service go through, and are on record as `panic`.
-//! * **Allocations**: 1 a call, and those of what is written of its arguments: with [`Arguments::Names`] some 2, and one for each name.
+//! * **Allocations**: 1 a call, and those of what is written of its arguments: with [`Arguments::Names`] some 2, and one for each
+//!   name.
 //! * **Bounds**: 8,192 records, of some 5 KiB at the worst with the default settings.
 //! * **Metrics**: [`AUDIT_EVENTS`](crate::metrics::AUDIT_EVENTS), [`AUDIT_DROPPED`](crate::metrics::AUDIT_DROPPED),
-//!   [`AUDIT_BACKLOG`](crate::metrics::AUDIT_BACKLOG): what is neither lost nor waits is written. A sink that hangs is seen by the last
-//!   alone, until the queue is full.
+//!   [`AUDIT_BACKLOG`](crate::metrics::AUDIT_BACKLOG): what is neither lost nor waits is written. A sink that hangs is seen by
+//!   the last alone, until the queue is full.
 //!
 //! ```
 //! use buttress::{BoxError, call::{Method, Request, Response}, catalogue::Catalogue};

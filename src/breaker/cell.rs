@@ -148,8 +148,8 @@ impl Cell {
         self.upstream.settle(passage, self.name, (sample, contact), now);
     }
 
-    /// Works on the machine. What has changed is shown before anybody can change more: told of later, an older change could have the
-    /// last word. Only the line in the log waits until the lock is free, as who reads logs may be slow.
+    /// Works on the machine. What has changed is shown before anybody can change more: told of later, an older change could have
+    /// the last word. Only the line in the log waits until the lock is free, as who reads logs may be slow.
     #[inline]
     fn change<T>(
         &self,

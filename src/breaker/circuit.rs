@@ -20,7 +20,8 @@ use super::{
     ticket::{Admit, Force, State, Ticket, Transition, Who},
 };
 
-/// The longest that somebody leaves the probe to others: a call that has no right of way, or who has been the probe and proved nothing.
+/// The longest that somebody leaves the probe to others: a call that has no right of way, or who has been the probe and proved
+/// nothing.
 const LONGEST_YIELD: Duration = Duration::from_secs(10);
 
 /// The phase of one breaker.
@@ -49,8 +50,8 @@ pub(super) enum Phase {
 pub(super) enum Probe {
     /// It is under way.
     Out { who: Who, since: Instant },
-    /// The last one has proved nothing. The next may be anybody's; another of its own waits for as long as it has held up all others:
-    /// else who calls most, and leaves soon, would be the probe again and again.
+    /// The last one has proved nothing. The next may be anybody's; another of its own waits for as long as it has held up all
+    /// others: else who calls most, and leaves soon, would be the probe again and again.
     Free { last: Who, until: Instant },
 }
 

@@ -71,9 +71,9 @@ impl BreakerHandle {
         self.shared.history().all()
     }
 
-    /// Opens or closes the breaker of a target until told otherwise, or gives it back to its policy. One that is held open refuses all
-    /// calls also where others are only [observed](Mode::Observe): what is done by hand is no limit. No effect on a target that limits
-    /// do not hold for, nor where the layer is [off](super::BreakerLayer::off).
+    /// Opens or closes the breaker of a target until told otherwise, or gives it back to its policy. One that is held open
+    /// refuses all calls also where others are only [observed](Mode::Observe): what is done by hand is no limit. No effect on a
+    /// target that limits do not hold for, nor where the layer is [off](super::BreakerLayer::off).
     pub fn force(&self, target: &Target, force: Force) {
         if self.shared.is_on() && !target.is_exempt() {
             let now = Instant::now();
@@ -96,8 +96,8 @@ impl BreakerHandle {
     }
 
     /// Lets all breakers go by another policy, those that there are and those to come. None changes its state by it, and what
-    /// they have counted counts on, but for what was counted by time if the time they look back over is another one now. A cool-down
-    /// under way ends no later than the new longest one would.
+    /// they have counted counts on, but for what was counted by time if the time they look back over is another one now. A
+    /// cool-down under way ends no later than the new longest one would.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.set_policy(policy);
     }

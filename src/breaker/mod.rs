@@ -1,13 +1,13 @@
 //! The circuit breaker: stops calling a tool that keeps failing, and finds out when it is well again.
 //!
-//! One breaker per target. It opens after six failures in a row (of calls that began after the last success ended), or when
-//! fewer than half of the recent calls succeeded; everything is then refused at once, for a cool-down that doubles with each
-//! relapse. After it, one call goes through as a probe: an answer, a timeout or the first progress decides it, and where it tells
-//! nothing (a caller that was turned away, or left), the next call is the probe; only the same tenant's next waits for as long as
-//! that one has held up all others, 10 s at most, or who calls most and leaves soon would be the probe for ever. Where that one's caller
-//! gave it less time than the operator would, only such as hurry wait. If it succeeds, traffic grows back along a ramp. What counts as a failure is the [`Verdict`](crate::call::Verdict)'s business: a tool that
-//! answers `isError` is alive, a request that is at fault counts nowhere, and what this stack itself refused is no failure of
-//! the upstream's.
+//! One breaker per target. It opens after six failures in a row (of calls that began after the last success ended), or when fewer
+//! than half of the recent calls succeeded; everything is then refused at once, for a cool-down that doubles with each relapse.
+//! After it, one call goes through as a probe: an answer, a timeout or the first progress decides it, and where it tells nothing
+//! (a caller that was turned away, or left), the next call is the probe; only the same tenant's next waits for as long as that
+//! one has held up all others, 10 s at most, or who calls most and leaves soon would be the probe for ever. Where that one's
+//! caller gave it less time than the operator would, only such as hurry wait. If it succeeds, traffic grows back along a ramp.
+//! What counts as a failure is the [`Verdict`](crate::call::Verdict)'s business: a tool that answers `isError` is alive, a
+//! request that is at fault counts nowhere, and what this stack itself refused is no failure of the upstream's.
 //!
 //! Above them stands one breaker per upstream, which shuts all its targets. It opens when the breakers of several targets have
 //! opened, half of the active ones or more, or after six calls in a row, of several targets, that the transport could not
@@ -16,11 +16,11 @@
 //! the last probe; any other call comes a quarter of the cool-down later (10 s at most), so that it is never stuck. Its ramp
 //! and the targets' own hold side by side.
 //!
-//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force them
-//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force them
-//! open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer decides and
-//! counts, and lets pass, but where an operator holds a breaker open. The metrics say what becomes of calls: one that only observes is
-//! closed in them, and its handle and the log alone say how it changes.
+//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force
+//! them [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to
+//! force them open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer
+//! decides and counts, and lets pass, but where an operator holds a breaker open. The metrics say what becomes of calls: one that
+//! only observes is closed in them, and its handle and the log alone say how it changes.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`Reason::BreakerOpen`](crate::error::Reason::BreakerOpen) or

@@ -16,8 +16,8 @@ use crate::{
     metrics::{BREAKER_STATE, BREAKER_TRANSITIONS, Counters, Level, Subject},
 };
 
-/// The series of one breaker. They say what becomes of calls: where it only observes it is closed in them, but for an operator who holds
-/// it open; how it would have changed stands in the history alone.
+/// The series of one breaker. They say what becomes of calls: where it only observes it is closed in them, but for an operator
+/// who holds it open; how it would have changed stands in the history alone.
 #[derive(Debug)]
 pub(super) struct Series {
     states: [Level<1>; State::ALL.len()],

@@ -48,7 +48,7 @@ where
         };
         let cell = shared.cell(&head.target, now);
         // One that waits for work elsewhere would have all others wait with it.
-        let probes = || head.is_safe() && !head.method().waits();
+        let probes = || head.is_idempotent() && !head.method().waits();
         let guard = match cell.admit(probes, || Who::of(head), now) {
             // A probe is held to the end of its attempt, and nobody stays with an attempt that nobody needs. Dropped here, the
             // guard leaves the probe to the next call.
@@ -58,8 +58,8 @@ where
                 return BreakerFuture::new(Gate::refused(rejected), None, None);
             }
             Ok(guard) => Some(guard),
-            // One that an operator holds open says of no time when it will not be: what is done by hand is no limit, and holds in any
-            // mode.
+            // One that an operator holds open says of no time when it will not be: what is done by hand is no limit, and holds in
+            // any mode.
             Err(rejected) if shared.mode() == Mode::Observe && rejected.delay().is_some() => {
                 cell.observe(&head.target, &rejected);
                 None

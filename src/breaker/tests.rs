@@ -105,7 +105,7 @@ async fn one_sick_tool_does_not_shut_out_another() {
 
 /// Tools of one upstream, of which the first is safe to call again.
 fn tools<const N: usize>(names: [&str; N]) -> [Arc<Target>; N] {
-    let policy = |safe| TargetPolicy { safe: Some(safe), ..TargetPolicy::default() };
+    let policy = |safe| TargetPolicy { idempotent: Some(safe), ..TargetPolicy::default() };
     let first = names[0];
     let catalogue = names.iter().fold(Catalogue::new("up"), |catalogue, name| catalogue.tool(*name, policy(*name == first)));
     names.map(|name| catalogue.resolve(&Method::ToolsCall, Some(name), None))

@@ -66,8 +66,8 @@ impl Entry {
         Self { result: Box::new(result), received, ttl, era, weight, refreshing: AtomicBool::new(false), _held: held }
     }
 
-    /// The answer once more, which is fresh for so long after it came; `None`: it is stale. `None`: it is of another type than this
-    /// service's.
+    /// The answer once more, which is fresh for so long after it came; `None`: it is stale. `None`: it is of another type than
+    /// this service's.
     pub(super) fn answer<R: CallResult + 'static>(&self, now: Instant, fresh_for: Option<Duration>) -> Option<Response<R>> {
         let age = now.saturating_duration_since(self.received);
         let (left, stale) = (fresh_for.unwrap_or_default().saturating_sub(age), fresh_for.is_none());

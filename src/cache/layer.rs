@@ -8,8 +8,8 @@ use crate::{call::Target, catalogue::Catalogue};
 /// Keeps answers, and gives them again. See the [module](super).
 ///
 /// The layer is its own handle: a clone of it, kept, is what tells the cache that something has changed, and what changes its
-/// [terms](Self::set_terms). Two things stay as they are: how many bytes there are, since the store beneath cannot change them and
-/// another in its place would begin empty; and whether there is one caller only, which is a property of the transport.
+/// [terms](Self::set_terms). Two things stay as they are: how many bytes there are, since the store beneath cannot change them
+/// and another in its place would begin empty; and whether there is one caller only, which is a property of the transport.
 #[derive(Debug, Clone)]
 pub struct CacheLayer {
     store: Arc<Store>,
@@ -71,9 +71,9 @@ impl CacheLayer {
         self.store.terms.get()
     }
 
-    /// Changes that while calls run, from the next answer on that is looked up: of those that are kept already too, as what the server
-    /// said of each is kept with it. Nothing is forgotten. One call in the very middle of a change may go by some of the terms that
-    /// were and some of those that are.
+    /// Changes that while calls run, from the next answer on that is looked up: of those that are kept already too, as what the
+    /// server said of each is kept with it. Nothing is forgotten. One call in the very middle of a change may go by some of the
+    /// terms that were and some of those that are.
     pub fn set_terms(&self, terms: Terms) {
         self.store.terms.set(terms);
     }

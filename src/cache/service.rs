@@ -100,8 +100,8 @@ impl<S> Cache<S> {
     {
         let head = &mut request.head;
         head.peer = None;
-        // It outlives the request that it was made of, and takes no slot that somebody waits for. But it may be a breaker's probe: where
-        // all are served what is kept, no other call comes that could be.
+        // It outlives the request that it was made of, and takes no slot that somebody waits for. But it may be a breaker's
+        // probe: where all are served what is kept, no other call comes that could be.
         head.joint = Some(Joint::new(head.deadline));
         head.admission = Admission::NoWait;
         let end = head.deadline.end(None).map_or_else(|| Instant::now() + REFRESH_LIMIT, |(end, _)| end);

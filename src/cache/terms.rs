@@ -23,7 +23,8 @@ pub struct Terms {
 }
 
 impl Default for Terms {
-    /// Fresh for an hour at most; served up to five minutes longer where the upstream fails, and not otherwise; 64 fetched at once.
+    /// Fresh for an hour at most; served up to five minutes longer where the upstream fails, and not otherwise; 64 fetched at
+    /// once.
     fn default() -> Self {
         Self {
             longest: Duration::from_secs(3600),

@@ -125,8 +125,8 @@ impl Caller {
         self
     }
 
-    /// The same, as this agent: what tells two agents of one tenant apart. The session's [pseudonym](super::Session::pseudonym) where
-    /// there is one, and not its id: the name stands in the audit trail, and who knows the id can speak in the session.
+    /// The same, as this agent: what tells two agents of one tenant apart. The session's [pseudonym](super::Session::pseudonym)
+    /// where there is one, and not its id: the name stands in the audit trail, and who knows the id can speak in the session.
     #[must_use]
     pub fn agent(mut self, agent: impl Into<Arc<str>>) -> Self {
         self.identity_mut().agent = Some(agent.into());
@@ -193,8 +193,8 @@ impl Caller {
         self.identity().authorisation
     }
 
-    /// Tells who was listed what, and whose idempotency key it is: the principal of a tenant, who stays the same when its token is
-    /// renewed, else the access token. `None`: a caller who cannot be told from any other.
+    /// Tells who was listed what, and whose idempotency key it is: the principal of a tenant, who stays the same when its token
+    /// is renewed, else the access token. `None`: a caller who cannot be told from any other.
     pub fn audience(&self) -> Option<Digest> {
         self.identity().principal_digest.or(self.identity().authorisation)
     }
@@ -223,9 +223,9 @@ pub struct Arrival<'a> {
 
 /// Tells who is calling. The server names one, once: a plain function will do.
 ///
-/// Whatever names the tenant must have been checked before: who may make up a name has a new quota with each. It stands in the audit
-/// trail, so it is no secret. Begin with [`OneTenant`], which knows agents and access tokens: without them a tenant's callers are one
-/// agent to the loop guard, and share neither what is kept nor idempotency keys.
+/// Whatever names the tenant must have been checked before: who may make up a name has a new quota with each. It stands in the
+/// audit trail, so it is no secret. Begin with [`OneTenant`], which knows agents and access tokens: without them a tenant's
+/// callers are one agent to the loop guard, and share neither what is kept nor idempotency keys.
 ///
 /// ```
 /// use buttress::call::{Arrival, Caller, Identify, OneTenant};

@@ -33,7 +33,8 @@ pub struct Facts {
     /// How old the answer is, where it is past its time; whole milliseconds in JSON, rounded up.
     #[serde(rename = "ageMs", skip_serializing_if = "Option::is_none", serialize_with = "whole_milliseconds")]
     pub age: Option<Duration>,
-    /// Whether it was given up before it had had a fair time, at an end that its sender had set: [`Hurried`](super::Verdict::Hurried).
+    /// Whether it was given up before it had had a fair time, at an end that its sender had set:
+    /// [`Hurried`](super::Verdict::Hurried).
     #[serde(skip_serializing_if = "is_false")]
     pub hurried: bool,
     /// How many attempts were made; 1 goes without saying.

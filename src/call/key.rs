@@ -50,9 +50,9 @@ pub(crate) struct Question {
 }
 
 impl Question {
-    /// `None`: no other call is known to be the same. So with arguments or capabilities that cannot be read; with a call that continues an
-    /// earlier one, since its answer depends on what is not part of the question; and with methods that no revision defines,
-    /// which share one target whatever they are called.
+    /// `None`: no other call is known to be the same. So with arguments or capabilities that cannot be read; with a call that
+    /// continues an earlier one, since its answer depends on what is not part of the question; and with methods that no revision
+    /// defines, which share one target whatever they are called.
     pub(crate) fn of<P: CallParams>(request: &Request<P>) -> Option<Self> {
         let target = &request.head.target;
         if matches!(target.method(), Method::Custom(_)) || request.params.continuation().is_some() {

@@ -13,8 +13,8 @@ use std::{
 /// How many bytes of a scrape the series of one upstream's names may take unless told otherwise.
 const DEFAULT_BUDGET: usize = 750 << 10;
 
-/// What a name may cost for all to have theirs in full: with the default, 32 names. The series of a name take less than half of it as
-/// long as nothing goes wrong.
+/// What a name may cost for all to have theirs in full: with the default, 32 names. The series of a name take less than half of
+/// it as long as nothing goes wrong.
 const NAME: usize = 24_000;
 
 /// The budget of one upstream, and what has been spent of it. A series that there is stays, so nothing is ever given back; but a
@@ -84,7 +84,8 @@ impl Ledger {
         self.names.load(Ordering::Relaxed).saturating_mul(NAME) <= self.budget.load(Ordering::Relaxed)
     }
 
-    /// Whether this series may be made, which takes so many bytes in every scrape: of a target that room is kept for, or of another.
+    /// Whether this series may be made, which takes so many bytes in every scrape: of a target that room is kept for, or of
+    /// another.
     pub(crate) fn affords(&self, series: &impl Hash, bytes: usize, kept: bool) -> bool {
         let (budget, most_kept) = (self.budget.load(Ordering::Relaxed), self.most_kept());
         let mut spent = self.spent();

@@ -18,24 +18,24 @@ pub const ATTEMPT_KEY: &str = "dev.buttress/attempt";
 /// [`Repeats`]; where it is absent, all.
 pub const REPEATS_KEY: &str = "dev.buttress/repeats";
 
-/// The key in a request's `_meta` that says how long the sender will wait for the answer where it hears nothing of the call: whole
-/// milliseconds from when the request is read, so that no two clocks have to agree.
+/// The key in a request's `_meta` that says how long the sender will wait for the answer where it hears nothing of the call:
+/// whole milliseconds from when the request is read, so that no two clocks have to agree.
 pub const TIMEOUT_KEY: &str = "dev.buttress/timeoutMs";
 
-/// The key in a request's `_meta`, beside [`TIMEOUT_KEY`] or alone, that says how long the sender will wait in any case: progress, which
-/// moves that other end, does not move this one. Whole milliseconds.
+/// The key in a request's `_meta`, beside [`TIMEOUT_KEY`] or alone, that says how long the sender will wait in any case:
+/// progress, which moves that other end, does not move this one. Whole milliseconds.
 pub const HARD_TIMEOUT_KEY: &str = "dev.buttress/hardTimeoutMs";
 
 /// The key in `_meta` of a result, or in `data` of an error, under which the facts for machines stand:
 /// [`Facts`](super::Facts).
 pub const OUTCOME_KEY: &str = "dev.buttress/outcome";
 
-/// The key in a request's `_meta` under which a client says what it is capable of, from revision 2026-07-28 on (specification, `_meta`).
-#[cfg(feature = "rmcp")]
+/// The key in a request's `_meta` under which a client says what it is capable of, from revision 2026-07-28 on (specification,
+/// `_meta`).
 pub(crate) const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 
-/// The key in a request's `_meta` that says which span of which trace it is made in (specification, `_meta`); as an HTTP header, it
-/// has the same name.
+/// The key in a request's `_meta` that says which span of which trace it is made in (specification, `_meta`); as an HTTP header,
+/// it has the same name.
 pub const TRACEPARENT_KEY: &str = "traceparent";
 
 /// The key in a request's `_meta` that says what tracing systems keep with that; as an HTTP header, it has the same name.
@@ -85,8 +85,8 @@ pub struct Meta {
     pub timeout: Option<Duration>,
     /// How long it will wait in any case, from [`HARD_TIMEOUT_KEY`].
     pub hard_timeout: Option<Duration>,
-    /// The span that the sender says the call is made in, from [`TRACEPARENT_KEY`] and [`TRACESTATE_KEY`]. What is not valid is as
-    /// if it were not there.
+    /// The span that the sender says the call is made in, from [`TRACEPARENT_KEY`] and [`TRACESTATE_KEY`]. What is not valid is
+    /// as if it were not there.
     pub trace: Option<TraceContext>,
     /// What the trace carries for applications, from [`BAGGAGE_KEY`]. The same holds.
     pub baggage: Option<Baggage>,
@@ -129,12 +129,11 @@ impl Meta {
     }
 
     /// What the next hop is to be told of this attempt, for a transport that sends it on: which attempt it is and what would be
-    /// repeated of the call, if a layer of ours or the sender repeats it; how long we will wait for this attempt, and in any case where its
-    /// progress can be heard; and where a layer
-    /// [traces](Head::traced) the call, its trace.
+    /// repeated of the call, if a layer of ours or the sender repeats it; how long we will wait for this attempt, and in any case
+    /// where its progress can be heard; and where a layer [traces](Head::traced) the call, its trace.
     ///
-    /// A next hop whose word [is not taken](crate::call::Target::trusts_next_hop) is told nothing of repetitions where the call is not
-    /// known to be safe either: nothing that fails behind it would be repeated here, so that is left to it.
+    /// A next hop whose word [is not taken](crate::call::Target::trusts_next_hop) is told nothing of repetitions where the call
+    /// is not known to be safe either: nothing that fails behind it would be repeated here, so that is left to it.
     pub fn onward(head: &Head) -> Onward {
         Onward::of(head)
     }

@@ -125,8 +125,8 @@ impl Method {
         self.is_read() || self.has(Trait::Idempotent)
     }
 
-    /// Whether the method waits for work that goes on elsewhere, by its definition: how long it takes says nothing of who serves it. Such
-    /// a call has the hard end only, and no attempt of it is given up before that.
+    /// Whether the method waits for work that goes on elsewhere, by its definition: how long it takes says nothing of who serves
+    /// it. Such a call has the hard end only, and no attempt of it is given up before that.
     pub const fn waits(&self) -> bool {
         self.has(Trait::Waits)
     }

@@ -49,7 +49,6 @@ pub(crate) use follower::{Follower, Followers};
 pub use joint::Joint;
 pub(crate) use key::{Identity, Key, Question};
 pub(crate) use label::{LONGEST, OTHER, is_fit, is_fit_name, is_fit_template};
-#[cfg(feature = "rmcp")]
 pub(crate) use meta::CAPABILITIES_KEY;
 pub use meta::{
     ATTEMPT_KEY, BAGGAGE_KEY, HARD_TIMEOUT_KEY, IDEMPOTENCY_KEY, Meta, OUTCOME_KEY, REPEATS_KEY, Repeats, TIMEOUT_KEY,

@@ -22,8 +22,8 @@ impl Onward {
             }
         }
         match &head.joint {
-            // Somebody who may wait longer can still join, and there is no second word to the next hop: so it hears nothing of how long
-            // callers wait, not even of the one whose request this is.
+            // Somebody who may wait longer can still join, and there is no second word to the next hop: so it hears nothing of
+            // how long callers wait, not even of the one whose request this is.
             Some(_) => said.extend([(TIMEOUT_KEY, head.attempt_end.map(left)), (HARD_TIMEOUT_KEY, None)]),
             None => {
                 let call = head.end().map(|(end, _)| end);
@@ -73,10 +73,10 @@ fn left(end: Instant) -> Value {
 fn mark(head: &Head, word: Repeats) -> Option<(u32, Repeats)> {
     match head.repeats {
         false => Some((head.meta.as_ref()?.attempt?, word)),
-        true if head.is_safe() => Some((head.attempt + 1, Repeats::All)),
+        true if head.is_idempotent() => Some((head.attempt + 1, Repeats::All)),
         true if head.target.trusts_next_hop() => Some((head.attempt + 1, Repeats::Unexecuted)),
-        // Of what fails behind the next hop nothing would be repeated here: that nothing has happened is not believed, and what may
-        // have happened is not safe. So it is the next hop's to repeat.
+        // Of what fails behind the next hop nothing would be repeated here: that nothing has happened is not believed, and what
+        // may have happened is not safe. So it is the next hop's to repeat.
         true => None,
     }
 }

@@ -39,9 +39,9 @@ pub trait CallParams: Clone {
         None
     }
 
-    /// A digest of all that an answer may hang on: the [arguments](Self::arguments), and what the client declares that it is capable
-    /// of (`io.modelcontextprotocol/clientCapabilities` in `_meta`, from revision 2026-07-28 on). Two requests that differ in it are
-    /// never given one answer. `None`: unknown. Default: the arguments are all there is.
+    /// A digest of all that an answer may hang on: the [arguments](Self::arguments), and what the client declares that it is
+    /// capable of (`io.modelcontextprotocol/clientCapabilities` in `_meta`, from revision 2026-07-28 on). Two requests that
+    /// differ in it are never given one answer. `None`: unknown. Default: the arguments are all there is.
     fn question(&self) -> Option<Digest> {
         self.arguments()
     }

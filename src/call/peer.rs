@@ -63,9 +63,9 @@ pub trait Notify: Send + Sync {
 
 /// The caller's ear, for the length of one attempt. Cheap to clone; a handler's own tasks may hold it.
 ///
-/// What a dead attempt says goes nowhere: an attempt's peer is closed when the next one begins and when the call ends.
-/// Progress never runs backwards, over all attempts together, and none is handed on once the attempt is over. The first thing said *commits* the call: it is never
-/// repeated after that.
+/// What a dead attempt says goes nowhere: an attempt's peer is closed when the next one begins and when the call ends. Progress
+/// never runs backwards, over all attempts together, and none is handed on once the attempt is over. The first thing said
+/// *commits* the call: it is never repeated after that.
 #[derive(Clone)]
 pub struct Peer {
     channel: Arc<Channel>,

@@ -26,15 +26,16 @@ use super::{AtomicDuration, Criticality, Word, hint};
 ///     let told = failure.code == Some(1001) || failure.text.contains("rate limit");
 ///     told.then_some(Word::Throttled { retry_after: None })
 /// };
-/// let search = TargetPolicy::default().safe(true).judge_errors(throttled);
-/// assert_eq!(search.safe, Some(true));
+/// let search = TargetPolicy::default().idempotent(true).judge_errors(throttled);
+/// assert_eq!(search.idempotent, Some(true));
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct TargetPolicy {
-    /// Whether repeating a call whose outcome is unknown is safe. `None`: ask the method, what is said of reading, and the annotations
-    /// if trusted. A tool that is safe to repeat is not shared or kept for that: it may be a write that sets again what it has set.
-    pub safe: Option<bool>,
+    /// Whether a call that is made again has no further effect, so that one whose outcome is unknown may be repeated. `None`: ask
+    /// the method, what is said of reading, and the annotations if trusted. The answers of such a tool are not shared or kept for
+    /// that: it may be a write that sets again what it has set.
+    pub idempotent: Option<bool>,
     /// Whether the tool does not change anything, so that calls which ask the same may share one answer. `None`: ask the
     /// annotations if trusted.
     pub read_only: Option<bool>,
@@ -49,8 +50,8 @@ pub struct TargetPolicy {
     /// How long a tool's results may be served again, where the specification has nothing to say of it. `None`: not at all.
     /// Counts only for tools that only read, and only where there is a cache (feature `cache`).
     pub cache_for: Option<Duration>,
-    /// What the tool's own answer that it failed means: a result with `isError: true`, or a JSON-RPC error, whatever its code. `None`:
-    /// what the classifier says of any tool's.
+    /// What the tool's own answer that it failed means: a result with `isError: true`, or a JSON-RPC error, whatever its code.
+    /// `None`: what the classifier says of any tool's.
     pub judge_errors: Option<Arc<dyn JudgeErrors>>,
 }
 
@@ -82,10 +83,10 @@ where
 }
 
 impl TargetPolicy {
-    /// Says whether repeating a call whose outcome is unknown is safe.
+    /// Says whether a call that is made again has no further effect.
     #[must_use]
-    pub const fn safe(mut self, safe: bool) -> Self {
-        self.safe = Some(safe);
+    pub const fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = Some(idempotent);
         self
     }
 
@@ -147,9 +148,10 @@ impl TargetPolicy {
 
 impl fmt::Debug for TargetPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { safe, read_only, honours_idempotency_key, cost, concurrency, criticality, cache_for, judge_errors } = self;
+        let Self { idempotent, read_only, honours_idempotency_key, cost, concurrency, criticality, cache_for, judge_errors } =
+            self;
         f.debug_struct("TargetPolicy")
-            .field("safe", safe)
+            .field("idempotent", idempotent)
             .field("read_only", read_only)
             .field("honours_idempotency_key", honours_idempotency_key)
             .field("cost", cost)
@@ -161,8 +163,8 @@ impl fmt::Debug for TargetPolicy {
     }
 }
 
-/// The word in force on one target. It changes while calls ask it, and nobody waits for it: what every call asks is in one number, and
-/// changes as one.
+/// The word in force on one target. It changes while calls ask it, and nobody waits for it: what every call asks is in one
+/// number, and changes as one.
 #[derive(Debug)]
 pub(super) struct InForce {
     /// All of it. `None`: nothing has been said.
@@ -202,8 +204,8 @@ impl InForce {
     }
 }
 
-/// What every call asks of a word, from the lowest bit on: two for each hint, one for each plain yes, three for the class; and in the
-/// upper half what a call weighs.
+/// What every call asks of a word, from the lowest bit on: two for each hint, one for each plain yes, three for the class; and in
+/// the upper half what a call weighs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gist(u64);
 
@@ -218,7 +220,7 @@ impl Gist {
         let class = policy.criticality.and_then(|class| Criticality::ALL.iter().position(|known| *known == class));
         let class = class.and_then(|place| u64::try_from(place + 1).ok()).unwrap_or_default();
         Self(
-            u64::from(hint::pack(policy.safe))
+            u64::from(hint::pack(policy.idempotent))
                 | u64::from(hint::pack(policy.read_only)) << Self::READ_ONLY
                 | u64::from(policy.honours_idempotency_key) << Self::KEYS
                 | u64::from(policy.judge_errors.is_some()) << Self::JUDGED
@@ -228,7 +230,7 @@ impl Gist {
     }
 
     #[inline]
-    pub(super) const fn safe(self) -> Option<bool> {
+    pub(super) const fn idempotent(self) -> Option<bool> {
         hint::unpack(self.byte(0))
     }
 
@@ -276,7 +278,7 @@ mod tests {
             assert_eq!(format!("{:?}", word.all()), format!("{policy:?}"));
             let gist = word.gist();
             (
-                (gist.safe(), gist.read_only(), gist.honours_idempotency_key(), gist.judges_errors()),
+                (gist.idempotent(), gist.read_only(), gist.honours_idempotency_key(), gist.judges_errors()),
                 (gist.criticality(), gist.cost().get(), word.cache_for()),
             )
         };
@@ -284,7 +286,7 @@ mod tests {
         let (nothing, unsaid) = ((None, None, false, false), (None, 1, None));
         assert_eq!(said(policy()), (nothing, unsaid));
         for hint in [true, false] {
-            assert_eq!(said(policy().safe(hint)), ((Some(hint), None, false, false), unsaid));
+            assert_eq!(said(policy().idempotent(hint)), ((Some(hint), None, false, false), unsaid));
             assert_eq!(said(policy().read_only(hint)), ((None, Some(hint), false, false), unsaid));
         }
         assert_eq!(said(policy().honours_idempotency_key()), ((None, None, true, false), unsaid));
@@ -304,9 +306,9 @@ mod tests {
     #[test]
     fn a_word_is_taken_back() {
         let word = InForce::default();
-        word.set(TargetPolicy::default().safe(true).cost(NonZeroU32::MAX).cache_for(Duration::MAX));
+        word.set(TargetPolicy::default().idempotent(true).cost(NonZeroU32::MAX).cache_for(Duration::MAX));
         word.set(TargetPolicy::default());
-        assert_eq!((word.gist().safe(), word.gist().cost().get(), word.cache_for()), (None, 1, None));
-        assert_eq!(word.all().safe, None);
+        assert_eq!((word.gist().idempotent(), word.gist().cost().get(), word.cache_for()), (None, 1, None));
+        assert_eq!(word.all().idempotent, None);
     }
 }

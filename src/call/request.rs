@@ -77,8 +77,8 @@ pub struct Head {
     pub slots: Option<Arc<dyn SlotPool>>,
     /// What the request says about itself. `None`: nothing that a layer reads.
     pub meta: Option<Arc<Meta>>,
-    /// What a layer that traces says of the call, and with it to the next hop. `None`: none does, and what the request says of its
-    /// trace travels untouched.
+    /// What a layer that traces says of the call, and with it to the next hop. `None`: none does, and what the request says of
+    /// its trace travels untouched.
     pub traced: Option<Arc<Traced>>,
     /// How to speak to the caller while the call runs. `None`: it did not ask to hear anything.
     pub peer: Option<Peer>,
@@ -144,10 +144,10 @@ impl Head {
     /// Whether the call may be repeated when its outcome is unknown: the target is safe, or the call carries an idempotency
     /// key that the backend honours, and nothing of the outcome has been seen yet.
     #[inline]
-    pub fn is_safe(&self) -> bool {
+    pub fn is_idempotent(&self) -> bool {
         let keyed =
             || self.target.honours_idempotency_key() && self.meta.as_ref().is_some_and(|meta| meta.idempotency_key.is_some());
-        (self.target.is_safe() || keyed()) && !self.is_committed()
+        (self.target.is_idempotent() || keyed()) && !self.is_committed()
     }
 }
 

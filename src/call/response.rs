@@ -211,8 +211,8 @@ pub enum ResultKind {
     InputRequired,
     /// `resultType` is `task`; or, in revision 2025-11-25, which has no types, there is a `task` with a `taskId`.
     Task,
-    /// `resultType` is none of these, or the result cannot be read: not valid for a client that does not know it either. Taken for
-    /// the tool's own failure: the server has spoken, and what it said is neither repeated nor kept.
+    /// `resultType` is none of these, or the result cannot be read: not valid for a client that does not know it either. Taken
+    /// for the tool's own failure: the server has spoken, and what it said is neither repeated nor kept.
     Unrecognised,
     /// A JSON-RPC error that this result type carries within itself (raw messages).
     Error(i64),
@@ -292,8 +292,8 @@ pub trait CallResult: Sized + Clone {
         None
     }
 
-    /// Takes out what [`said_facts`](Self::said_facts) reads, wherever else the result may hold it: from a server that the operator
-    /// does not trust it would be taken for ours by whoever trusts us.
+    /// Takes out what [`said_facts`](Self::said_facts) reads, wherever else the result may hold it: from a server that the
+    /// operator does not trust it would be taken for ours by whoever trusts us.
     fn clear_facts(&mut self) {}
 
     /// How long this result may be served again, and to whom.
@@ -316,8 +316,8 @@ pub trait CallResult: Sized + Clone {
         None
     }
 
-    /// A digest of what the result says, equal for two results only if a caller cannot tell them apart but by what a server stamps
-    /// on each of them (`_meta`). `None`: unknown.
+    /// A digest of what the result says, equal for two results only if a caller cannot tell them apart but by what a server
+    /// stamps on each of them (`_meta`). `None`: unknown.
     fn digest(&self) -> Option<Digest> {
         None
     }

@@ -117,9 +117,9 @@ impl Target {
         self.name.as_deref()
     }
 
-    /// The name as a metric label: empty where the method has no names, and for resources that no template covers; `_OTHER` where it has
-    /// and this one is not known, or is not fit for a label (other than up to 128 of `A-Z a-z 0-9 _ . / -`, and of a URI's own characters
-    /// and braces for a template: what a hostile server may list).
+    /// The name as a metric label: empty where the method has no names, and for resources that no template covers; `_OTHER` where
+    /// it has and this one is not known, or is not fit for a label (other than up to 128 of `A-Z a-z 0-9 _ . / -`, and of a URI's
+    /// own characters and braces for a template: what a hostile server may list).
     pub fn label(&self) -> &str {
         match (&self.name, &self.method) {
             (Some(template), Method::ResourcesRead) => {
@@ -191,18 +191,18 @@ impl Target {
         self.upstream.trusts_next_hop()
     }
 
-    /// Whether the target does not change anything: a method that only reads by its definition, else the operator's word, else a tool
-    /// that says so where the operator trusts it.
+    /// Whether the target does not change anything: a method that only reads by its definition, else the operator's word, else a
+    /// tool that says so where the operator trusts it.
     pub fn is_read_only(&self) -> bool {
         let says_so = || self.upstream.trusts_annotations() && self.annotations().read_only == Some(true);
         self.method.is_read() || self.word.gist().read_only().unwrap_or_else(says_so)
     }
 
     /// Whether a call whose outcome is unknown may be repeated: the operator's word, else a method that is safe by its
-    /// definition, else a target that [only reads](Self::is_read_only), else a tool that says that it is idempotent where the operator
-    /// trusts it.
-    pub fn is_safe(&self) -> bool {
-        self.word.gist().safe().unwrap_or_else(|| {
+    /// definition, else a target that [only reads](Self::is_read_only), else a tool that says that it is idempotent where the
+    /// operator trusts it.
+    pub fn is_idempotent(&self) -> bool {
+        self.word.gist().idempotent().unwrap_or_else(|| {
             let says_so = || self.upstream.trusts_annotations() && self.annotations().idempotent == Some(true);
             self.method.is_repeatable() || self.is_read_only() || says_so()
         })
@@ -224,8 +224,8 @@ impl Target {
         self.slots.get(slot)
     }
 
-    /// The same as [`cell`](Self::cell) on the upstream as a whole: one cell for all targets of its catalogue. Two catalogues are two upstreams, also
-    /// where they bear one name.
+    /// The same as [`cell`](Self::cell) on the upstream as a whole: one cell for all targets of its catalogue. Two catalogues are
+    /// two upstreams, also where they bear one name.
     pub fn upstream_cell<T: Send + Sync + 'static>(&self, slot: &Slot<T>, init: impl FnOnce() -> T) -> &T {
         self.upstream.slots.get_or_init(slot, init)
     }
@@ -291,20 +291,20 @@ mod tests {
         let reads = Annotations { read_only: Some(true), idempotent: None };
         let idempotent = Annotations { read_only: Some(false), idempotent: Some(true) };
         let unstated = TargetPolicy::default();
-        let says = |safe| TargetPolicy::default().safe(safe);
-        assert!(tool(&unstated, true, reads).is_safe());
-        assert!(tool(&unstated, true, idempotent).is_safe());
-        assert!(!tool(&unstated, false, reads).is_safe());
-        assert!(!tool(&unstated, true, Annotations::default()).is_safe());
-        assert!(tool(&says(true), false, Annotations::default()).is_safe());
-        assert!(!tool(&says(false), true, reads).is_safe());
+        let says = |safe| TargetPolicy::default().idempotent(safe);
+        assert!(tool(&unstated, true, reads).is_idempotent());
+        assert!(tool(&unstated, true, idempotent).is_idempotent());
+        assert!(!tool(&unstated, false, reads).is_idempotent());
+        assert!(!tool(&unstated, true, Annotations::default()).is_idempotent());
+        assert!(tool(&says(true), false, Annotations::default()).is_idempotent());
+        assert!(!tool(&says(false), true, reads).is_idempotent());
 
         let changes = |read_only| TargetPolicy::default().read_only(read_only);
-        assert!(tool(&changes(true), false, Annotations::default()).is_safe());
+        assert!(tool(&changes(true), false, Annotations::default()).is_idempotent());
         assert!(tool(&changes(true), true, idempotent).is_read_only());
         assert!(!tool(&changes(false), true, reads).is_read_only());
-        assert!(!tool(&changes(false), true, reads).is_safe());
-        assert!(tool(&changes(false), true, idempotent).is_safe());
+        assert!(!tool(&changes(false), true, reads).is_idempotent());
+        assert!(tool(&changes(false), true, idempotent).is_idempotent());
         assert!(!tool(&says(true), false, reads).is_read_only(), "a write may be safe");
     }
 
@@ -323,6 +323,6 @@ mod tests {
     #[test]
     fn methods_that_only_read_are_safe_whoever_serves_them() {
         let list = Target::new(Upstream::new("up"), Method::ToolsList, None);
-        assert!(list.is_safe());
+        assert!(list.is_idempotent());
     }
 }

@@ -10,8 +10,8 @@ use super::{BAGGAGE_KEY, Baggage, TRACEPARENT_KEY, TRACESTATE_KEY, TraceContext}
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Traced {
-    /// The span of our own that is open here: that of the call, or that of the attempt. The next hop's parent. `None`: nobody here
-    /// gives spans their ids.
+    /// The span of our own that is open here: that of the call, or that of the attempt. The next hop's parent. `None`: nobody
+    /// here gives spans their ids.
     pub span: Option<TraceContext>,
     /// What the next hop is told where there is no span of our own: of what the caller said, what may go on.
     pub relayed: Option<TraceContext>,

@@ -10,8 +10,8 @@ use std::{
 
 use super::{follower::Followers, ledger::Ledger, slots::Slots};
 
-/// The server behind the stack: its name, what the operator believes of it, and the layers' state on it as a whole. Every target of a
-/// catalogue holds it.
+/// The server behind the stack: its name, what the operator believes of it, and the layers' state on it as a whole. Every target
+/// of a catalogue holds it.
 pub(crate) struct Upstream {
     name: Arc<str>,
     /// What its tools say about themselves is believed.

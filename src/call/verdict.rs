@@ -51,8 +51,8 @@ pub enum Verdict {
     /// It may or may not have happened; it was given up before it had had a fair time, so that says nothing of the target. To its
     /// caller it is no other than [`Ambiguous`](Self::Ambiguous).
     Hurried,
-    /// A layer of this stack said no; or one of a [trusted](crate::catalogue::Catalogue::trust_next_hop) hop's did, since the caller's own
-    /// end left no time for the call. Either way nothing has happened, and it says nothing of the target.
+    /// A layer of this stack said no; or one of a [trusted](crate::catalogue::Catalogue::trust_next_hop) hop's did, since the
+    /// caller's own end left no time for the call. Either way nothing has happened, and it says nothing of the target.
     LocalReject,
     /// The caller left.
     Cancelled,

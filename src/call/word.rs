@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Verdict;
 
-/// What a handler may say of its outcome, by the functions of [`outcome`](crate::outcome) or in its [`Response`](super::Response).
+/// What a handler may say of its outcome, by the functions of [`outcome`](crate::outcome) or in its
+/// [`Response`](super::Response).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Word {

@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use super::{Scope, scopes::Scopes};
 use crate::call::{Annotations, Digest, Target};
 
-/// One entry for each name, whoever it was listed to; and what each scope was told of it. A copy shares with the one that it was made
-/// from what neither changes.
+/// One entry for each name, whoever it was listed to; and what each scope was told of it. A copy shares with the one that it was
+/// made from what neither changes.
 #[derive(Clone, Default)]
 pub(super) struct Lists {
     names: Arc<HashMap<Arc<str>, Entry>>,

@@ -48,23 +48,24 @@ pub enum PolicyError {
 pub enum Scope {
     /// Everybody sees this list.
     Public,
-    /// Only these callers see it, by their [`audience`](Caller::audience). So with a list that says nothing: up to 2025-11-25 all.
+    /// Only these callers see it, by their [`audience`](Caller::audience). So with a list that says nothing: up to 2025-11-25
+    /// all.
     Private(Option<Digest>),
 }
 
 /// The targets of one upstream.
 ///
-/// Names are learned from the upstream's own `tools/list`, `prompts/list` and `resources/templates/list`, or declared by the operator,
-/// never from what callers ask for: all names that nobody listed share one entry per method, and so do names beyond the capacity. So an
-/// invented name makes no entry, no metric label and no breaker.
+/// Names are learned from the upstream's own `tools/list`, `prompts/list` and `resources/templates/list`, or declared by the
+/// operator, never from what callers ask for: all names that nobody listed share one entry per method, and so do names beyond the
+/// capacity. So an invented name makes no entry, no metric label and no breaker.
 ///
-/// A `resources/read` names a URI, and its entry is that of the **resource template** which the URI may be an expansion of (RFC 6570);
-/// all URIs that no template covers share one entry. `{x}` covers what is within one segment of a path, `{x*}` several; `{+x}` covers
-/// anything; `{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}` and `{&x}` cover nothing, or what begins with their character. Of several templates
-/// that cover a URI it is **the one with most characters of its own**, outside of its expressions; of those with as many, the one whose
-/// expressions go less far. What is no template, or longer than 1,024 bytes, is not learned; and where a URI and the templates are made
-/// so that to find one would take more than about a millisecond, it is covered by none. Subscriptions are not reads: all of an
-/// upstream have one entry.
+/// A `resources/read` names a URI, and its entry is that of the **resource template** which the URI may be an expansion of (RFC
+/// 6570); all URIs that no template covers share one entry. `{x}` covers what is within one segment of a path, `{x*}` several;
+/// `{+x}` covers anything; `{#x}`, `{.x}`, `{/x}`, `{;x}`, `{?x}` and `{&x}` cover nothing, or what begins with their character.
+/// Of several templates that cover a URI it is **the one with most characters of its own**, outside of its expressions; of those
+/// with as many, the one whose expressions go less far. What is no template, or longer than 1,024 bytes, is not learned; and
+/// where a URI and the templates are made so that to find one would take more than about a millisecond, it is covered by none.
+/// Subscriptions are not reads: all of an upstream have one entry.
 ///
 /// ```
 /// use buttress::{call::{Annotations, Method, TargetPolicy}, catalogue::{Catalogue, Scope}};
@@ -85,23 +86,23 @@ pub enum Scope {
 /// together. The scope of a list says two things:
 ///
 /// * **Who finds the entry.** A name that was only in private lists is found by those who were listed it; for others it is a name
-///   that nobody listed. To find it would not let them in, as it is the server that answers; but the words of a refusal would tell
-///   them that there is such a tool, and their calls would take from its limits. Its metrics bear its name all the same.
+///   that nobody listed. To find it would not let them in, as it is the server that answers; but the words of a refusal would
+///   tell them that there is such a tool, and their calls would take from its limits. Its metrics bear its name all the same.
 /// * **What counts of what it says about itself.** What all lists agree on: a tool is read-only, or idempotent, if each scope was
 ///   told so when it was last listed the tool. Where a server has several tools of one name, each for callers of its own, no list
 ///   makes a call safe that another list says is not.
 ///
-/// The operator's word on a tool or a template is changed in place, [while calls run](Self::set_tool): whatever layers know of the
-/// target stays.
+/// The operator's word on a tool or a template is changed in place, [while calls run](Self::set_tool): whatever layers know of
+/// the target stays.
 ///
 /// ```
 /// use buttress::{call::{Method, TargetPolicy}, catalogue::Catalogue};
 ///
 /// let catalogue = Catalogue::new("files").tool("write", TargetPolicy::default().serial());
 /// let write = catalogue.resolve(&Method::ToolsCall, Some("write"), None);
-/// assert!(!write.is_safe());
-/// catalogue.set_tool("write", TargetPolicy::default().serial().safe(true))?;
-/// assert!(write.is_safe());
+/// assert!(!write.is_idempotent());
+/// catalogue.set_tool("write", TargetPolicy::default().serial().idempotent(true))?;
+/// assert!(write.is_idempotent());
 /// # Ok::<_, buttress::catalogue::PolicyError>(())
 /// ```
 ///
@@ -168,7 +169,8 @@ impl Names {
         }
     }
 
-    /// The entry of a name that the operator names, whether it was known or not. What is declared takes nothing from the capacity.
+    /// The entry of a name that the operator names, whether it was known or not. What is declared takes nothing from the
+    /// capacity.
     fn declare(&mut self, method: &Method, name: &str, template: Option<Template>, new: impl Fn() -> Target) -> Arc<Target> {
         if self.of(method).is_none_or(|lists| !lists.contains(name)) {
             self.add(method, name, template, new());
@@ -211,9 +213,9 @@ impl Catalogue {
     }
 
     /// Takes this upstream's word on calls that it refused: it is one of the operator's own, and runs behind layers like these.
-    /// The facts that it states of a call that failed ([`OUTCOME_KEY`](crate::call::OUTCOME_KEY)) then count for what they say, so
-    /// that a breaker here is not blind to a refusal there; and they are passed on, so that who trusts us reads them too. Whoever is
-    /// not trusted has no such facts: they are taken out of its answers (see [`rescue`](crate::rescue)).
+    /// The facts that it states of a call that failed ([`OUTCOME_KEY`](crate::call::OUTCOME_KEY)) then count for what they say,
+    /// so that a breaker here is not blind to a refusal there; and they are passed on, so that who trusts us reads them too.
+    /// Whoever is not trusted has no such facts: they are taken out of its answers (see [`rescue`](crate::rescue)).
     #[must_use]
     pub fn trust_next_hop(self) -> Self {
         self.upstream.trust_next_hop();
@@ -228,26 +230,26 @@ impl Catalogue {
     }
 
     /// How many bytes of an uncompressed scrape the series of this upstream may take that bear names of its own: [its
-    /// budget](crate::metrics#what-it-costs). Default: 768,000, which is enough for all there is to tell of 32 names, and for what matters
-    /// most of 200. 0: none has a series of its own. Of several upstreams each has its own.
+    /// budget](crate::metrics#what-it-costs). Default: 768,000, which is enough for all there is to tell of 32 names, and for
+    /// what matters most of 200. 0: none has a series of its own. Of several upstreams each has its own.
     #[must_use]
     pub fn scrape_budget(self, bytes: usize) -> Self {
         self.upstream.ledger().allow(bytes);
         self
     }
 
-    /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers. Where the upstream has
-    /// [many names](crate::metrics#what-it-costs), the first of those named here have all their series all the same. While calls run,
-    /// [`set_tool`](Self::set_tool) changes it.
+    /// The operator's word on one tool, whoever it is listed to; the name is known from now on, to all callers. Where the
+    /// upstream has [many names](crate::metrics#what-it-costs), the first of those named here have all their series all the same.
+    /// While calls run, [`set_tool`](Self::set_tool) changes it.
     #[must_use]
     pub fn tool(self, name: impl Into<String>, policy: TargetPolicy) -> Self {
         let Ok(()) = self.set(&Method::ToolsCall, &name.into(), None, policy, |_, _| Ok::<_, Infallible>(()));
         self
     }
 
-    /// The operator's word on the resources of one template (RFC 6570), whoever it is listed to; it is known from now on, to all callers.
-    /// Of its policy counts what there is to say of a read: its cost, how many may run at once, how much they matter, what an error
-    /// means. While calls run, [`set_resource_template`](Self::set_resource_template) changes it.
+    /// The operator's word on the resources of one template (RFC 6570), whoever it is listed to; it is known from now on, to all
+    /// callers. Of its policy counts what there is to say of a read: its cost, how many may run at once, how much they matter,
+    /// what an error means. While calls run, [`set_resource_template`](Self::set_resource_template) changes it.
     ///
     /// # Errors
     ///
@@ -260,16 +262,16 @@ impl Catalogue {
 
     /// Changes the operator's word on one tool while calls run. The default policy takes back whatever was said.
     ///
-    /// The tool stays what it is: its breaker, its slots, its line, the series that it has and all else that layers remember of it; no
-    /// service is rebuilt. A name that was only learned, or is not known yet, is from now on as if it had been [declared](Self::tool): known to
-    /// all callers, also when the word is taken back.
+    /// The tool stays what it is: its breaker, its slots, its line, the series that it has and all else that layers remember of
+    /// it; no service is rebuilt. A name that was only learned, or is not known yet, is from now on as if it had been
+    /// [declared](Self::tool): known to all callers, also when the word is taken back.
     ///
-    /// Each layer goes by the new word from the next time on that it asks: of calls, attempts and answers that begin after this, all
-    /// do; of those under way, some. A call in the very middle of a change may go by the old word in one place and by the new one in
-    /// another. In particular:
+    /// Each layer goes by the new word from the next time on that it asks: of calls, attempts and answers that begin after this,
+    /// all do; of those under way, some. A call in the very middle of a change may go by the old word in one place and by the new
+    /// one in another. In particular:
     ///
-    /// * [`concurrency`](TargetPolicy::concurrency) holds at once, as [a change by hand](crate::concurrency::ConcurrencyHandle::set_limit)
-    ///   does, which tells also who wins where both are used;
+    /// * [`concurrency`](TargetPolicy::concurrency) holds at once, as [a change by
+    ///   hand](crate::concurrency::ConcurrencyHandle::set_limit) does, which tells also who wins where both are used;
     /// * [`cache_for`](TargetPolicy::cache_for), where it is shorter now, holds for answers that are kept already;
     /// * [`judge_errors`](TargetPolicy::judge_errors) holds for attempts that begin after this.
     ///
@@ -277,8 +279,8 @@ impl Catalogue {
     ///
     /// [`PolicyError::Refused`], if a call of the tool would [cost](TargetPolicy::cost) more than the burst of a quota, with
     /// [`QuotaError::Burst`](crate::quota::QuotaError::Burst) in it. Quotas have a say that were checked for this catalogue
-    /// ([`Stack::check_for`](crate::Stack::check_for), which rmcp's adapters call); any other has not, and would refuse each call of the
-    /// tool. Nothing is changed then.
+    /// ([`Stack::check_for`](crate::Stack::check_for), which rmcp's adapters call); any other has not, and would refuse each call
+    /// of the tool. Nothing is changed then.
     pub fn set_tool(&self, name: &str, policy: TargetPolicy) -> Result<(), PolicyError> {
         self.set_if_agreed(&Method::ToolsCall, name, None, policy)
     }
@@ -360,8 +362,8 @@ impl Catalogue {
         self.upstream.name()
     }
 
-    /// The entry for a call of `method` on `name`, as callers of this [`audience`](Caller::audience) find it: for a read, on a URI.
-    /// Takes no lock.
+    /// The entry for a call of `method` on `name`, as callers of this [`audience`](Caller::audience) find it: for a read, on a
+    /// URI. Takes no lock.
     pub fn resolve(&self, method: &Method, name: Option<&str>, audience: Option<Digest>) -> Arc<Target> {
         name.and_then(|name| self.known(method, name, audience)).unwrap_or_else(|| self.whole(method).clone())
     }
@@ -382,9 +384,9 @@ impl Catalogue {
         &self.methods[method.index()]
     }
 
-    /// Learns names of a method (`tools/call`, `prompts/get`) with what they say about themselves; of `resources/read`, templates, which
-    /// say nothing of the kind. A name that is known keeps its entry, and with it everything that layers remember of it; what this
-    /// scope was told of it is renewed.
+    /// Learns names of a method (`tools/call`, `prompts/get`) with what they say about themselves; of `resources/read`,
+    /// templates, which say nothing of the kind. A name that is known keeps its entry, and with it everything that layers
+    /// remember of it; what this scope was told of it is renewed.
     pub fn learn<'a>(&self, method: &Method, scope: Scope, listed: impl IntoIterator<Item = (&'a str, Annotations)>) {
         let _turn = self.turn();
         let current = self.names.load_full();

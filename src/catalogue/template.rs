@@ -1,7 +1,7 @@
 //! Whether a URI may be what a URI template (RFC 6570) expands to.
 //!
-//! All expansions of a template match it, and so does what clients leave unencoded that they should have encoded, as far as it cannot be
-//! taken for another part of the URI:
+//! All expansions of a template match it, and so does what clients leave unencoded that they should have encoded, as far as it
+//! cannot be taken for another part of the URI:
 //!
 //! | expression | covers |
 //! |---|---|
@@ -13,8 +13,8 @@
 //! | `{/x}`, `{/x*}` | nothing, or `/` and one segment, or several; each name one of its own |
 //! | `{?x}`, `{&x}` | nothing, or `?` or `&` and all up to a `#`, whatever the names |
 //!
-//! A template is read into places, and a URI is read once, byte by byte, with the set of all places where it may have got to: so it takes
-//! no longer than the one's length times the other's, whatever they are, and nothing is allocated.
+//! A template is read into places, and a URI is read once, byte by byte, with the set of all places where it may have got to: so
+//! it takes no longer than the one's length times the other's, whatever they are, and nothing is allocated.
 
 use std::{borrow::Cow, cmp::Reverse, fmt::Write, sync::Arc};
 
@@ -133,8 +133,8 @@ impl Template {
         &self.text
     }
 
-    /// By this the one that says most about a URI comes first: the one with most characters of its own; of those with as many, the one
-    /// that goes less far.
+    /// By this the one that says most about a URI comes first: the one with most characters of its own; of those with as many,
+    /// the one that goes less far.
     pub(super) fn rank(&self) -> impl Ord {
         (Reverse(self.literals), self.reach, self.text.clone())
     }
@@ -207,8 +207,8 @@ fn covered(expression: &str) -> Option<Vec<Place>> {
     })
 }
 
-/// A URI, or the literal part of a template, with what is no character of a URI percent-encoded: so two that were written by different
-/// hands are alike.
+/// A URI, or the literal part of a template, with what is no character of a URI percent-encoded: so two that were written by
+/// different hands are alike.
 pub(super) fn encoded(text: &str) -> Cow<'_, str> {
     let is_of_a_uri = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
     if text.bytes().all(is_of_a_uri) {

@@ -29,10 +29,10 @@ fn a_name_keeps_its_entry_when_it_is_listed_again() {
     let catalogue = Catalogue::new("up").trust_annotations();
     public(&catalogue, ["t"]);
     let before = catalogue.resolve(&Method::ToolsCall, Some("t"), None);
-    assert!(before.is_safe());
+    assert!(before.is_idempotent());
     catalogue.learn(&Method::ToolsCall, Scope::Public, [("t", Annotations::default())]);
     let after = catalogue.resolve(&Method::ToolsCall, Some("t"), None);
-    assert!(Arc::ptr_eq(&before, &after) && !after.is_safe());
+    assert!(Arc::ptr_eq(&before, &after) && !after.is_idempotent());
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn metrics_have_room_by_all_names_that_there_are() {
 
 #[test]
 fn a_catalogue_may_be_built_in_any_order() {
-    let safe = TargetPolicy::default().safe(true);
+    let safe = TargetPolicy::default().idempotent(true);
     let catalogue = Catalogue::new("up")
         .tool("a", TargetPolicy::default())
         .tool("b", TargetPolicy::default())
@@ -86,16 +86,16 @@ fn a_catalogue_may_be_built_in_any_order() {
         .capacity(1)
         .trust_annotations();
     public(&catalogue, ["a", "c", "d"]);
-    let safe = |name| catalogue.known(&Method::ToolsCall, name, None).map(|target| target.is_safe());
+    let safe = |name| catalogue.known(&Method::ToolsCall, name, None).map(|target| target.is_idempotent());
     assert_eq!([safe("a"), safe("b"), safe("c"), safe("d")], [Some(true), Some(true), Some(true), None]);
 }
 
 #[test]
 fn the_operators_word_holds_whenever_the_tool_is_listed() {
-    let safe = TargetPolicy::default().safe(true);
+    let safe = TargetPolicy::default().idempotent(true);
     let catalogue = Catalogue::new("up").tool("t", safe);
     public(&catalogue, ["t"]);
-    assert!(catalogue.resolve(&Method::ToolsCall, Some("t"), None).is_safe());
+    assert!(catalogue.resolve(&Method::ToolsCall, Some("t"), None).is_idempotent());
 }
 
 /// What an upstream that names no `cacheScope` teaches, caller by caller.
@@ -248,7 +248,7 @@ fn the_operators_word_on_a_template_holds() {
     let catalogue = Catalogue::new("up").resource_template("a://{x}", heavy).unwrap().capacity(1).trust_annotations();
     templates(&catalogue, Scope::Public, ["a://{x}", "b://{x}", "c://{x}"]);
     let target = catalogue.resolve(&Method::ResourcesRead, Some("a://1"), None);
-    assert_eq!((target.policy().cost.map(u32::from), target.is_safe()), (Some(5), true));
+    assert_eq!((target.policy().cost.map(u32::from), target.is_idempotent()), (Some(5), true));
     assert_eq!(read(&catalogue, "b://1").as_deref(), Some("b://{x}"), "what is declared takes no room");
     assert_eq!(read(&catalogue, "c://1"), None);
     let refused = Catalogue::new("up").resource_template("a://{x", TargetPolicy::default()).unwrap_err();

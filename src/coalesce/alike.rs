@@ -26,10 +26,10 @@ impl Alike {
     }
 }
 
-/// An idempotent write is safe to repeat, and yet not to share: another write may have come between the two. Nor is an attempt that
-/// is given up sooner than others, since it must not wait or is spare.
+/// An idempotent write is safe to repeat, and yet not to share: another write may have come between the two. Nor is an attempt
+/// that is given up sooner than others, since it must not wait or is spare.
 fn may_be_shared(head: &Head) -> bool {
     let target = &head.target;
     let waits = head.admission == Admission::Wait && !head.spare;
-    target.is_read_only() && waits && target.is_safe() && head.peer.is_none() && !target.is_exempt()
+    target.is_read_only() && waits && target.is_idempotent() && head.peer.is_none() && !target.is_exempt()
 }

@@ -23,7 +23,8 @@ impl CoalesceHandle {
         self.flights.capacity()
     }
 
-    /// Sets how many may be. Those under way go on, and may still be joined; with 0, no others are begun: every call passes unshared.
+    /// Sets how many may be. Those under way go on, and may still be joined; with 0, no others are begun: every call passes
+    /// unshared.
     pub fn set_capacity(&self, calls: usize) {
         self.flights.set_capacity(calls);
     }

@@ -14,11 +14,12 @@
 //!
 //! The shared call is polled by those who wait for it, and is not a task of its own: it ends with the last of them, never with
 //! the first. Its deadline is the latest of theirs, as [`Joint`](crate::call::Joint) says; each waiter still leaves at its own.
-//! The next hop is told nothing of how long they wait, since one who waits longer may still join: it hears when the last has left.
+//! The next hop is told nothing of how long they wait, since one who waits longer may still join: it hears when the last has
+//! left.
 //!
-//! * **Error type**: [`BoxError`](crate::BoxError). A failure that several share is the
-//!   [source](std::error::Error::source) of a [`SharedFailure`](crate::error::SharedFailure); [`TimedOut`](crate::error::TimedOut) for a waiter
-//!   whose own deadline comes first; [`Panicked`](crate::error::Panicked) for all if the inner service panics.
+//! * **Error type**: [`BoxError`](crate::BoxError). A failure that several share is the [source](std::error::Error::source) of a
+//!   [`SharedFailure`](crate::error::SharedFailure); [`TimedOut`](crate::error::TimedOut) for a waiter whose own deadline comes
+//!   first; [`Panicked`](crate::error::Panicked) for all if the inner service panics.
 //! * **Order**: outside retry, so that all attempts are shared; inside the cache, so that its misses are one.
 //! * **Answers** to those who joined are [`Served::Shared`](crate::call::Served::Shared), and carry nothing of the request that
 //!   was sent. An answer may be about a state that is older than a joiner's request, by as much as the call had been under way.

@@ -272,7 +272,7 @@ async fn what_is_shared_and_what_is_not() {
     assert_eq!(calls(layer(), of(Method::ResourcesRead)).await, 1);
     assert_eq!(calls(layer(), of(Method::Ping)).await, 2, "keeps the connection alive");
     assert_eq!(calls(layer(), of(Method::ResourcesSubscribe)).await, 2, "changes something, if the same twice");
-    let unsafe_read = TargetPolicy::default().read_only(true).safe(false);
+    let unsafe_read = TargetPolicy::default().read_only(true).idempotent(false);
     let target = Catalogue::new("up").tool("t", unsafe_read).resolve(&Method::ToolsCall, Some("t"), None);
     assert_eq!(calls(layer(), pair(target)).await, 2);
 

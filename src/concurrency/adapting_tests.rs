@@ -233,7 +233,8 @@ async fn who_looks_out_hears_that_the_next_is_due_sooner() {
     assert_eq!(begun.lock().unwrap()[2..], [200 * MS]);
 }
 
-/// The limit has seen calls one by one, in quick succession or one a minute. A burst beside one that hangs is not held back by that.
+/// The limit has seen calls one by one, in quick succession or one a minute. A burst beside one that hangs is not held back by
+/// that.
 #[tokio::test(start_paused = true)]
 async fn a_burst_beside_a_call_that_hangs_is_served_though_calls_were_few() {
     for apart in [0, 60_000] {

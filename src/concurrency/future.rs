@@ -22,8 +22,8 @@ pin_project! {
     where
         S: Service<Request<P>>,
     {
-        // Fields drop in this order: the work ends before its slot is free. Not in the state: a variant of several fields is moved
-        // twice on its way up.
+        // Fields drop in this order: the work ends before its slot is free. Not in the state: a variant of several fields is
+        // moved twice on its way up.
         #[pin]
         state: State<S::Future, S, P>,
         permit: Option<Permit>,

@@ -7,9 +7,9 @@ use crate::{Mode, call::Target};
 
 /// To look at the slots and queues of one [`ConcurrencyLayer`](super::ConcurrencyLayer), and to steer them while it runs.
 ///
-/// Cheap to clone; all clones mean the same slots. What it changes holds from then on, for those who wait too: no service is built
-/// anew. What is said of a target holds for as long as the target's catalogue does. Nothing has an effect on a target that limits
-/// do not hold for ([`is_exempt`](Target::is_exempt)), nor where the layer is [off](super::ConcurrencyLayer::off).
+/// Cheap to clone; all clones mean the same slots. What it changes holds from then on, for those who wait too: no service is
+/// built anew. What is said of a target holds for as long as the target's catalogue does. Nothing has an effect on a target that
+/// limits do not hold for ([`is_exempt`](Target::is_exempt)), nor where the layer is [off](super::ConcurrencyLayer::off).
 #[derive(Debug, Clone)]
 pub struct ConcurrencyHandle {
     shared: Arc<Shared>,
@@ -66,9 +66,9 @@ impl ConcurrencyHandle {
     /// Sets how many attempts may run at once. Where more do, none is begun until enough have ended; where calls wait, those are
     /// served at once that there is room for. A limit that [adapts](super::ConcurrencyLayer::adaptive) is fixed by it.
     ///
-    /// The operator may change a tool's limit also [in the catalogue](crate::catalogue::Catalogue::set_tool), in all layers. Of the two
-    /// the later change holds; a word that says nothing else of the limit than the word before it is no such change, and one that no
-    /// longer says anything of it gives the tool the layer's own limit again, or one that adapts and begins anew.
+    /// The operator may change a tool's limit also [in the catalogue](crate::catalogue::Catalogue::set_tool), in all layers. Of
+    /// the two the later change holds; a word that says nothing else of the limit than the word before it is no such change, and
+    /// one that no longer says anything of it gives the tool the layer's own limit again, or one that adapts and begins anew.
     pub fn set_limit(&self, target: &Target, limit: NonZeroU32) {
         if let Some(slots) = self.shared.slots(target) {
             slots.set_limit(limit);
@@ -94,8 +94,8 @@ impl ConcurrencyHandle {
     }
 
     /// Refuses new calls from now on, with [`Draining`](crate::error::Reason::Draining), and lets those end that run or wait;
-    /// also where limits are only [observed](Mode::Observe), since a drain is no limit. The future ends once all have, kept slots included, or once the target takes calls [again](Self::resume); it does no work, so
-    /// it may as well be dropped.
+    /// also where limits are only [observed](Mode::Observe), since a drain is no limit. The future ends once all have, kept slots
+    /// included, or once the target takes calls [again](Self::resume); it does no work, so it may as well be dropped.
     pub fn drain(&self, target: &Target) -> impl Future<Output = ()> + Send + 'static + use<> {
         let slots = self.shared.slots(target).cloned();
         if let Some(slots) = &slots {

@@ -71,9 +71,10 @@ where
     f64::from(answered) / f64::from(u32::try_from(all).unwrap())
 }
 
-/// One tenant's callers leave after 100 ms, and the server works on. Charged to nobody, the slots that are kept for that would leave
-/// the other two with 28 % of their calls answered: the tenant that holds nearly all slots would look like the one that has had least.
-/// And if all came back at once, with 61 %: they would be taken at once as well, and be gone for the next five seconds.
+/// One tenant's callers leave after 100 ms, and the server works on. Charged to nobody, the slots that are kept for that would
+/// leave the other two with 28 % of their calls answered: the tenant that holds nearly all slots would look like the one that has
+/// had least. And if all came back at once, with 61 %: they would be taken at once as well, and be gone for the next five
+/// seconds.
 #[tokio::test(start_paused = true)]
 async fn a_tenant_pays_for_the_slots_that_are_kept_for_it() {
     fastrand::seed(7);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// How far a sample moves an estimate once there have been many. A shift by a factor of 90 takes the median about 180 samples, and the
-/// 90th percentile about 100 up and 900 down, since so few are above it; and the estimates stray by a tenth.
+/// How far a sample moves an estimate once there have been many. A shift by a factor of 90 takes the median about 180 samples,
+/// and the 90th percentile about 100 up and 900 down, since so few are above it; and the estimates stray by a tenth.
 const STEP: f32 = 0.05;
 /// How far the first ones do, over their number.
 const FIRST_STEP: f32 = 2.0;

@@ -29,16 +29,16 @@ impl ConcurrencyLayer {
         Self::of(Limit::Static(limit), limit.get(), Mode::default())
     }
 
-    /// **Experimental.** As many attempts per target at once as the target turns out to serve, within `bounds`, where the operator has
-    /// not set a number; and a queue of 64. Each target learns for itself.
+    /// **Experimental.** As many attempts per target at once as the target turns out to serve, within `bounds`, where the
+    /// operator has not set a number; and a queue of 64. Each target learns for itself.
     ///
-    /// It asks whether throughput follows concurrency, and never how slow the calls are: a target that has become ten times slower
-    /// because something behind it waits gets ten times as many slots, and one that is full gets no more. While nobody waits, the
-    /// limit comes down to two and a half times what is used. What it holds and what it misses is measured by T1 and T2 of the torture
-    /// suite, and told in its README. In short: it finds a step overload and a delay that grows tenfold at a time; it needs tens
-    /// of seconds to find a delay that grows a hundredfold at once, and it takes many calls, so a tool that is called a few times a
-    /// minute is better off with a number. Where limits are only [observed](Mode::Observe), nobody waits, and so the limit only comes
-    /// down.
+    /// It asks whether throughput follows concurrency, and never how slow the calls are: a target that has become ten times
+    /// slower because something behind it waits gets ten times as many slots, and one that is full gets no more. While nobody
+    /// waits, the limit comes down to two and a half times what is used. What it holds and what it misses is measured by T1 and
+    /// T2 of the torture suite, and told in its README. In short: it finds a step overload and a delay that grows tenfold at a
+    /// time; it needs tens of seconds to find a delay that grows a hundredfold at once, and it takes many calls, so a tool that
+    /// is called a few times a minute is better off with a number. Where limits are only [observed](Mode::Observe), nobody waits,
+    /// and so the limit only comes down.
     ///
     /// Where the limit has grown, those who wait are let in one by one rather than all at once.
     ///
@@ -54,8 +54,8 @@ impl ConcurrencyLayer {
         Self::adaptive_with(move |_| Adaptive::new(bounds, Instant::now()))
     }
 
-    /// As many attempts per target at once as a limit of your own finds right for it, where the operator has not set a number, and a
-    /// queue of 64. `limit` is asked for one per target, and for another when the operator [takes a number
+    /// As many attempts per target at once as a limit of your own finds right for it, where the operator has not set a number,
+    /// and a queue of 64. `limit` is asked for one per target, and for another when the operator [takes a number
     /// back](crate::catalogue::Catalogue::set_tool); it must not ask the layer's handle.
     pub fn adaptive_with<A>(limit: impl Fn(&Target) -> A + Send + Sync + 'static) -> Self
     where
@@ -78,9 +78,8 @@ impl ConcurrencyLayer {
     }
 
     /// Whether calls over the limit wait or are refused, or are only [observed](Mode::Observe): then all pass at once, also those
-    /// that would wait, and those are counted that would be refused. What is [drained](ConcurrencyHandle::drain) takes no calls all
-    /// the same. The layer then has slots of its own, apart from the one it
-    /// was made of.
+    /// that would wait, and those are counted that would be refused. What is [drained](ConcurrencyHandle::drain) takes no calls
+    /// all the same. The layer then has slots of its own, apart from the one it was made of.
     #[must_use]
     pub fn mode(self, mode: Mode) -> Self {
         Self::of(self.shared.limit(), self.shared.places(), mode)

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::adaptive::{Adaptive, Crowd, Outcome};
 use crate::call::{Target, Verdict};
 
-/// A limit that follows what becomes of attempts. One is made per target; all of it is called under the target's lock, so it should
-/// be quick, and must not block.
+/// A limit that follows what becomes of attempts. One is made per target; all of it is called under the target's lock, so it
+/// should be quick, and must not block.
 pub trait AdaptiveLimit: Send + fmt::Debug {
     /// How many attempts may run at once, as things stand.
     fn limit(&self) -> NonZeroU32;
@@ -47,8 +47,8 @@ pub struct Sample {
     pub in_flight: u32,
     /// The crowd that it leaves behind, without it.
     pub crowd: Crowd,
-    /// What became of it. [`Cancelled`](Verdict::Cancelled) or [`Hurried`](Verdict::Hurried): its time is only the least that it would
-    /// have taken. Whatever a layer of this stack refused is not told.
+    /// What became of it. [`Cancelled`](Verdict::Cancelled) or [`Hurried`](Verdict::Hurried): its time is only the least that it
+    /// would have taken. Whatever a layer of this stack refused is not told.
     pub verdict: Verdict,
 }
 
@@ -85,8 +85,8 @@ impl Outcome {
     }
 }
 
-/// How many calls may be under way at once that [wait](crate::call::Method::waits) for work done elsewhere, where the layer's own limit
-/// is not higher: they take the target next to nothing, and minutes each.
+/// How many calls may be under way at once that [wait](crate::call::Method::waits) for work done elsewhere, where the layer's own
+/// limit is not higher: they take the target next to nothing, and minutes each.
 const WAITS: NonZeroU32 = NonZeroU32::new(1024).unwrap();
 
 /// Makes a target's limit.

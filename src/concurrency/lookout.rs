@@ -1,5 +1,5 @@
-//! A limit may let those who wait in one by one, with slots free all the while. Then nothing ends that would bring anybody back to the
-//! desk; so one of those who wait looks again when the next is due.
+//! A limit may let those who wait in one by one, with slots free all the while. Then nothing ends that would bring anybody back
+//! to the desk; so one of those who wait looks again when the next is due.
 
 use std::{future::Future, pin::Pin, sync::Arc, task::Context};
 
@@ -10,7 +10,8 @@ use tokio::{
 
 use super::slots::Slots;
 
-/// What each of those who wait has ready. One of them is called; a call that reaches nobody, or somebody who leaves, goes to the next.
+/// What each of those who wait has ready. One of them is called; a call that reaches nobody, or somebody who leaves, goes to the
+/// next.
 #[derive(Debug)]
 pub(super) struct Lookout {
     slots: Arc<Slots>,
@@ -19,8 +20,8 @@ pub(super) struct Lookout {
     watch: Option<Watch>,
 }
 
-/// The one who was called waits until the next is due. Its end is the look at the desk, whether it is in time or is dropped before:
-/// the desk calls another, if it is too early.
+/// The one who was called waits until the next is due. Its end is the look at the desk, whether it is in time or is dropped
+/// before: the desk calls another, if it is too early.
 #[derive(Debug)]
 struct Watch {
     slots: Arc<Slots>,

@@ -72,8 +72,8 @@ impl Future for AtWork {
 }
 
 /// Whatever happens, no more are at work than there are slots, nobody waits while a slot is free, and in the end all is given
-/// back. Where those who wait are let in at a pace, the model knows it, and everybody who is woken is polled at once: nobody waits while
-/// a slot is free and somebody due.
+/// back. Where those who wait are let in at a pace, the model knows it, and everybody who is woken is polled at once: nobody
+/// waits while a slot is free and somebody due.
 async fn conserves(acts: Vec<Act>, layer: ConcurrencyLayer, paced: Option<Paced>) {
     let at_work = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let pool = Arc::<std::sync::Mutex<Option<HeldSlot>>>::default();

@@ -79,7 +79,8 @@ impl Shared {
             own.met.push(Arc::downgrade(&slots));
             slots
         });
-        // The operator may have said something else since: what is said from here on is heard, and what was said until here is read.
+        // The operator may have said something else since: what is said from here on is heard, and what was said until here is
+        // read.
         let shared: Weak<Self> = Arc::downgrade(self);
         target.server().followers().join(shared);
         self.take_up(target, slots);

@@ -71,8 +71,8 @@ impl Turnstile {
         }
     }
 
-    /// At the desk: takes a slot as [`enter`](Self::enter) does, or else says that somebody waits from now on. Both in one step: a
-    /// slot that comes back before it is taken here, and one that comes back after it is brought to the desk. It may have been
+    /// At the desk: takes a slot as [`enter`](Self::enter) does, or else says that somebody waits from now on. Both in one step:
+    /// a slot that comes back before it is taken here, and one that comes back after it is brought to the desk. It may have been
     /// closed since its caller could not pass by.
     pub(super) fn enter_or_wait(&self) -> Option<u32> {
         let mut word = self.0.load(Ordering::Relaxed);

@@ -4,8 +4,8 @@ use super::{Limits, layer::InForce};
 
 /// Reads and changes the limits of a [`DeadlineLayer`](super::DeadlineLayer) while its services run. Cheap to clone.
 ///
-/// A change holds for calls that arrive from then on; those under way keep the deadline that they have. No service is rebuilt. One
-/// call that arrives in the very middle of a change may be given some of the limits that were and some of those that are.
+/// A change holds for calls that arrive from then on; those under way keep the deadline that they have. No service is rebuilt.
+/// One call that arrives in the very middle of a change may be given some of the limits that were and some of those that are.
 #[derive(Debug, Clone)]
 pub struct DeadlineHandle {
     in_force: Arc<InForce>,

@@ -1,8 +1,9 @@
 //! Fault injection: breaks calls on purpose, so that you see what your stack makes of it before production does.
 //!
 //! Off unless a [`Plan`] is in force. A [handle](FaultHandle) puts one in force and takes it back while the service runs; both
-//! are told in the log, loudly. A plan says, for all targets, for those of a method or for one by its name, which share of the calls is slowed down,
-//! and which shares meet which [`Fault`]. Everything is drawn from one seeded generator, so a run can be repeated.
+//! are told in the log, loudly. A plan says, for all targets, for those of a method or for one by its name, which share of the
+//! calls is slowed down, and which shares meet which [`Fault`]. Everything is drawn from one seeded generator, so a run can be
+//! repeated.
 //!
 //! What is injected is what a transport or a server would have said: an HTTP status, a reset, a refused connection, an error of
 //! JSON-RPC's or the tool's own. An answer that nobody can read is a reset to every layer. So it is classified,

@@ -243,8 +243,8 @@ impl Plan {
         self
     }
 
-    /// The same plan, with this trouble for the tool or prompt of this name, or the resource template, in place of what its method or
-    /// all others meet.
+    /// The same plan, with this trouble for the tool or prompt of this name, or the resource template, in place of what its
+    /// method or all others meet.
     #[must_use]
     pub fn target(mut self, name: impl Into<String>, trouble: Trouble) -> Self {
         self.named.insert(name.into(), trouble);

@@ -19,8 +19,8 @@ impl HedgeHandle {
         self.shared.share()
     }
 
-    /// Hedges another share of each tool's calls, of those that begin from now on; 0 hedges none of them. What the calls of a tool have
-    /// earned so far stays, and so does what is known of how long they take.
+    /// Hedges another share of each tool's calls, of those that begin from now on; 0 hedges none of them. What the calls of a
+    /// tool have earned so far stays, and so does what is known of how long they take.
     ///
     /// # Errors
     ///

@@ -2,9 +2,9 @@
 //!
 //! Off until you ask for it. A second attempt is made once a call has taken longer than the tool's own 95th percentile, as seen
 //! over its last calls (two windows of 500, and not before 50), and at most once. Hedged are calls of
-//! [safe](crate::call::Target::is_safe) targets of which their caller has not heard yet. What loses is dropped before the
-//! answer is given; a failure waits for the other attempt as long as that one takes, but one that no other attempt would mend: that the
-//! call itself is wrong, denied, or of a session that is lost.
+//! [safe](crate::call::Target::is_idempotent) targets of which their caller has not heard yet. What loses is dropped before the
+//! answer is given; a failure waits for the other attempt as long as that one takes, but one that no other attempt would mend:
+//! that the call itself is wrong, denied, or of a session that is lost.
 //!
 //! * **What it may cost**: each call earns a twentieth of a hedge, with nothing at the start, so that the upstream gets at most
 //!   5 % more. When a tool becomes slow as a whole, its percentile follows.
@@ -20,7 +20,8 @@
 //! * **Bounds**: the inner service is shared by the futures of its calls, so they are `Send` only where it is `Sync`.
 //! * **Cost**: a call that may be hedged allocates once, and a timer where it is found pending; a hedge boxes its future. Some
 //!   3 KiB for each target that is safe.
-//! * **Clones** share what is known of each target, and the share that a [handle](HedgeHandle) changes; and so do two services from one layer.
+//! * **Clones** share what is known of each target, and the share that a [handle](HedgeHandle) changes; and so do two services
+//!   from one layer.
 //! * **Drop**: drops both attempts. How long they had taken is remembered where that is longer than usual.
 //! * **Metrics**: [`HEDGES`](crate::metrics::HEDGES).
 //!

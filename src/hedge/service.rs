@@ -38,7 +38,7 @@ fn may_be_hedged(head: &Head) -> bool {
     let elsewhere = head.meta.as_ref().and_then(|meta| meta.repeated()) == Some(Repeats::All);
     let takes_its_time = head.method().waits();
     let first = head.admission == Admission::Wait && !head.spare;
-    head.target.is_safe() && !head.target.is_exempt() && !head.is_committed() && first && !elsewhere && !takes_its_time
+    head.target.is_idempotent() && !head.target.is_exempt() && !head.is_committed() && first && !elsewhere && !takes_its_time
 }
 
 impl<S, P, R> Service<Request<P>> for Hedge<S>

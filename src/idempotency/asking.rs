@@ -134,12 +134,12 @@ impl<S, P: CallParams> Asking<S, P> {
                 if let Some(unsaid) = TOLD.happens(Instant::now()) {
                     tracing::warn!(
                         error = &*error,
-                        safe = head.is_safe(),
+                        safe = head.is_idempotent(),
                         unsaid,
                         "no answer from the store of idempotency keys"
                     );
                 }
-                if head.is_safe() { Ok(Known::Step(Step::Readying(None))) } else { Err(refused(Reason::Shed).into()) }
+                if head.is_idempotent() { Ok(Known::Step(Step::Readying(None))) } else { Err(refused(Reason::Shed).into()) }
             }
         }
     }

@@ -35,8 +35,8 @@ impl IdempotencyLayer {
         Self::with(Arc::new(store), in_memory, false)
     }
 
-    /// Takes all callers of a tenant who name neither principal nor access token for one, and looks at their keys too: right where
-    /// the transport has one caller only (stdio, in process), and nowhere else. The store stays the same.
+    /// Takes all callers of a tenant who name neither principal nor access token for one, and looks at their keys too: right
+    /// where the transport has one caller only (stdio, in process), and nowhere else. The store stays the same.
     #[must_use]
     pub fn single_caller(self) -> Self {
         Self::with(self.shared.store.clone(), self.shared.in_memory.clone(), true)
@@ -90,7 +90,7 @@ impl Shared {
             head,
             key,
             asked: asked(request),
-            repeatable: head.is_safe(),
+            repeatable: head.is_idempotent(),
             now: tokio::time::Instant::now(),
         })
     }

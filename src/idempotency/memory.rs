@@ -125,8 +125,8 @@ impl InMemory {
         self.0.lock().settings
     }
 
-    /// Sets others, while calls run. What is known already stays known for as long as it was to be, also where it is more than there
-    /// would be room for.
+    /// Sets others, while calls run. What is known already stays known for as long as it was to be, also where it is more than
+    /// there would be room for.
     ///
     /// # Errors
     ///

@@ -7,20 +7,21 @@
 //! |---|---|
 //! | is still running | waits for its answer until its own deadline; refused (`in_progress`) where too many wait already |
 //! | was answered, `isError` included | gets the same answer ([`Served::Replay`](crate::call::Served::Replay)) |
-//! | was lost: timed out, reset, or its caller left | *outcome unknown*: never made again, unless repeating it is [safe](crate::call::Head::is_safe) |
+//! | was lost: timed out, reset, or its caller left | *outcome unknown*: never made again, unless repeating it is [safe](crate::call::Head::is_idempotent) |
 //! | was asked for more (`input_required`) | goes on: the continuation is the same call, and so is the call from its beginning |
 //! | did not happen: refused, throttled, not sent, at fault, not allowed | is made |
 //! | asked something else: another tool, or with other arguments | refused (`key_reused`), and never admitted |
 //!
-//! A key belongs to its tenant and principal (else its access token), to one upstream by its name, and to one method. A caller without
-//! principal and access token cannot be told from any other, and might be given somebody else's answer: its keys are not looked at,
-//! and its calls pass as if they had none, unless the transport has one caller only ([`single_caller`](IdempotencyLayer::single_caller)).
-//! Calls without a key pass untouched.
+//! A key belongs to its tenant and principal (else its access token), to one upstream by its name, and to one method. A caller
+//! without principal and access token cannot be told from any other, and might be given somebody else's answer: its keys are not
+//! looked at, and its calls pass as if they had none, unless the transport has one caller only
+//! ([`single_caller`](IdempotencyLayer::single_caller)). Calls without a key pass untouched.
 //!
-//! What is known of a key is kept in a [`Store`], in this process. The one [in memory](InMemory) is bounded in keys and bytes, with at most half for
-//! one tenant (seven eighths while it is the only one that holds keys), and keeps what it knows for 24 h. It never forgets sooner to make room, as the next call under that key would be made
-//! twice: when it is full, calls under new keys are refused (`shed`), and an answer that finds no room is remembered as unknown. The
-//! same goes for a store that fails. Calls that are safe to repeat need no such protection, and are made without it then.
+//! What is known of a key is kept in a [`Store`], in this process. The one [in memory](InMemory) is bounded in keys and bytes,
+//! with at most half for one tenant (seven eighths while it is the only one that holds keys), and keeps what it knows for 24 h.
+//! It never forgets sooner to make room, as the next call under that key would be made twice: when it is full, calls under new
+//! keys are refused (`shed`), and an answer that finds no room is remembered as unknown. The same goes for a store that fails.
+//! Calls that are safe to repeat need no such protection, and are made without it then.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`Rejected`](crate::error::Rejected) with
 //!   [`KeyReused`](crate::error::Reason::KeyReused), [`InProgress`](crate::error::Reason::InProgress),
@@ -28,10 +29,10 @@
 //!   [`Transport::unknown`](crate::error::Transport::unknown) where the outcome of the first call is not known.
 //! * **Order**: inside the quota (a repeated request is a request), outside cache and retry: all attempts are one call.
 //! * **Clones** share the store, and so do two services from one layer.
-//! * **Drop**: once the inner service was called, the outcome is unknown from then on, since nobody hears it; before that, it is as if
-//!   there had been no call. Who waits for another's answer leaves no trace.
-//! * **Allocations**: none for a call without a key; 3 for one with a key, that of the kept answer included and the table's own growth
-//!   apart.
+//! * **Drop**: once the inner service was called, the outcome is unknown from then on, since nobody hears it; before that, it is
+//!   as if there had been no call. Who waits for another's answer leaves no trace.
+//! * **Allocations**: none for a call without a key; 3 for one with a key, that of the kept answer included and the table's own
+//!   growth apart.
 //! * **Observe-only**: there is no such mode: to let a call pass is to make it twice.
 //! * **Metrics**: [`IDEMPOTENCY_HITS`](crate::metrics::IDEMPOTENCY_HITS); of the store in memory
 //!   [`IDEMPOTENCY_KEYS`](crate::metrics::IDEMPOTENCY_KEYS).

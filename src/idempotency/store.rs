@@ -17,8 +17,9 @@ use crate::{
 
 /// Keeps what is known of idempotency keys.
 ///
-/// A store must never let two calls of one key run at once, and must never forget a key on its own account before its time: each would
-/// be a second effect. Both methods answer by a [`Reply`], which a store in memory has at once, and one that has to ask somebody later.
+/// A store must never let two calls of one key run at once, and must never forget a key on its own account before its time: each
+/// would be a second effect. Both methods answer by a [`Reply`], which a store in memory has at once, and one that has to ask
+/// somebody later.
 ///
 /// What a store keeps is this process's own: an answer is kept as the value that it is, and digests mean nothing elsewhere. So no
 /// other process can give the answer again, or tell whether a key was reused. A store that several share can prevent the second
@@ -37,8 +38,8 @@ pub struct Keyed<'a> {
     pub head: &'a Head,
     /// The caller's name for the call.
     pub key: &'a str,
-    /// What is asked: the name and the arguments. Two calls under one key that differ in it are a [conflict](Claim::Conflict). Calls
-    /// whose arguments cannot be read are compared by name alone, and differ from all that can be.
+    /// What is asked: the name and the arguments. Two calls under one key that differ in it are a [conflict](Claim::Conflict).
+    /// Calls whose arguments cannot be read are compared by name alone, and differ from all that can be.
     pub asked: Digest,
     /// Whether the call may be made again where its outcome is unknown.
     pub repeatable: bool,

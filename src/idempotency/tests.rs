@@ -495,8 +495,8 @@ fn moves() -> impl Strategy<Value = Move> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is polled, dropped and lost in whatever order: a key has one effect at most, whoever is told of a success is told of
-    /// that one, and in the end nobody waits and no key is held.
+    /// Whatever is polled, dropped and lost in whatever order: a key has one effect at most, whoever is told of a success is told
+    /// of that one, and in the end nobody waits and no key is held.
     #[test]
     fn a_key_has_one_effect(moves in prop::collection::vec(moves(), 1..80), seed: u64) {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {

@@ -90,8 +90,8 @@ impl Found {
 }
 
 impl Agent {
-    /// Lets a call through or not. `None` is a call that cannot be compared with others; `retry` says that its client calls it another
-    /// attempt at one that it has made before.
+    /// Lets a call through or not. `None` is a call that cannot be compared with others; `retry` says that its client calls it
+    /// another attempt at one that it has made before.
     pub(super) fn admit(&mut self, key: Option<Key>, retry: bool, policy: &Policy, now: Instant) -> Admit {
         self.seen = Some(now);
         let place = key.and_then(|key| self.place(key, policy, now));

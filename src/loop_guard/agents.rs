@@ -53,7 +53,8 @@ impl Agents {
         self.shard(who).get_mut(&who).map(work)
     }
 
-    /// Works on an agent, which is remembered from now on; if there is no room, in place of the one that was heard of least lately.
+    /// Works on an agent, which is remembered from now on; if there is no room, in place of the one that was heard of least
+    /// lately.
     pub(super) fn with_new<T>(&self, who: Who, work: impl FnOnce(&mut Agent) -> T) -> T {
         let mut shard = self.shard(who);
         if shard.len() >= self.per_shard

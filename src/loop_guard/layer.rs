@@ -47,8 +47,8 @@ impl LoopGuardLayer {
         Self::with(Rules { mode, ..**rules.load() }, *capacity)
     }
 
-    /// The same, remembering up to so many agents, with counts of its own. An agent takes about 100 bytes for each of its calls that
-    /// failed.
+    /// The same, remembering up to so many agents, with counts of its own. An agent takes about 100 bytes for each of its calls
+    /// that failed.
     #[must_use]
     pub fn agents(self, capacity: NonZeroUsize) -> Self {
         Self::with(**self.shared.rules.load(), capacity)

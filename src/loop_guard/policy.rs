@@ -17,8 +17,8 @@ pub struct Settings {
     pub first_gap: Duration,
     /// After this many failures in the same way the call is blocked.
     pub failures_to_block: u32,
-    /// After this many failures in a row, however they differ, the call is blocked as well: a request id in an error's text is no sign
-    /// that something moves. 0: never, for agents who ask in vain, with the same arguments, until something is ready.
+    /// After this many failures in a row, however they differ, the call is blocked as well: a request id in an error's text is no
+    /// sign that something moves. 0: never, for agents who ask in vain, with the same arguments, until something is ready.
     pub any_failures_to_block: u32,
     /// How long it is blocked. Each failed trial blocks it for as long again.
     pub block_for: Duration,
@@ -29,9 +29,9 @@ pub struct Settings {
     pub identical_successes: u32,
     /// See `identical_successes`.
     pub success_gap: Duration,
-    /// How many attempts that a client makes of its own accord, and marks (`_meta` with an [`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY)
-    /// above 1), go with a count: they neither have to wait nor make it longer. Those beyond are calls like any other, as a mark is
-    /// easily forged. 0: no mark is believed.
+    /// How many attempts that a client makes of its own accord, and marks (`_meta` with an
+    /// [`ATTEMPT_KEY`](crate::call::ATTEMPT_KEY) above 1), go with a count: they neither have to wait nor make it longer. Those
+    /// beyond are calls like any other, as a mark is easily forged. 0: no mark is believed.
     pub client_retries: u32,
     /// Whether an agent that goes to and fro between two failing calls is counted as if they were one.
     pub ping_pong: bool,

@@ -15,8 +15,8 @@ const REFUSALS: [(&str, Reason); 6] = [
 ];
 
 /// Makes the counters of what may befall any call of `subject`, at zero: to a query, a counter that appears with its first event
-/// has never grown. Only those that are few, and whose first event matters; the layers count in the same series. Where an upstream
-/// has many names, none: it could not pay for all of them.
+/// has never grown. Only those that are few, and whose first event matters; the layers count in the same series. Where an
+/// upstream has many names, none: it could not pay for all of them.
 pub(crate) fn expect(subject: &Subject) {
     if !subject.is_detailed() {
         return;

@@ -31,8 +31,8 @@ pub(super) fn overflowing(target: &Target) -> Option<&'static str> {
     }
 }
 
-/// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`, `resource_template`. All of
-/// them, so that no two targets share a series; those that do not apply are empty, which to Prometheus is absent.
+/// The labels that name a target: `upstream`, `mcp_method_name`, `gen_ai_tool_name`, `gen_ai_prompt_name`, `resource_template`.
+/// All of them, so that no two targets share a series; those that do not apply are empty, which to Prometheus is absent.
 pub(super) fn labels_of(target: &Target) -> [SharedString; 5] {
     let none = || SharedString::const_str("");
     let name = || SharedString::from_owned(target.label().to_owned());
@@ -45,8 +45,8 @@ pub(super) fn labels_of(target: &Target) -> [SharedString; 5] {
     [upstream(target), SharedString::const_str(target.method().label()), tool, prompt, template]
 }
 
-/// The labels of the series that `target` shares with others where its upstream cannot pay for one of its own: a tool's say that it is
-/// some tool, and all others' that they are of some method.
+/// The labels of the series that `target` shares with others where its upstream cannot pay for one of its own: a tool's say that
+/// it is some tool, and all others' that they are of some method.
 pub(super) fn shared_labels_of(target: &Target) -> [SharedString; 5] {
     let [none, other] = ["", OTHER].map(SharedString::const_str);
     match target.method() {
@@ -73,8 +73,8 @@ pub enum Values {
     Ours,
     /// A name of the upstream's own list as far as it is fit for a label, or `_OTHER`; absent where the method has no such names.
     Listed,
-    /// A resource template of the upstream's own list as far as it is fit for a label, or `_OTHER`; absent where no template covers what
-    /// is read.
+    /// A resource template of the upstream's own list as far as it is fit for a label, or `_OTHER`; absent where no template
+    /// covers what is read.
     ListedTemplate,
     /// Who refuses: one of these, or a layer of your own by the name that it gives its [`Rejected`](crate::error::Rejected).
     Layer(&'static [&'static str]),
@@ -170,8 +170,8 @@ impl Metric {
 
 const STATES: [&str; 3] = ["closed", "open", "half_open"];
 
-/// What refuses calls in this crate: layers by the names of their modules; a client's connection and the cap on subscriptions, which are
-/// none; and `load_shed` for whoever sheds with tower's error.
+/// What refuses calls in this crate: layers by the names of their modules; a client's connection and the cap on subscriptions,
+/// which are none; and `load_shed` for whoever sheds with tower's error.
 const LAYERS: [&str; 12] = [
     "audit",
     "breaker",

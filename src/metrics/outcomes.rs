@@ -15,8 +15,8 @@ use crate::{
     error::{BoxError, Panicked, TimedOut, find},
 };
 
-/// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set. Where a handler's word names an
-/// error, its code is in spans alone: each pair of the two would be a series.
+/// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set. Where a handler's word
+/// names an error, its code is in spans alone: each pair of the two would be a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorType {
     None,

@@ -18,8 +18,8 @@ const HISTOGRAM: usize = 17;
 
 /// A target, as the labels of its series name it.
 ///
-/// Each series costs its upstream what it takes in a scrape. What the upstream cannot pay for is recorded in the series that all its
-/// nameless targets share: those are few, and cost nothing.
+/// Each series costs its upstream what it takes in a scrape. What the upstream cannot pay for is recorded in the series that all
+/// its nameless targets share: those are few, and cost nothing.
 #[derive(Debug)]
 pub(crate) struct Subject {
     /// Who pays. `None`: nobody has to.
@@ -55,8 +55,8 @@ impl Subject {
         Arc::new(Self { upstream: None, shared: own.clone(), own, alone: true, kept: true, detailed: true })
     }
 
-    /// The labels of the upstream and the method, and what says the most of the target beside them: the tool's or prompt's name, or
-    /// the resource template. Empty where nothing does.
+    /// The labels of the upstream and the method, and what says the most of the target beside them: the tool's or prompt's name,
+    /// or the resource template. Empty where nothing does.
     pub(crate) fn labels(&self) -> [&str; 3] {
         let [upstream, method, names @ ..] = &self.own;
         [upstream, method, names.iter().find(|name| !name.is_empty()).map_or("", |name| name)]
@@ -107,8 +107,8 @@ fn cost(metric: Metric, key: &Key) -> usize {
     }
 }
 
-/// The counters of one target in one metric, by its last labels. They are there from the start where there is room for that: to a query, a
-/// counter that appears with its first event has never grown. Elsewhere each is made when it first counts.
+/// The counters of one target in one metric, by its last labels. They are there from the start where there is room for that: to a
+/// query, a counter that appears with its first event has never grown. Elsewhere each is made when it first counts.
 #[derive(Debug)]
 pub(crate) struct Counters<const LABELS: usize, const N: usize> {
     metric: Metric,
@@ -138,8 +138,8 @@ impl<const LABELS: usize, const N: usize> Counters<LABELS, N> {
     }
 }
 
-/// A gauge of one target. Where several share the series, nameless targets as well as two stacks in front of one catalogue, it shows the
-/// sum of theirs. It is made when it is first other than zero, or from the start where there is room for that.
+/// A gauge of one target. Where several share the series, nameless targets as well as two stacks in front of one catalogue, it
+/// shows the sum of theirs. It is made when it is first other than zero, or from the start where there is room for that.
 #[derive(Debug)]
 pub(crate) struct Level<const LABELS: usize = 0> {
     metric: Metric,
@@ -184,7 +184,8 @@ impl<const LABELS: usize> Level<LABELS> {
     }
 }
 
-/// The sum is of those that there are: the cell of a call that came second to make it goes again at once, and a stack may go before others.
+/// The sum is of those that there are: the cell of a call that came second to make it goes again at once, and a stack may go
+/// before others.
 impl<const LABELS: usize> Drop for Level<LABELS> {
     fn drop(&mut self) {
         if let Some(gauge) = self.made.get() {

@@ -43,9 +43,9 @@ impl QuotaHandle {
 
     /// Changes a limit, or adds one.
     ///
-    /// A key that owes calls under the old limit owes as many under the new one, at the new rate, and never more than its
-    /// whole burst: so nobody is admitted more than what is left of the new burst, and who had used up the old limit waits
-    /// for one interval of the new one. So it is over eight changes at most: a key that called before the last nine, and not since,
+    /// A key that owes calls under the old limit owes as many under the new one, at the new rate, and never more than its whole
+    /// burst: so nobody is admitted more than what is left of the new burst, and who had used up the old limit waits for one
+    /// interval of the new one. So it is over eight changes at most: a key that called before the last nine, and not since,
     /// starts afresh. To set what is set already changes nothing. Calls that are waiting for their turn keep it.
     ///
     /// # Errors
@@ -56,9 +56,10 @@ impl QuotaHandle {
         self.shared.change(|limits, now| limits.try_set(per, quota, now))
     }
 
-    /// Checks that a call of each tool and resource template that `catalogue` knows can pass, and holds to it from then on, as long as
-    /// there is the catalogue: a lower burst is refused here, and a higher [cost](crate::call::TargetPolicy::cost)
-    /// [there](Catalogue::set_tool). [`checked_for`](super::QuotaLayer::checked_for) does the same for a layer that is still being made.
+    /// Checks that a call of each tool and resource template that `catalogue` knows can pass, and holds to it from then on, as
+    /// long as there is the catalogue: a lower burst is refused here, and a higher [cost](crate::call::TargetPolicy::cost)
+    /// [there](Catalogue::set_tool). [`checked_for`](super::QuotaLayer::checked_for) does the same for a layer that is still
+    /// being made.
     ///
     /// # Errors
     ///
@@ -81,8 +82,8 @@ impl QuotaHandle {
         (line.at_most, line.places)
     }
 
-    /// Changes that, as [`QuotaLayer::wait`](super::QuotaLayer::wait) has it; with no place, or no time, nobody waits. Those who wait
-    /// already keep their turn.
+    /// Changes that, as [`QuotaLayer::wait`](super::QuotaLayer::wait) has it; with no place, or no time, nobody waits. Those who
+    /// wait already keep their turn.
     pub fn set_wait(&self, at_most: Duration, places: u32) {
         let Ok(()) = self.shared.change(|limits, _| {
             limits.set_line(Line { at_most, places });

@@ -69,8 +69,9 @@ impl QuotaLayer {
         Ok(self.with(limits))
     }
 
-    /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and half of the call's own time, and as long as
-    /// fewer than `places` calls are waiting; otherwise it is refused at once, as without this. The other half is for the call itself.
+    /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and half of the call's own time, and as
+    /// long as fewer than `places` calls are waiting; otherwise it is refused at once, as without this. The other half is for the
+    /// call itself.
     ///
     /// First come, first served: a place in the line is a place in the limit's own schedule, and nobody overtakes. A call waits
     /// for one limit, the first in the order of decision that has no room; the others are asked when its turn has come, and
@@ -94,8 +95,8 @@ impl QuotaLayer {
     }
 
     /// Checks that a call of each tool that `catalogue` declares can pass: that no [cost](crate::call::TargetPolicy::cost) is
-    /// above a burst. From then on the [handle](Self::handle) holds to it too, and the catalogue. Call it last: a limit that you set on
-    /// the layer that you get is not checked.
+    /// above a burst. From then on the [handle](Self::handle) holds to it too, and the catalogue. Call it last: a limit that you
+    /// set on the layer that you get is not checked.
     ///
     /// # Errors
     ///

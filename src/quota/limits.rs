@@ -39,8 +39,8 @@ pub(super) struct Limits {
     pub(super) line: Line,
     /// The longest that calls could ever wait: cells may be ahead by that.
     ahead: Duration,
-    /// What calls cost that cost more than 1: no burst may be below that. Of the targets of those catalogues that the layer was checked
-    /// for, by their ids.
+    /// What calls cost that cost more than 1: no burst may be below that. Of the targets of those catalogues that the layer was
+    /// checked for, by their ids.
     costs: BTreeMap<u64, Cost>,
     /// How many quotas have been set.
     generations: u64,
@@ -151,8 +151,8 @@ impl Limits {
         self.limits.retain(|limit| !limit.per.is_like(per));
     }
 
-    /// Takes note that a call of `target` may cost so much, unless that is more than a burst. What it cost before counts on, until
-    /// it is [`noted`](Self::note) that it does not.
+    /// Takes note that a call of `target` may cost so much, unless that is more than a burst. What it cost before counts on,
+    /// until it is [`noted`](Self::note) that it does not.
     pub(super) fn expect(&mut self, target: &Arc<Target>, cost: NonZeroU32) -> Result<(), QuotaError> {
         self.limits.iter().try_for_each(|limit| fits(target, cost, limit.per, limit.quota))?;
         if self.costs.get(&target.id()).is_none_or(|known| cost > known.cost) {

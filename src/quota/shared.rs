@@ -76,8 +76,8 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Takes in how the call ended: one that was not sent is not counted any more, where nobody has come since. What the next hop has
-    /// refused was sent.
+    /// Takes in how the call ended: one that was not sent is not counted any more, where nobody has come since. What the next hop
+    /// has refused was sent.
     #[inline]
     pub(super) fn settle<R>(&self, outcome: &mut Result<Response<R>, BoxError>) {
         match outcome {
@@ -141,8 +141,8 @@ impl Shared {
         }
     }
 
-    /// How long a call may wait for its turn, in nanoseconds: half of its time it keeps for itself. A call that is made with nothing left
-    /// of it ends in doubt for nothing, and the breaker takes that for the target's doing. `None`: it may not wait.
+    /// How long a call may wait for its turn, in nanoseconds: half of its time it keeps for itself. A call that is made with
+    /// nothing left of it ends in doubt for nothing, and the breaker takes that for the target's doing. `None`: it may not wait.
     fn patience(&self, limits: &Limits, head: &Head) -> Option<u64> {
         let line = limits.line;
         if head.admission != Admission::Wait || limits.mode != Mode::Enforce || self.waiting() >= line.places {

@@ -80,8 +80,8 @@ impl RecordLayer {
         Self::default()
     }
 
-    /// Makes at zero what may befall the targets that are known, as those are that the operator has declared. No handle is kept: a
-    /// recorder that comes later has them with the first calls.
+    /// Makes at zero what may befall the targets that are known, as those are that the operator has declared. No handle is kept:
+    /// a recorder that comes later has them with the first calls.
     pub(crate) fn prepare_for(catalogue: &Catalogue) {
         catalogue.targets().iter().for_each(|target| expect(&Subject::of(target)));
         if let Some(Values::OneOf(labels)) = LABEL_OVERFLOW.values("label") {

@@ -38,7 +38,8 @@ where
     #[inline]
     fn call(&mut self, request: Request<P>) -> Self::Future {
         let head = &request.head;
-        let scene = Scene { target: head.target.clone(), peer: head.peer.clone(), safe: head.is_safe(), deliver: self.deliver };
+        let scene =
+            Scene { target: head.target.clone(), peer: head.peer.clone(), safe: head.is_idempotent(), deliver: self.deliver };
         RescueFuture::new(self.inner.call(request), scene)
     }
 }

@@ -21,9 +21,10 @@ use crate::{
 /// Why a budget and not just a maximum of attempts: with three attempts a call, an outage triples the load on a backend
 /// that is already down. A budget lets every retry through while failures are few, and next to none in an outage.
 ///
-/// A retry costs 5 tokens where nothing has happened (throttled, not sent) and 14 where the outcome was in doubt. What the
-/// last retry of a call cost is given back if it succeeds; a call that succeeds at once, here and further in, earns 1. Time earns nothing: a refill
-/// by time would pay for every retry of a tool that is called once in a while (constants: AWS standard retry mode, 2026).
+/// A retry costs 5 tokens where nothing has happened (throttled, not sent) and 14 where the outcome was in doubt. What the last
+/// retry of a call cost is given back if it succeeds; a call that succeeds at once, here and further in, earns 1. Time earns
+/// nothing: a refill by time would pay for every retry of a tool that is called once in a while (constants: AWS standard retry
+/// mode, 2026).
 ///
 /// What a tenant has used up is remembered until it has earned it back, or the bucket is full again: then nobody is the worse off
 /// for it any more.
@@ -41,7 +42,8 @@ struct State {
     /// What each tenant has used up of its half. Tenants that have all of it are not in here, and nobody is while the bucket is
     /// full: else who never comes back would be in here for good.
     used: HashMap<Digest, u32>,
-    /// The gauges that show the tokens, by the upstreams whose retries they pay for. Set under the lock: of two changes the later is shown.
+    /// The gauges that show the tokens, by the upstreams whose retries they pay for. Set under the lock: of two changes the later
+    /// is shown.
     shown: Vec<(String, Weak<Level>)>,
 }
 

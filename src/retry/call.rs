@@ -83,7 +83,8 @@ impl<S, P, R> Call<S, P, R> {
         let verdict = Verdict::of(outcome);
         match &self.kept {
             Kept::Copy(copy) if self.trouble.is_none() && verdict == Verdict::Ok => {
-                // What a layer further in had to repeat is no sign of a backend that is well: it must not pay for more repetitions.
+                // What a layer further in had to repeat is no sign of a backend that is well: it must not pay for more
+                // repetitions.
                 if outcome.as_ref().is_ok_and(|response| response.attempts <= 1) {
                     self.earn(copy);
                 }
@@ -169,7 +170,7 @@ impl<S, P, R> Call<S, P, R> {
         let doubt = self.trouble.as_ref().is_some_and(|trouble| trouble.doubt);
         let failure = Failure {
             verdict,
-            safe: head.is_safe(),
+            safe: head.is_idempotent(),
             committed: head.is_committed(),
             attempts: self.attempts,
             // After a doubt the sender is told of that, and does not repeat the call.
@@ -244,7 +245,7 @@ where
         let head = &mut copy.head;
         head.attempt = self.attempts;
         head.admission = Admission::NoWait;
-        head.repeatable = self.attempts + 1 < self.origin.shared.attempts() && head.is_safe();
+        head.repeatable = self.attempts + 1 < self.origin.shared.attempts() && head.is_idempotent();
         head.peer = head.peer.as_ref().map(Peer::next_attempt);
         self.attempts += 1;
         if let Some(payment) = self.trouble.as_mut().and_then(|trouble| trouble.payment.as_mut())

@@ -147,8 +147,8 @@ impl RetryLayer {
         self
     }
 
-    /// Pays for all retries from `budget`, whichever upstream they go to; other layers in front of the same upstream may share it.
-    /// Without it, each upstream has a budget of its own, so that a sick one cannot use up what others need.
+    /// Pays for all retries from `budget`, whichever upstream they go to; other layers in front of the same upstream may share
+    /// it. Without it, each upstream has a budget of its own, so that a sick one cannot use up what others need.
     #[must_use]
     pub fn budget(mut self, budget: Arc<Budget>) -> Self {
         Arc::make_mut(&mut self.shared).given = Some(budget);

@@ -71,11 +71,11 @@ where
         let left = match head.meta.as_ref().and_then(|meta| meta.repeated()) {
             None => true,
             // What may have happened is left to whoever knows that it may happen again.
-            Some(Repeats::Unexecuted) => head.is_safe(),
+            Some(Repeats::Unexecuted) => head.is_idempotent(),
             Some(_) => false,
         };
         head.repeats = could && left;
-        head.repeatable = head.repeats && head.is_safe();
+        head.repeatable = head.repeats && head.is_idempotent();
         if could {
             // Made on the first call, so that a scrape shows the zeros before the first failure.
             shared.handles(&head.target);

@@ -11,8 +11,9 @@ const SEATS: usize = 32;
 /// A service that is called through `&self`.
 ///
 /// A clone of a stack counts each layer's `Arc` up, and its drop counts it down: where every call makes one, its threads meet at
-/// all of those. So each thread has a seat, with a copy that stays there. It is asked for readiness by the layer that cuts it, and no
-/// layer below that keeps what it has reserved for a call that it refuses: what sits there holds nothing that others might need.
+/// all of those. So each thread has a seat, with a copy that stays there. It is asked for readiness by the layer that cuts it,
+/// and no layer below that keeps what it has reserved for a call that it refuses: what sits there holds nothing that others might
+/// need.
 pub(super) struct Seats<S> {
     pristine: S,
     seats: Box<[Seat<S>]>,

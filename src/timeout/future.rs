@@ -42,8 +42,8 @@ impl<F> TimeoutFuture<F> {
 pub(super) struct Timer {
     pub(super) began: Instant,
     pub(super) attempt: Option<Instant>,
-    /// By when an answer says that the target is quick. There is none where all attempts have a limit: then a commit does not lift
-    /// it.
+    /// By when an answer says that the target is quick. There is none where all attempts have a limit: then a commit does not
+    /// lift it.
     pub(super) quick: Option<Instant>,
     /// Whether the target was known to be slow when the attempt began.
     pub(super) slow: bool,
@@ -104,8 +104,8 @@ impl Timer {
         TimedOut { clock, after }
     }
 
-    /// Whether an attempt that took so long has not had a fair time, and that is not the operator's doing: its caller gives it less, or
-    /// a person was asked, and took all that there was.
+    /// Whether an attempt that took so long has not had a fair time, and that is not the operator's doing: its caller gives it
+    /// less, or a person was asked, and took all that there was.
     fn hurried(&self, took: Duration) -> bool {
         if self.target.method().waits() {
             return true;

@@ -45,7 +45,8 @@ impl TimeoutLayer {
         Self::with(HoldsFor::Repeatable, Some(limit))
     }
 
-    /// Only the call's deadline holds. A limit that the [handle](Self::handle) sets is one as [`repeatable`](Self::repeatable) has it.
+    /// Only the call's deadline holds. A limit that the [handle](Self::handle) sets is one as [`repeatable`](Self::repeatable)
+    /// has it.
     pub fn deadline_only() -> Self {
         Self::with(HoldsFor::Repeatable, None)
     }

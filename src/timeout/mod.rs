@@ -6,25 +6,26 @@
 //!
 //! # Slow targets
 //!
-//! The [limit of an attempt that may be repeated](TimeoutLayer::repeatable) is for calls that hang: another attempt may find another
-//! replica. A target that takes longer than the limit would never answer, however often it is asked, and its breaker would open. So
-//! only the first attempt of a call is given up at the limit, and the next has what is left of the call's time; and once an attempt
-//! at a target was given up so, all have their call's whole time, until one is answered within the limit again. A replica that hangs
-//! costs one limit, and a tool that takes longer is learned by one call. Where [all attempts](TimeoutLayer::new) have a limit, it holds.
+//! The [limit of an attempt that may be repeated](TimeoutLayer::repeatable) is for calls that hang: another attempt may find
+//! another replica. A target that takes longer than the limit would never answer, however often it is asked, and its breaker
+//! would open. So only the first attempt of a call is given up at the limit, and the next has what is left of the call's time;
+//! and once an attempt at a target was given up so, all have their call's whole time, until one is answered within the limit
+//! again. A replica that hangs costs one limit, and a tool that takes longer is learned by one call. Where [all
+//! attempts](TimeoutLayer::new) have a limit, it holds.
 //!
 //! # A fair time
 //!
-//! A caller may say how long it will wait ([`TIMEOUT_KEY`](crate::call::TIMEOUT_KEY)), and one that waits for ten milliseconds proves
-//! nothing against a tool that takes fifty. So an attempt that its caller's end cuts short is a failure of the target only if it had
-//! had the time that the operator has in mind: the attempt's limit, or what a call may take where that is less. A tenth of that may be
-//! missing, since each hop of a chain hands on a little less than it has, and the last one has to see a tool that hangs. Any
-//! other is [`Hurried`](crate::call::Verdict::Hurried): its caller is told as of any timeout, breakers ignore it, and a limit that adapts
-//! learns only that it would have taken longer. So is one that was not given its time because a
-//! [person was asked](crate::call::Peer::ask) until the hard end, since no other clock runs meanwhile. For a call that [waits](crate::call::Method::waits) for work elsewhere no time is fair, and no
-//! attempt's limit holds.
+//! A caller may say how long it will wait ([`TIMEOUT_KEY`](crate::call::TIMEOUT_KEY)), and one that waits for ten milliseconds
+//! proves nothing against a tool that takes fifty. So an attempt that its caller's end cuts short is a failure of the target only
+//! if it had had the time that the operator has in mind: the attempt's limit, or what a call may take where that is less. A tenth
+//! of that may be missing, since each hop of a chain hands on a little less than it has, and the last one has to see a tool that
+//! hangs. Any other is [`Hurried`](crate::call::Verdict::Hurried): its caller is told as of any timeout, breakers ignore it, and
+//! a limit that adapts learns only that it would have taken longer. So is one that was not given its time because a [person was
+//! asked](crate::call::Peer::ask) until the hard end, since no other clock runs meanwhile. For a call that
+//! [waits](crate::call::Method::waits) for work elsewhere no time is fair, and no attempt's limit holds.
 //!
-//! What is short of the call's time is in the attempt's head ([`attempt_end`](crate::call::Head::attempt_end)), so that the next hop is
-//! told how long it really has.
+//! What is short of the call's time is in the attempt's head ([`attempt_end`](crate::call::Head::attempt_end)), so that the next
+//! hop is told how long it really has.
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError); [`TimedOut`](crate::error::TimedOut), which says what clock ran out. What
 //!   a timed-out attempt did is not known.

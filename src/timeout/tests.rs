@@ -223,7 +223,8 @@ async fn the_next_hop_is_told_when_the_attempt_is_given_up() {
     assert_eq!(told(&TimeoutLayer::deadline_only(), 0).await, Some(5 * SECOND));
 }
 
-/// How an attempt ends that its caller gives up after `seconds` of the `granted` ones, once it has waited for its slot for `waited`.
+/// How an attempt ends that its caller gives up after `seconds` of the `granted` ones, once it has waited for its slot for
+/// `waited`.
 async fn given_up(layer: TimeoutLayer, seconds: u32, granted: Duration, waited: Duration) -> (Clock, Duration) {
     let mut request = request(seconds, 600);
     request.head.granted = Some(granted);

@@ -22,11 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// It goes where the environment says: `OTEL_EXPORTER_OTLP_ENDPOINT` (by default `http://localhost:4318`),
 /// `OTEL_EXPORTER_OTLP_HEADERS`, `OTEL_EXPORTER_OTLP_TIMEOUT`, and the same for traces alone; `OTEL_TRACES_SAMPLER`,
-/// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_*` count too. Where `OTEL_SDK_DISABLED` is `true`, nothing is recorded
-/// or sent. For `https` switch a TLS feature of `reqwest` on.
+/// `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME` and `OTEL_BSP_*` count too. Where `OTEL_SDK_DISABLED` is `true`, nothing is
+/// recorded or sent. For `https` switch a TLS feature of `reqwest` on.
 ///
-/// * **A collector that is slow or gone** never makes a call wait. 2,048 spans wait for it (`OTEL_BSP_MAX_QUEUE_SIZE`); what comes
-///   then is lost, and so is a batch that it does not take within 10 s. [`lost`](Self::lost) and
+/// * **A collector that is slow or gone** never makes a call wait. 2,048 spans wait for it (`OTEL_BSP_MAX_QUEUE_SIZE`); what
+///   comes then is lost, and so is a batch that it does not take within 10 s. [`lost`](Self::lost) and
 ///   [`SPANS_LOST`](crate::metrics::SPANS_LOST) count them; that it begins and that it is over is logged, with the target
 ///   [`TARGET`](super::TARGET).
 /// * **Clones**: none. Its layers share one way.

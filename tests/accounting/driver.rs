@@ -64,8 +64,8 @@ pub fn run(seed: u64, calls: u32, layers: Layers) -> Run {
     driven(runtime, &snapshotter, World::new(seed, layers, false), calls)
 }
 
-/// The same by four threads at once. Their clock runs, so that nothing takes time but backoffs, and nothing happens twice in the same way. Once
-/// for each process, as all threads have to share its recorder.
+/// The same by four threads at once. Their clock runs, so that nothing takes time but backoffs, and nothing happens twice in the
+/// same way. Once for each process, as all threads have to share its recorder.
 pub fn run_on_threads(seed: u64, calls: u32) -> Run {
     quiet_panics();
     let recorder = DebuggingRecorder::new();
@@ -160,7 +160,7 @@ async fn drive(world: Shared, calls: u32, audit: Option<AuditLayer>) -> Catalogu
     }));
     let mut catalogue = Catalogue::new("up");
     for read in TOOLS.iter().filter(|name| !name.starts_with("write")) {
-        let policy = TargetPolicy::default().safe(true);
+        let policy = TargetPolicy::default().idempotent(true);
         let policy = if read.starts_with("read") { policy.read_only(true).cache_for(Duration::from_millis(20)) } else { policy };
         catalogue = catalogue.tool(*read, policy);
     }

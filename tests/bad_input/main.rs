@@ -188,8 +188,8 @@ async fn a_hostile_list_of_templates_costs_no_more_than_one_of_tools() {
     assert!(size < SCRAPE, "{size} bytes of scrape");
 }
 
-/// What a tool costs in the default stack once it has been called, if nothing goes wrong: where there are few, and where there are
-/// many. The docs of `metrics` say so.
+/// What a tool costs in the default stack once it has been called, if nothing goes wrong: where there are few, and where there
+/// are many. The docs of `metrics` say so.
 const SERIES_PER_TOOL: usize = 70;
 const SERIES_OF_MANY: usize = 20;
 

@@ -12,8 +12,8 @@ use tower::service_fn;
 
 use crate::resident;
 
-/// A megabyte each of trace context and baggage that nobody can read: the call is made, nothing of it is kept, and nothing of it is sent
-/// on where a layer says what is.
+/// A megabyte each of trace context and baggage that nobody can read: the call is made, nothing of it is kept, and nothing of it
+/// is sent on where a layer says what is.
 #[tokio::test]
 async fn a_bomb_in_the_trace_of_a_call_goes_no_further() {
     let megabyte = |of: &str| of.repeat((1 << 20) / of.len());

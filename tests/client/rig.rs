@@ -46,7 +46,7 @@ pub struct Rig<H: ClientHandler = Caller> {
 
 /// A layer whose one tool may be repeated by the operator's word.
 pub fn safe(stack: &Stack) -> ClientLayer {
-    let policy = TargetPolicy::default().safe(true);
+    let policy = TargetPolicy::default().idempotent(true);
     ClientLayer::with_catalogue(Arc::new(Catalogue::new("up").tool(TOOL, policy)), stack).expect("a catalogue that fits")
 }
 

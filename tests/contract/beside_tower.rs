@@ -158,8 +158,8 @@ async fn a_queue_does_not_hold_what_it_waits_for() -> Checked {
     Ok(())
 }
 
-/// A stack keeps a copy of its handler for each thread that calls. A call that is refused leaves nothing reserved in it: here the one
-/// place of tower's limit, which a call from elsewhere needs.
+/// A stack keeps a copy of its handler for each thread that calls. A call that is refused leaves nothing reserved in it: here the
+/// one place of tower's limit, which a call from elsewhere needs.
 #[tokio::test(start_paused = true)]
 async fn a_stack_that_refuses_holds_nothing_of_its_handler() -> Checked {
     let stage = Stage::new();

@@ -214,8 +214,8 @@ pub fn play(seed: u64, sizes: &Sizes, scene: &Scene<'_>, subject: Subject<'_>) -
     })
 }
 
-/// How long the answered calls of forty agents took, in seconds. Each makes its next call when it has thought about the answer to the
-/// last. Before they come, calls are made one by one; while they are there, one more call hangs.
+/// How long the answered calls of forty agents took, in seconds. Each makes its next call when it has thought about the answer to
+/// the last. Before they come, calls are made one by one; while they are there, one more call hangs.
 pub fn play_agents(seed: u64, secs: u64, deadline: Duration, subject: Subject<'_>) -> Vec<f64> {
     run(async {
         let backend = Backend::new(MACHINE, Discipline::Shared);

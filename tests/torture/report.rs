@@ -64,8 +64,8 @@ impl Figure {
         Self { bound: Some(Bound::AtMost(most)), ..self }
     }
 
-    /// A miss that is known, up to this value: it is printed as missed all the same, and does not fail the test. The README says what
-    /// was tried.
+    /// A miss that is known, up to this value: it is printed as missed all the same, and does not fail the test. The README says
+    /// what was tried.
     pub fn known_miss(self, up_to: f64) -> Self {
         Self { known: Some(up_to), ..self }
     }

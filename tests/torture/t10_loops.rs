@@ -2,10 +2,10 @@
 //! their arguments and fail all the same, among other tenants. How much of it reaches the backend, and who suffers?
 //!
 //! A stuck agent makes its call every 2 s for ten minutes, in one of five ways: the tool says no (`isError`), it does so and the
-//! client marks each call as a repetition, it says no in other
-//! words each time (when it was asked), the tool breaks (-32603, which leaves the outcome in doubt and counts against the tool), or
-//! the agent goes to and fro between two such calls. A poll's answer stays the same for a minute at a time. All others ask for
-//! something new each time, of the same tool that the stuck agents call, and the backend is busy enough that a call more is felt.
+//! client marks each call as a repetition, it says no in other words each time (when it was asked), the tool breaks (-32603,
+//! which leaves the outcome in doubt and counts against the tool), or the agent goes to and fro between two such calls. A poll's
+//! answer stays the same for a minute at a time. All others ask for something new each time, of the same tool that the stuck
+//! agents call, and the backend is busy enough that a call more is felt.
 
 use std::{
     collections::HashMap,
@@ -93,8 +93,8 @@ enum Kind {
 impl Kind {
     const STUCK: [Self; 5] = [Self::Denied, Self::Broken, Self::ToAndFro, Self::Reworded, Self::Marking];
 
-    /// Of fifty agents ten are stuck, five are polling and three mend their arguments; of those beyond fifty each is a tenant of its
-    /// own.
+    /// Of fifty agents ten are stuck, five are polling and three mend their arguments; of those beyond fifty each is a tenant of
+    /// its own.
     fn of(agent: usize) -> Self {
         match agent {
             0..10 => Self::STUCK[agent % 5],

@@ -45,8 +45,8 @@ const LEAST: f64 = 0.95;
 const SLOWEST: f64 = 0.5;
 const RECOVERY: f64 = 5.0;
 
-/// Adds a row, with the bounds if they are asked for: goodput is the mean over the seeds, the percentiles are of all calls of
-/// all seeds, recovery is the worst. The last two columns, which have no bound, look at each seed by itself.
+/// Adds a row, with the bounds if they are asked for: goodput is the mean over the seeds, the percentiles are of all
+/// calls of all seeds, recovery is the worst. The last two columns, which have no bound, look at each seed by itself.
 fn row(table: &mut Table, name: &str, bounded: bool, came: &[Seed]) {
     let p99 = |calls: &mut dyn Iterator<Item = &Vec<f64>>| Account::of(calls.flatten().copied()).percentile(0.99);
     let holds = |seed: &&Seed| {

@@ -63,8 +63,8 @@ fn distributions() -> [(&'static str, Sizes); 2] {
     [("exponential sizes", Sizes::exponential(SIZE)), ("even sizes", Sizes::even(SIZE, 0.2))]
 }
 
-/// Agents that wait for their answers, beside a call that hangs: calls answered, as a share of those without a limit, and the time of
-/// the slowest. What it takes is that those are let in who wait beside free slots, though little comes and ends.
+/// Agents that wait for their answers, beside a call that hangs: calls answered, as a share of those without a limit, and the
+/// time of the slowest. What it takes is that those are let in who wait beside free slots, though little comes and ends.
 #[expect(clippy::cast_precision_loss, reason = "no experiment counts to 2^52")]
 fn agents(run: Run, secs: u64, how_many: u64, name: &str, limit: impl Fn() -> ConcurrencyLayer + Sync) {
     let title = format!("forty agents beside a call that hangs ({how_many} x {secs} s)");

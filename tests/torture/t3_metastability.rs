@@ -130,7 +130,8 @@ fn seed(seed: u64, sizes: &Sizes, span: Span, stack: &(dyn Fn(&Backend, u64) -> 
     judge(&tries, span)
 }
 
-/// Service is whole from the first second on in which 99 % of the calls were answered in time, if 99 % of all that follow were too.
+/// Service is whole from the first second on in which 99 % of the calls were answered in time, if 99 % of all that follow were
+/// too.
 fn judge(tries: &[Try], span: Span) -> Came {
     let from = f64::from(span.before);
     let end = from + TRIGGER.as_secs_f64();

@@ -1,5 +1,5 @@
-//! T4: three retries, one behind the other, in front of a backend that fails a share of its calls. How many attempts does one call
-//! become?
+//! T4: three retries, one behind the other, in front of a backend that fails a share of its calls. How many attempts does one
+//! call become?
 //!
 //! Three attempts at each of three are 27 at the last. Budgets keep that down without the layers knowing of each other; the mark
 //! in `_meta`, which says that the sender repeats the call itself, ends it.

@@ -1,8 +1,8 @@
 //! T9: what a call has done, and what its caller is told. Two tenants, every fault, callers who leave at every poll.
 //!
 //! The backend counts the effects of each logical call. Whoever is told of a success must have had exactly one; whoever is told
-//! that nothing was done, none; whoever is told that nobody knows, one at most. So it must be with retries, hedges, coalescing and
-//! the cache on, with callers who leave whenever they like, and with those who send a call again under its idempotency key.
+//! that nothing was done, none; whoever is told that nobody knows, one at most. So it must be with retries, hedges, coalescing
+//! and the cache on, with callers who leave whenever they like, and with those who send a call again under its idempotency key.
 //!
 //! Each case comes twice: by itself, for every fault and with its caller leaving at every poll; and in a storm of calls that meet
 //! faults and leave at random. Calls of the tools that may be repeated have as many effects as they like; they are here for the
@@ -200,10 +200,10 @@ impl Scene {
         };
         let policy = TargetPolicy::default;
         let catalogue = Catalogue::new("upstream")
-            .tool(Tool::Pay.as_str(), if careless { policy().safe(true) } else { policy() })
+            .tool(Tool::Pay.as_str(), if careless { policy().idempotent(true) } else { policy() })
             .tool(Tool::PayUnderKey.as_str(), policy())
-            .tool(Tool::Put.as_str(), policy().safe(true))
-            .tool(Tool::Look.as_str(), policy().safe(true).cache_for(Duration::from_secs(1)))
+            .tool(Tool::Put.as_str(), policy().idempotent(true))
+            .tool(Tool::Look.as_str(), policy().idempotent(true).cache_for(Duration::from_secs(1)))
             .trust_annotations();
         let reads = Annotations::default().read_only(true);
         catalogue.learn(&Method::ToolsCall, Scope::Public, [(Tool::Look.as_str(), reads)]);
@@ -459,8 +459,8 @@ fn faults() -> Vec<Option<Fault>> {
     [None].into_iter().chain(all.map(Some)).collect()
 }
 
-/// One call by itself, meeting this fault at every other attempt or so, or at each; its caller leaves at every poll in turn. One under a
-/// key is sent again afterwards.
+/// One call by itself, meeting this fault at every other attempt or so, or at each; its caller leaves at every poll in turn. One
+/// under a key is sent again afterwards.
 fn alone(tool: Tool, fault: Option<Fault>, slow: bool, careless: bool) -> Came {
     let mut came = Came::default();
     for polls in 0.. {

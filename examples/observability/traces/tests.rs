@@ -27,7 +27,7 @@ async fn traces_are_shown_as_trees() {
         Ok::<_, BoxError>(if fails { Response::from_error(ErrorObject::new(-32603, "no luck")) } else { Response::new(()) })
     });
     let service = Stack::new().trace(TraceLayer::new()).service(handler);
-    let catalogue = Catalogue::new("up").tool("say", TargetPolicy::default().safe(true));
+    let catalogue = Catalogue::new("up").tool("say", TargetPolicy::default().idempotent(true));
     for params in ["twice", "once"] {
         let target = catalogue.resolve(&Method::ToolsCall, Some("say"), None);
         service.answer(Request::new(target, params)).await.expect("an answer");

@@ -168,8 +168,8 @@ impl RawCall {
     /// The request as the stack sees it; its parameters are the whole message. Not for a
     /// [subscription](Self::is_subscription).
     ///
-    /// The revision is known where the request says it, as it must since 2026-07-28. Of older ones it stands in the handshake, and
-    /// the session in a header: who keeps or shares answers sets both in the head (`revision`, `session`).
+    /// The revision is known where the request says it, as it must since 2026-07-28. Of older ones it stands in the handshake,
+    /// and the session in a header: who keeps or shares answers sets both in the head (`revision`, `session`).
     pub fn request(&self, catalogue: &Catalogue, caller: Caller) -> Request<RawMessage> {
         let target = catalogue.resolve(&self.method, self.name.as_deref(), caller.audience());
         let mut request = Request::new(target, RawMessage::new(self.message.clone()));
@@ -179,8 +179,8 @@ impl RawCall {
         request
     }
 
-    /// Whether this is `subscriptions/listen`: no call, but a stream that goes on until somebody ends it. Pass it by the stack, which
-    /// would hold a slot for it and end it by the deadline; and put a limit of your own on how many there are.
+    /// Whether this is `subscriptions/listen`: no call, but a stream that goes on until somebody ends it. Pass it by the stack,
+    /// which would hold a slot for it and end it by the deadline; and put a limit of your own on how many there are.
     pub fn is_subscription(&self) -> bool {
         self.method == Method::SubscriptionsListen
     }

@@ -57,8 +57,8 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The names, or templates, with what they say about themselves. One that cannot be read hides no other, and hints that cannot are
-    /// none.
+    /// The names, or templates, with what they say about themselves. One that cannot be read hides no other, and hints that
+    /// cannot are none.
     pub(super) fn names(&self) -> Vec<(Cow<'a, str>, Annotations)> {
         if self.method == Method::ResourcesRead {
             let listed = self.listed.iter().filter_map(|listed| object::<TemplateView<'_>>(listed.get()));

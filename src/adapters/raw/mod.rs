@@ -1,9 +1,9 @@
 //! Raw JSON-RPC: messages as the bytes they came in.
 //!
-//! For all that is not Rust. A typed model drops what it does not know; here a message goes on byte for byte, number
-//! spelling, unknown members and `_meta` included. Only what layers need is read: the method, the name, and whether an
-//! answer is a failure. What the stack itself has to say of an answer is put into it: a notice and facts. Its id is made the caller's again,
-//! and facts that only we may state are taken out of it. Every other byte of it stays.
+//! For all that is not Rust. A typed model drops what it does not know; here a message goes on byte for byte, number spelling,
+//! unknown members and `_meta` included. Only what layers need is read: the method, the name, and whether an answer is a failure.
+//! What the stack itself has to say of an answer is put into it: a notice and facts. Its id is made the caller's again, and facts
+//! that only we may state are taken out of it. Every other byte of it stays.
 //!
 //! ```
 //! use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
@@ -42,11 +42,11 @@
 //! * **`subscriptions/listen`** is no call, and not for the stack: see [`RawCall::is_subscription`].
 //! * **Tools, prompts and resource templates** are learned from the answers that are given to [`RawCall::learn`]; until then,
 //!   all that the operator has not declared share one entry.
-//! * **HTTP headers** that a message came with say what its `_meta` does not (its trace, an idempotency key) once they are given to
-//!   [`RawCall::with_headers`].
-//! * **Progress** is relayed by a transport through a [`Peer`](crate::call::Peer), which it puts into the head of each request whose caller
-//!   asks to hear of it. The stack does not see what goes past that: such progress keeps no call alive, and a call that its caller has
-//!   heard of is repeated all the same.
+//! * **HTTP headers** that a message came with say what its `_meta` does not (its trace, an idempotency key) once they are given
+//!   to [`RawCall::with_headers`].
+//! * **Progress** is relayed by a transport through a [`Peer`](crate::call::Peer), which it puts into the head of each request
+//!   whose caller asks to hear of it. The stack does not see what goes past that: such progress keeps no call alive, and a call
+//!   that its caller has heard of is repeated all the same.
 //! * **Errors**: what is no request is refused by [`RawCall::parse`] with the error to answer with; what is no answer is an error
 //!   of [`RawAnswer::parse`], after which the outcome is in doubt.
 
@@ -61,6 +61,7 @@ pub use call::RawCall;
 pub use message::RawMessage;
 
 #[cfg(test)]
+#[cfg(feature = "cache")]
 mod answers_tests;
 #[cfg(test)]
 mod hops_tests;

@@ -62,12 +62,12 @@ fn a_call_is_safe_by_its_key_where_the_operator_says_that_the_backend_honours_it
     let plain = r#"{"id":1,"method":"tools/call","params":{"name":"t"}}"#;
     let honours = TargetPolicy::default().honours_idempotency_key();
     let (honoured, other) = (Catalogue::new("up").tool("t", honours), Catalogue::new("up").tool("t", Default::default()));
-    let is_safe = |message: &'static str, catalogue| {
+    let is_idempotent = |message: &'static str, catalogue| {
         let call = RawCall::parse(Bytes::from_static(message.as_bytes())).unwrap();
-        call.request(catalogue, Caller::default()).head.is_safe()
+        call.request(catalogue, Caller::default()).head.is_idempotent()
     };
-    assert!(is_safe(keyed, &honoured));
-    assert!(!is_safe(plain, &honoured) && !is_safe(keyed, &other));
+    assert!(is_idempotent(keyed, &honoured));
+    assert!(!is_idempotent(plain, &honoured) && !is_idempotent(keyed, &other));
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn names_are_learned_from_the_lists_that_pass_by() {
     learn("prompts/list", r#"{"prompts":[{"name":"p","annotations":{"readOnlyHint":true}}],"tools":[{"name":"no"}]}"#);
     learn("tools/list", r#"{"resultType":"other","tools":[{"name":"no"}]}"#);
     learn("x/list", r#"{"tools":[{"name":"no"}]}"#);
-    let safe = |name| catalogue.known(&Method::ToolsCall, name, None).map(|target| target.is_safe());
+    let safe = |name| catalogue.known(&Method::ToolsCall, name, None).map(|target| target.is_idempotent());
     assert_eq!([safe("reads"), safe("odd"), safe("again"), safe("no")], [Some(true), Some(false), Some(false), None]);
     assert!(catalogue.known(&Method::PromptsGet, "p", None).is_some());
 }

@@ -29,8 +29,8 @@
 //! * **`initialize`, `server/discover`, `ping`** pass through the stack but are never refused by it;
 //!   only their time is bounded.
 //! * **`subscriptions/listen`** is a service of its own: no deadline, no slot; it has a cap of its own
-//!   ([`ServerLayer::subscriptions`]), and a metric ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)). What is beyond the cap is in
-//!   [`REJECTIONS`](crate::metrics::REJECTIONS), as refused by `subscriptions`.
+//!   ([`ServerLayer::subscriptions`]), and a metric ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)). What is beyond the cap is
+//!   in [`REJECTIONS`](crate::metrics::REJECTIONS), as refused by `subscriptions`.
 //! * **HTTP**: [`RefusalStatusLayer`] around `StreamableHttpService` gives refusals their status.
 
 mod call;

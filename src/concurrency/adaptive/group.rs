@@ -9,7 +9,8 @@ const FEW: usize = 16;
 const MOST: usize = 1024;
 /// Being surer is not worth more than so many round trips.
 const ROUND_TRIPS: f64 = 32.0;
-/// The slowest quarter counts as the quickest of them: one call of ten seconds among fast ones neither delays nor bends the answer.
+/// The slowest quarter counts as the quickest of them: one call of ten seconds among fast ones neither delays nor bends the
+/// answer.
 const QUANTILE: f64 = 0.75;
 
 /// What a group shows. Times are in seconds.
@@ -313,8 +314,8 @@ mod tests {
         assert_eq!(group.read(0.0, 0.1, |_| false, 3.0), Reading::NotYet);
     }
 
-    /// A group of limit 64 whose first 16 calls begin in the course of a second, from the tenth on; twelve of the first have taken
-    /// half a second.
+    /// A group of limit 64 whose first 16 calls begin in the course of a second, from the tenth on; twelve of the first have
+    /// taken half a second.
     fn first_stage() -> Group {
         let mut group = Group::new(64.0);
         (0..15).for_each(|_| group.started(10.0, 0.0, 10.0));

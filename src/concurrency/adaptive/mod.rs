@@ -1,4 +1,5 @@
-//! A limit that learns how many calls may be in flight: it asks whether throughput follows concurrency, never how slow the calls are.
+//! A limit that learns how many calls may be in flight: it asks whether throughput follows concurrency, never how slow the calls
+//! are.
 //!
 //! While callers wait, the limit is moved a step, and the latency of the calls begun since is held against that of those before.
 //! By Little's law, `d ln X / d ln N = 1 - d ln R / d ln N`: where latency stays as it was, throughput has followed, and there is

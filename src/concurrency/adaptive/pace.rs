@@ -25,7 +25,8 @@ impl Pace {
         Self { due: 0.0, last: 0.0, latency: f64::INFINITY, recent: 0.0, fastest: f64::INFINITY }
     }
 
-    /// When the next is due, with so many waiting. However slow the pace has been, that is no more than an interval after the last.
+    /// When the next is due, with so many waiting. However slow the pace has been, that is no more than an interval after the
+    /// last.
     pub(super) fn due(&self, limit: f64, waiting: f64) -> f64 {
         let interval = self.interval(limit, waiting);
         (self.due - interval * burst(limit)).min(self.last + interval)
@@ -42,8 +43,8 @@ impl Pace {
         self.recent += (took - self.recent) / 8.0;
     }
 
-    /// Seconds between two starts. Whatever the fastest pace is, as many start in the time of one call as wait: that pace is of those
-    /// who came of late, and a quiet hour says nothing of a crowd.
+    /// Seconds between two starts. Whatever the fastest pace is, as many start in the time of one call as wait: that pace is of
+    /// those who came of late, and a quiet hour says nothing of a crowd.
     fn interval(&self, limit: f64, waiting: f64) -> f64 {
         let call = self.latency.min(self.recent);
         (call / (limit * QUICKER)).max(self.fastest.recip().min(call / waiting))

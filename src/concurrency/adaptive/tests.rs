@@ -37,8 +37,8 @@ impl World {
         Crowd { in_flight: u32::try_from(self.in_flight.len()).unwrap(), waiting: self.waiting }
     }
 
-    /// Lets `secs` pass in steps of a millisecond, with so many arrivals a second; at most 10,000 wait. The seconds that an attempt
-    /// takes depend on how many are in flight.
+    /// Lets `secs` pass in steps of a millisecond, with so many arrivals a second; at most 10,000 wait. The seconds that an
+    /// attempt takes depend on how many are in flight.
     fn run(&mut self, secs: u32, arrivals: f64, latency: impl Fn(f64) -> f64) -> &mut Self {
         let mut due = 0.0;
         for _ in 0..secs * 1000 {

@@ -10,8 +10,8 @@ use crate::{call::Criticality, concurrency::latency::Typical, error::Reason};
 /// How long a call without a deadline stands in a line that stands.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So few do not stand: whatever their order, the last of them is soon served; and turned around, who came first would wait for the
-/// line to be empty.
+/// So few do not stand: whatever their order, the last of them is soon served; and turned around, who came first would wait for
+/// the line to be empty.
 const FEW: usize = 2;
 
 /// Somebody who waits.

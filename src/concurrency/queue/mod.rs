@@ -3,8 +3,8 @@
 //! Each tenant has a [line](line) of its own, and the lines take turns: deficit round robin, where a round gives every tenant the
 //! time of a typical call, and a tenant pays with the time that its calls really hold slots. So a tenant has its share of the
 //! slots' time however many calls it sends and however slow they are, and none is left idle while anybody waits. Up to
-//! [`CARRIED`] rounds are carried over, whoever waits or not: so a tenant that asks for less than its share is served before those
-//! that ask for more, and not in turns with them.
+//! [`CARRIED`] rounds are carried over, whoever waits or not: so a tenant that asks for less than its share is served before
+//! those that ask for more, and not in turns with them.
 
 mod account;
 mod line;
@@ -209,8 +209,8 @@ impl<T> Queue<T> {
         Some(left.value)
     }
 
-    /// A slot is kept for what a tenant's call goes on to do after its attempt. Unlike a call that never had to wait it is charged
-    /// with from its beginning: nobody waits for its end, so nothing else holds the tenant back.
+    /// A slot is kept for what a tenant's call goes on to do after its attempt. Unlike a call that never had to wait it is
+    /// charged with from its beginning: nobody waits for its end, so nothing else holds the tenant back.
     pub(super) fn begin(&mut self, tenant: Digest, typical: Option<Typical>, now: Instant) -> Charge {
         let tenant = self.known_as(tenant);
         let entry = Entry { started: self.since_epoch(now), paid: turn(typical) };

@@ -60,8 +60,8 @@ async fn dropped_after(polls: usize, scene: Scene, layer: &impl Subject) -> Chec
 }
 
 /// The gauges that tell how much of something is in use. The budget of a retry is an account and no such level: an attempt that
-/// was made has been paid for, also if its caller leaves; see `retries`. Nor are the audit records that wait: their writer takes them
-/// when it can.
+/// was made has been paid for, also if its caller leaves; see `retries`. Nor are the audit records that wait: their writer takes
+/// them when it can.
 fn levels(meter: &Meter) -> BTreeMap<String, f64> {
     let mut gauges = meter.gauges();
     gauges.retain(|name, _| [RETRY_BUDGET, AUDIT_BACKLOG].iter().all(|other| !name.starts_with(other.name)));

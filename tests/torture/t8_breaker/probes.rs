@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Tools of one upstream, every second of which is safe to call again.
 pub fn tools<const N: usize>() -> [Arc<Target>; N] {
     let name = |number: usize| format!("tool_{number}");
-    let policy = |number: usize| TargetPolicy::default().safe(number.is_multiple_of(2));
+    let policy = |number: usize| TargetPolicy::default().idempotent(number.is_multiple_of(2));
     let catalogue = (0..N).fold(Catalogue::new("up"), |all, number| all.tool(name(number), policy(number)));
     std::array::from_fn(|number| catalogue.resolve(&Method::ToolsCall, Some(&name(number)), None))
 }

@@ -65,7 +65,7 @@ pub fn seeds<T: Send>(seeds: u64, scenario: impl Fn(u64) -> T + Sync) -> Vec<T> 
 
 /// A tool of an upstream of its own, which may be repeated when its outcome is unknown if it is `safe`.
 pub fn tool(name: &str, safe: bool) -> Arc<Target> {
-    let policy = TargetPolicy::default().safe(safe);
+    let policy = TargetPolicy::default().idempotent(safe);
     Catalogue::new("upstream").tool(name, policy).resolve(&Method::ToolsCall, Some(name), None)
 }
 

@@ -60,9 +60,9 @@ impl ClientLayer {
         self
     }
 
-    /// How long a slot is kept, at the most, for a request that was taken back and has no answer: the server may work on. Half of it
-    /// is sure and the other half drawn, so that slots which many callers left at once do not all come back at once. Default: 5 s;
-    /// zero keeps none.
+    /// How long a slot is kept, at the most, for a request that was taken back and has no answer: the server may work on. Half of
+    /// it is sure and the other half drawn, so that slots which many callers left at once do not all come back at once. Default:
+    /// 5 s; zero keeps none.
     ///
     /// A server that heeds a cancellation does not answer either (specification, Cancellation), so each call that is taken back
     /// holds a slot for the whole lease, whatever the server does: callers who take back `r` calls a second of one tool hold
@@ -74,7 +74,8 @@ impl ClientLayer {
         self
     }
 
-    /// Opens at most `cap` `subscriptions/listen` streams at once, over the transports that the stack is put around. Default: 1,024.
+    /// Opens at most `cap` `subscriptions/listen` streams at once, over the transports that the stack is put around. Default:
+    /// 1,024.
     #[must_use]
     pub fn subscriptions(mut self, cap: usize) -> Self {
         let shared = Arc::make_mut(&mut self.shared);

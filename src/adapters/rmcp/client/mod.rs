@@ -50,11 +50,11 @@
 //! * **Errors**: an answer of the server's is an answer. A transport's own error says whether the request was sent, or with which
 //!   HTTP status it was refused, as far as [`ReadError`] can tell: give the layer [`HttpErrors`] where the transport is rmcp's
 //!   Streamable HTTP client. What was sent and has no answer is in doubt, and only what is safe is repeated.
-//! * **A lost session** (404, revisions up to 2025-11-25): nothing was done. rmcp begins another one, shared by all requests that lost
-//!   theirs, and sends each again, once, whatever the tool; the stack sees one attempt. If that fails too, the call ends as
+//! * **A lost session** (404, revisions up to 2025-11-25): nothing was done. rmcp begins another one, shared by all requests that
+//!   lost theirs, and sends each again, once, whatever the tool; the stack sees one attempt. If that fails too, the call ends as
 //!   [`SessionLost`](crate::call::Verdict::SessionLost), and is not repeated: no retry of ours begins a session. If no session
-//!   can be had, it ends as that failure does, and is repeated if it may be (connection refused, say). Other requests
-//!   that were under way when a session is replaced are in doubt.
+//!   can be had, it ends as that failure does, and is repeated if it may be (connection refused, say). Other requests that were
+//!   under way when a session is replaced are in doubt.
 //! * **401 and 403** end a call with the transport's own error, challenge included. Everything else that the stack has to say
 //!   is said as [`rescue`](crate::rescue) says it.
 //! * **The handshake** passes by (`initialize`, `server/discover`, `ping` of rmcp's own), and so do notifications, what the
@@ -64,19 +64,20 @@
 //! * **`subscriptions/listen`** is no call. Around the transport streams are counted
 //!   ([`SUBSCRIPTIONS`](crate::metrics::SUBSCRIPTIONS)), up to a cap ([`ClientLayer::subscriptions`]), and what is beyond it as
 //!   refused by `subscriptions` ([`REJECTIONS`](crate::metrics::REJECTIONS)); over the peer they are rmcp's business alone.
-//! * **While the server asks** a person or a model (elicitation, sampling), all clocks but the hard one stand still, and the call is
-//!   committed: that call where the transport tells within which it was asked (HTTP), else each that is under way on the
+//! * **While the server asks** a person or a model (elicitation, sampling), all clocks but the hard one stand still, and the call
+//!   is committed: that call where the transport tells within which it was asked (HTTP), else each that is under way on the
 //!   connection. Over the peer only where the transport is [`watched`].
-//! * **What the server says has changed** (`list_changed`, `resources/updated`) is not served from the [cache](crate::cache) any more,
-//!   before rmcp's own handler hears of it. Over the peer only where the transport is [`watched`], and from the first call on.
+//! * **What the server says has changed** (`list_changed`, `resources/updated`) is not served from the [cache](crate::cache) any
+//!   more, before rmcp's own handler hears of it. Over the peer only where the transport is [`watched`], and from the first call
+//!   on.
 //! * **What a client declares** with its requests (2026-07-28) is part of what is asked, as [`cache`](crate::cache) and
-//!   [`coalesce`](crate::coalesce) see it. Over the peer rmcp adds it after the stack: connections that declare other capabilities than
-//!   each other want layers of their own there, if anything is kept or shared.
+//!   [`coalesce`](crate::coalesce) see it. Over the peer rmcp adds it after the stack: connections that declare other
+//!   capabilities than each other want layers of their own there, if anything is kept or shared.
 //! * **Metrics**: as anywhere else, `mcp_server_operation_duration_seconds` is the call, as your code sees it, and
 //!   `mcp_client_operation_duration_seconds` each request that went out for it (see [`metrics`](crate::metrics)).
 //!
-//! Around the transport a connection carries 1,024 calls at once, those that wait for a slot included; further ones are refused by
-//! `connection`, with [`QueueFull`](crate::error::Reason::QueueFull).
+//! Around the transport a connection carries 1,024 calls at once, those that wait for a slot included; further ones are refused
+//! by `connection`, with [`QueueFull`](crate::error::Reason::QueueFull).
 //!
 //! rmcp's HTTP client carries 16 requests at once unless told otherwise (`max_concurrent_requests`); those beyond wait in a queue
 //! that no layer sees, while their clocks run. Give it as many as the concurrency limits admit.

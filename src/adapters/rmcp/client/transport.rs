@@ -23,7 +23,8 @@ use super::{
 };
 use crate::call::{Method, Peer};
 
-/// How many calls a connection carries at once (further ones are refused), and how many messages it has in hand. rmcp's own queue holds as many.
+/// How many calls a connection carries at once (further ones are refused), and how many messages it has in hand. rmcp's own queue
+/// holds as many.
 const CAP: usize = 1024;
 
 /// A client's transport with the stack inside: see [`ClientLayer::transport`](super::ClientLayer::transport).
@@ -70,8 +71,8 @@ impl<T: Transport<RoleClient>> LayeredTransport<T> {
         let token = request.get_meta().get_progress_token();
         let peer = token.map_or_else(Peer::unheard, |token| Peer::new(Notifier { line: self.line.clone(), token }));
         let call = self.shared.call(request, Link::Line(self.line.clone(), id.clone()));
-        // The adapter's edge: all calls are polled where the connection is, and a panic outside of the stack's own guard (who reads
-        // errors, say) would take the connection along.
+        // The adapter's edge: all calls are polled where the connection is, and a panic outside of the stack's own guard (who
+        // reads errors, say) would take the connection along.
         let shared = self.shared.clone();
         // Who is turned away has its answer when it is first polled, so it takes up no room.
         let answered = if self.calls.len() < CAP {

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::call::{HeldSlot, Peer};
 
-/// Watches a client's transport, so that [`Client`](super::Client)s over it see what rmcp keeps to itself: progress, which keeps a
-/// call alive and commits it, and late answers, which give back the slot that a cancelled call has kept.
+/// Watches a client's transport, so that [`Client`](super::Client)s over it see what rmcp keeps to itself: progress, which keeps
+/// a call alive and commits it, and late answers, which give back the slot that a cancelled call has kept.
 ///
 /// Every message passes as it is, in order. The watch costs a lock and a look at each message.
 pub fn watched<T, E, A>(transport: T) -> Watched<impl Transport<RoleClient, Error = E> + 'static>

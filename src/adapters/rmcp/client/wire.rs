@@ -210,8 +210,8 @@ impl Wire {
     }
 
     /// Nobody waits for this attempt any more, and the server was told so. If it held a slot, one is kept until the server
-    /// answers or its lease ends: half of `lease` is sure, the other half drawn. Slots that were lost in one moment then come back one by
-    /// one, and who else wants one waits for the next of them, and not a whole lease for all.
+    /// answers or its lease ends: half of `lease` is sure, the other half drawn. Slots that were lost in one moment then come
+    /// back one by one, and who else wants one waits for the next of them, and not a whole lease for all.
     pub(super) fn abandon(&self, id: &RequestId, slot: Option<HeldSlot>, lease: Duration) {
         let mut attempts = self.lock();
         let attempt = attempts.remove(id);
