@@ -3,6 +3,7 @@
 //!
 //! What these tests need beside Rust is installed by `tests/interop/install.sh`.
 
+#![cfg(feature = "admin")]
 #![expect(clippy::expect_used, clippy::panic, reason = "clippy takes the functions that tests share for no tests")]
 
 #[path = "interop/observability.rs"]
