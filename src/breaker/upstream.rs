@@ -220,7 +220,17 @@ pub(super) fn adopt<T>(known: &mut Vec<Weak<T>>, one: &Arc<T>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::shared::Shared, *};
+    use crate::testing::tool;
+
+    #[test]
+    fn the_changes_of_its_targets_are_told_with_its_own() {
+        let (shared, target, now) = (Shared::new(true, Policy::default(), None, Mode::Enforce), tool("t"), Instant::now());
+        shared.cell(&target, now).force(Force::Open, now);
+        shared.upstream(&target, now).force(Force::Open, now);
+        let told = shared.history().all().into_iter().map(|change| (change.name.as_deref().map(str::to_owned), change.to));
+        assert_eq!(told.collect::<Vec<_>>(), [(Some("t".to_owned()), State::Open), (None, State::Open)]);
+    }
 
     #[test]
     fn those_that_are_gone_make_room_for_those_that_come() {

@@ -58,6 +58,13 @@ fn the_dearest_target_that_there_is_bounds_every_burst() {
     drop(dearest);
     assert_eq!(refused(&mut limits, 4), error("dear", 5, 4));
     limits.note(&dear);
+    assert_eq!(limits.try_set(Per::TENANT, per_second(1), 0), Ok(()));
+    assert_eq!(limits.costs.len(), 0, "what costs 1 and who is gone take no room");
+    limits.remove(Per::TENANT);
+    for cost in [3, 9] {
+        limits.expect(&dear, units(cost)).unwrap();
+        assert_eq!(refused(&mut limits, cost - 1), error("dear", cost, cost - 1));
+    }
     assert_eq!(limits.try_set(Per::TENANT, per_second(9), 0), Ok(()));
     assert_eq!(limits.expect(&beyond, units(10)), Err(error("beyond", 10, 9)));
     // Which calls such a key counts nobody knows.

@@ -320,6 +320,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_a_call_costs_and_what_a_burst_holds_are_held_to_each_other() {
+        let costing = |cost| TargetPolicy::default().cost(NonZeroU32::new(cost).unwrap());
+        let (catalogue, shared) = (Catalogue::new("up").tool("t", costing(3)), Arc::new(Shared::new(limits(0), 10)));
+        let burst = |calls| {
+            let quota = Quota::per_second(NonZeroU32::new(calls).unwrap());
+            shared.change(|limits, now| limits.try_set(Per::ALL, quota, now)).is_ok()
+        };
+        assert!(shared.check_for(&catalogue).is_err(), "a burst of 1");
+        assert!(burst(4));
+        shared.check_for(&catalogue).unwrap();
+        assert_eq!([burst(2), burst(3), burst(4)], [false, true, true]);
+        assert!(catalogue.set_tool("t", costing(5)).is_err());
+        catalogue.set_tool("t", costing(4)).unwrap();
+        assert!(!burst(3));
+        catalogue.set_tool("t", costing(2)).unwrap();
+        assert_eq!([burst(1), burst(2)], [false, true]);
+    }
+
     /// Those who come at once have all seen a place that is free.
     #[tokio::test(start_paused = true)]
     async fn of_two_who_go_for_the_last_place_one_gets_it() {
