@@ -109,11 +109,9 @@ impl Stage {
             assert_eq!(met(&["ambiguous", "-32603"]), faults(&failures), "failures at {path}");
         }
         let timed_out = |tool: &str, clock| series.sum(TIMEOUTS, &[("gen_ai_tool_name", tool), ("kind", clock)]);
-        assert_eq!(
-            timed_out(FORECAST, "attempt"),
-            attempts(Target::Tool(FORECAST), "timeout"),
-            "what may be repeated ends early"
-        );
+        // The first attempt at what may be repeated ends early, and those after it have all the time that is left.
+        let early_or_late = timed_out(FORECAST, "attempt") + timed_out(FORECAST, "soft");
+        assert_eq!(early_or_late, attempts(Target::Tool(FORECAST), "timeout"), "what may be repeated");
         assert_eq!(timed_out(REPORT, "soft"), attempts(report, "timeout"), "what may not be has all the call's time");
     }
 
