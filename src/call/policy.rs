@@ -303,6 +303,18 @@ mod tests {
         assert!(said(policy().cache_for(Duration::MAX)).1.2 > Some(second), "for ever is not never");
     }
 
+    /// What is asked less often is read where it was said.
+    #[test]
+    fn what_is_in_no_number_is_said_too() {
+        let seven = |failure: &Failure<'_>| (failure.code == Some(7)).then_some(Word::NotSent);
+        let policy = TargetPolicy::default().concurrency(NonZeroU32::MAX).judge_errors(seven);
+        assert_eq!(policy.concurrency, Some(NonZeroU32::MAX));
+        assert_eq!(policy.clone().serial().concurrency, Some(NonZeroU32::MIN));
+        let judge = policy.judge_errors.unwrap();
+        let judged = |code| judge.judge(&Failure { code: Some(code), text: "".into(), structured: None });
+        assert_eq!((judged(7), judged(8)), (Some(Word::NotSent), None));
+    }
+
     #[test]
     fn a_word_is_taken_back() {
         let word = InForce::default();
