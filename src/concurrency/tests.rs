@@ -7,7 +7,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{Bounds, ConcurrencyLayer};
 use crate::{
     Mode,
-    call::{Admission, Caller, Deadline, HeldSlot, Joint, KeptSlot, Method, Request, Response, Target},
+    call::{Admission, Caller, Deadline, HeldSlot, Joint, KeptSlot, Method, Request, Response, Target, TargetPolicy},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     metrics::QUEUE_DURATION,
@@ -249,6 +249,30 @@ async fn a_limit_that_is_lowered_waits_for_those_under_way_and_one_that_is_raise
     let status = handle.target(&target).unwrap();
     assert_eq!((status.in_flight, status.waiting), (0, 0));
     assert_eq!(handle.iter().collect::<Vec<_>>(), [status]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_is_the_operators_word_or_the_layers_own_and_who_waits_is_let_in_by_either() {
+    let layer = ConcurrencyLayer::new(NonZeroU32::MIN).queue(5);
+    let (handle, mut service, some) = (layer.handle(), layer.layer(hang_all(8)), |n| NonZeroU32::new(n).unwrap());
+    let catalogue = Catalogue::new("up").tool("t", TargetPolicy::default());
+    let target = catalogue.resolve(&Method::ToolsCall, Some("t"), None);
+    let mut calls: Vec<_> = (0..6).map(|_| watched(service.call(request(&target)))).collect();
+    assert!(!calls[5].is_done().await);
+    let status = || handle.target(&target).map(|status| (status.in_flight, status.waiting, status.limit)).unwrap();
+    assert_eq!(status(), (1, 5, 1));
+    let word = TargetPolicy::default().concurrency(some(3));
+    catalogue.set_tool("t", word.clone()).unwrap();
+    assert_eq!(status(), (3, 3, 3));
+    handle.set_limit(&target, some(4));
+    catalogue.set_tool("t", word.idempotent(true)).unwrap();
+    assert_eq!(status(), (4, 2, 4), "nothing new is said of it");
+    handle.set_limits(some(5));
+    assert_eq!(status(), (4, 2, 4), "the layer's own is not asked");
+    catalogue.set_tool("t", TargetPolicy::default()).unwrap();
+    assert_eq!(status(), (5, 1, 5));
+    handle.set_limits(some(6));
+    assert_eq!(status(), (6, 0, 6));
 }
 
 #[tokio::test(start_paused = true)]
