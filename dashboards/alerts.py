@@ -50,7 +50,9 @@ def others():
     # A tool that hangs is half open for as long as each probe of it does. No time closes a breaker that nobody calls: it
     # is not in anybody's way.
     called = f"increase({SERVER}_count[{LATELY}]) > 0"
-    own = f'buttress_circuit_breaker_state{{state!="closed"}} and on ({BY_PROCESS}) {called}'
+    # Where an upstream has many names, what is refused has no duration under its own: the counter of refusals knows it.
+    refused = f'increase(buttress_rejections_total{{layer="breaker"}}[{LATELY}]) > 0'
+    own = f'buttress_circuit_breaker_state{{state!="closed"}} and on ({BY_PROCESS}) ({called} or {refused})'
     upstreams = f'buttress_circuit_breaker_state{{state!="closed",mcp_method_name=""}} and on (job, instance, upstream) {called}'
     yield ("ButtressBreakerOpen", f"max by ({BY_PROCESS}) ({own} or {upstreams}) >= 1", "2m", "warning",
            "A circuit breaker that calls come to has not been closed for minutes.",
@@ -81,18 +83,18 @@ def others():
     yield ("ButtressCallersLeave", f"{left} / ({calls} > {ENOUGH}) > 0.5", "5m", "warning",
            "Most callers of a tool do not wait for its answer.",
            f"{TARGET_OF}: {PERCENT} of the calls of the last 10 minutes were left by their callers.")
-    # One record is enough, also one that was lost before the first scrape: that is no increase. A gap in the scrapes
-    # makes nothing new.
+    # One record is enough, also one that was lost before the first scrape, or while nobody scraped: neither is an increase. What a
+    # process that began anew counts may be less than before, and is new all the same.
     dropped = "buttress_audit_dropped_total"
-    yield ("ButtressAuditDropped", f"sum by (job, upstream, reason) (({dropped} unless last_over_time({dropped}[1d] offset 10m)) "
-           f"or increase({dropped}[10m])) > 0", "0m",
+    before = f"last_over_time({dropped}[1d] offset {LATELY})"
+    lost = f"increase({dropped}[{LATELY}]) > 0 or {dropped} - {before} > 0 or ({dropped} < {before}) or ({dropped} unless {before})"
+    yield ("ButtressAuditDropped", f"sum by (job, instance, upstream, reason) ({lost}) > 0", "0m",
            "critical", "Calls are not in the audit trail.",
-           f"{UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
-    # A thread that writes is done between two scrapes, now and then at least; one process in which it never is counts, and those of the
-    # others that are busy at the moment do not.
-    yield ("ButtressAuditBacklog", "max by (job, upstream) (min_over_time(buttress_audit_backlog[5m])) > 0", "5m", "warning",
+           f"{{{{ $labels.instance }}}}, {UPSTREAM}: {{{{ $value | humanize }}}} records were lost in 10 minutes ({{{{ $labels.reason }}}}).")
+    # A thread that writes is done between two scrapes, now and then at least.
+    yield ("ButtressAuditBacklog", "max by (job, instance, upstream) (min_over_time(buttress_audit_backlog[5m])) > 0", "5m", "warning",
            "Audit records are not written, or too slowly.",
-           f"{UPSTREAM}: {{{{ $value | humanize }}}} records or more have been waiting in one process for 5 minutes.")
+           f"{{{{ $labels.instance }}}}, {UPSTREAM}: {{{{ $value | humanize }}}} records or more have been waiting for 5 minutes.")
     # Longer than a collector takes to start anew.
     yield ("ButtressSpansLost", "sum by (job, reason) (increase(buttress_spans_lost_total[5m])) > 0", "10m", "warning",
            "Spans are lost on their way to the collector.",
@@ -105,9 +107,10 @@ def others():
            "{{ $labels.instance }} does not answer Prometheus.")
     yield ("ButtressTargetAbsent", 'absent(up{job="buttress"})', "5m", "critical", "Prometheus knows no process of this job.",
            "There is no target of the job {{ $labels.job }}.")
-    # One that is hardly called may count no less than before.
-    began = 'changes(process_start_time_seconds{job="buttress"}[10m])'
-    yield ("ButtressRestarted", f"max by (job, instance) (resets({SERVER}_count[10m]) or {began}) > 0", "0m", "info",
+    # One that is hardly called may count no less than before, and one that comes back late has no other start in the last minutes.
+    start = 'process_start_time_seconds{job="buttress"}'
+    anew = f"changes({start}[{LATELY}]) > 0 or {start} != last_over_time({start}[1d] offset {LATELY})"
+    yield ("ButtressRestarted", f"max by (job, instance) (resets({SERVER}_count[{LATELY}]) > 0 or {anew})", "0m", "info",
            "A process has started anew.", "{{ $labels.instance }} began to count anew.")
 
 

@@ -10,7 +10,8 @@ LAG = "buttress_event_loop_lag_duration_seconds"
 
 TO_THE_TOOL = {
     "title": "This tool in depth",
-    "url": "/d/buttress-tool?var-upstream=${__field.labels.upstream}&var-tool=${__field.labels.gen_ai_tool_name}&${__url_time_range}",
+    "url": ("/d/buttress-tool?${datasource:queryparam}&${job:queryparam}&${instance:queryparam}"
+            "&var-upstream=${__field.labels.upstream}&var-tool=${__field.labels.gen_ai_tool_name}&${__url_time_range}"),
 }
 
 

@@ -7,7 +7,17 @@ from promql import CLIENT, ENDED, SERVER, Scope
 
 # Made fit for an expression, which is within backquotes so that it need not be made fit for a string: a name's dot is a dot.
 UPSTREAM = "upstream=~`${upstream:regex}`"
-S = Scope(UPSTREAM, "gen_ai_tool_name=~`${tool:regex}`")
+
+
+class Tool(Scope):
+    """What its upstream's own breaker shuts is shut for the tool too."""
+
+    def _breakers(self, state):
+        above = Scope(UPSTREAM, 'mcp_method_name=""')
+        return f"({super()._breakers(state)} or {above._breakers(state)})"
+
+
+S = Tool(UPSTREAM, "gen_ai_tool_name=~`${tool:regex}`")
 COUNT = f"{SERVER}_count"
 
 
@@ -24,7 +34,7 @@ def golden():
         stat("Median", "Of its calls that were neither refused nor cancelled, over all that they waited for.", "s", S.quantile(0.5, SERVER, ENDED)),
         stat("95th percentile", "Of its calls that were neither refused nor cancelled, over all that they waited for.", "s",
              S.quantile(0.95, SERVER, ENDED), (2, 5)),
-        stat("Breakers open", "1 where the tool is left alone at the moment, but for probes, in one process or in several.", "short",
+        stat("Breakers open", "Its own and its upstream's: those that leave it alone at the moment, but for probes, in one process or in several.", "short",
              S.breakers_open(), (1, 2)),
         stat("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 1, the next waits.",
              "percentunit", f"max({S.slots()})", (0.8, 0.95)),

@@ -20,8 +20,9 @@ const CONNECTIONS: usize = 128;
 /// How long a connection may take to send the head of a request, from its opening or from its last answer on. Nobody scrapes at
 /// this interval, so no request meets the end of its connection.
 const HEAD: Duration = Duration::from_secs(12);
-/// How long a connection is served. It bounds what nothing else does: who sends requests and reads no answers.
-const LIFE: Duration = Duration::from_secs(120);
+/// How long a connection is served. It bounds what nothing else does: who sends requests and reads no answers. No multiple of an
+/// interval at which somebody may ask, either.
+const LIFE: Duration = Duration::from_millis(121_300);
 /// How long a connection has for its last answer, once it is to end.
 const DRAIN: Duration = Duration::from_secs(5);
 

@@ -259,6 +259,7 @@ async fn what_is_recent_is_what_has_been_added() {
     assert_eq!((&told["recent_seconds"], &told["upstreams"][0]["in_flight"]), (&json!(20.0), &json!(3)));
     assert_eq!((&target["calls"], &target["errors"]), (&json!(150), &json!({ "rejected": 20 })));
     assert_eq!((&target["recent"]["calls"], &target["recent"]["errors"]), (&json!(50), &json!(10)));
+    assert_eq!(target["recent"]["error_types"], json!({ "rejected": 10 }));
     let by = |layer: &str, reason: &str, calls: u64| json!({ "layer": layer, "reason": reason, "calls": calls });
     let queue_full = |calls| by("concurrency", "queue_full", calls);
     assert_eq!(target["refusals"], json!([queue_full(16), by("breaker", "breaker_open", 4)]), "the most first");

@@ -139,9 +139,9 @@ impl Figures {
         }
     }
 
-    /// Calls that did not end well, those left out that their callers gave up.
-    pub(super) fn failed(&self) -> u64 {
-        self.errors.iter().filter(|(kind, _)| *kind != "cancelled").map(|(_, count)| count).sum()
+    /// How many calls did not end well, by `error_type`; those left out that their callers gave up.
+    pub(super) fn failed(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.errors.iter().map(|(kind, count)| (&**kind, *count)).filter(|(kind, count)| *kind != "cancelled" && *count > 0)
     }
 
     /// The time that a share of the calls has not exceeded, as Prometheus reckons it: in proportion within the bucket, and the
@@ -192,7 +192,10 @@ mod tests {
         );
         let sample = Sample::read(&text);
         let figures = &sample.targets[&key("a\"b}\\n,\n", "t")];
-        assert_eq!((figures.calls, figures.attempts, figures.failed(), figures.quota_waiting), (15, Some(7), 9, 2));
+        assert_eq!(
+            (figures.calls, figures.attempts, figures.failed().map(|(_, count)| count).sum::<u64>(), figures.quota_waiting),
+            (15, Some(7), 9, 2)
+        );
         assert_eq!(figures.refusals, BTreeMap::from([(("quota".to_owned(), "quota".to_owned()), 8)]));
         assert_eq!((figures.within[1], figures.within[PLACES - 1]), (3, 4));
         assert_eq!(sample.in_flight["a"], 5);
@@ -220,7 +223,7 @@ mod tests {
         let mut earlier = Figures { calls: 7, attempts: Some(7), ..Figures::default() };
         earlier.errors.insert("timeout".to_owned(), 1);
         let between = now.since(Some(&earlier));
-        assert_eq!((between.calls, between.attempts, between.failed()), (3, Some(5), 3));
+        assert_eq!((between.calls, between.attempts, between.failed().collect::<Vec<_>>()), (3, Some(5), vec![("timeout", 3)]));
         assert_eq!(now.since(None), now);
     }
 }

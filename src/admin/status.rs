@@ -50,7 +50,7 @@ pub(super) struct Target {
     /// As in metrics. Absent where the method has no names.
     pub(super) name: Option<String>,
     pub(super) calls: u64,
-    /// Absent where an upstream has too many names to tell attempts apart.
+    /// Absent before the first, and where an upstream has too many names to tell attempts apart.
     pub(super) attempts: Option<u64>,
     pub(super) errors: BTreeMap<String, u64>,
     pub(super) refusals: Vec<Refusals>,
@@ -85,6 +85,7 @@ pub(super) struct Recent {
     pub(super) calls: u64,
     pub(super) attempts: Option<u64>,
     pub(super) errors: u64,
+    pub(super) error_types: BTreeMap<String, u64>,
     pub(super) refusals: Vec<Refusals>,
     pub(super) p50_seconds: Option<f64>,
     pub(super) p95_seconds: Option<f64>,
@@ -96,7 +97,8 @@ impl From<&Figures> for Recent {
         Self {
             calls: figures.calls,
             attempts: figures.attempts,
-            errors: figures.failed(),
+            errors: figures.failed().map(|(_, count)| count).sum(),
+            error_types: figures.failed().map(|(kind, count)| (kind.to_owned(), count)).collect(),
             refusals: Refusals::of(figures),
             p50_seconds: figures.quantile(0.5),
             p95_seconds: figures.quantile(0.95),

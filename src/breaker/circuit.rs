@@ -15,13 +15,13 @@ use tokio::time::Instant;
 
 use super::{
     policy::{Policy, Settings},
+    probe::Probe,
     ramp::Ramp,
     sample::Sample,
     ticket::{Admit, Force, State, Ticket, Transition, Who},
 };
 
-/// The longest that somebody leaves the probe to others: a call that has no right of way, or who has been the probe and proved
-/// nothing.
+/// The longest that a call without right of way leaves the probe to others.
 const LONGEST_YIELD: Duration = Duration::from_secs(10);
 
 /// The phase of one breaker.
@@ -43,26 +43,6 @@ pub(super) enum Phase {
     HalfOpen { rest: Rest, probe: Probe },
     HeldClosed,
     HeldOpen,
-}
-
-/// The one call whose end decides.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Probe {
-    /// It is under way.
-    Out { who: Who, since: Instant },
-    /// The last one has proved nothing. The next may be anybody's; another of its own waits for as long as it has held up all
-    /// others: else who calls most, and leaves soon, would be the probe again and again.
-    Free { last: Who, until: Instant },
-}
-
-impl Probe {
-    /// Proves nothing.
-    fn release(&mut self, now: Instant) {
-        if let Self::Out { who, since } = *self {
-            let held = now.saturating_duration_since(since).min(LONGEST_YIELD);
-            *self = Self::Free { last: who, until: now.checked_add(held).unwrap_or(now) };
-        }
-    }
 }
 
 /// A cool-down, under way or over.
@@ -120,9 +100,9 @@ impl Circuit {
 
     /// How long until a call could be the probe; `None` where no call could, or all pass.
     pub(super) fn until_probe(&self, now: Instant) -> Option<Duration> {
-        match self.phase {
+        match &self.phase {
             Phase::Open(rest) => Some(rest.left(false, now)),
-            Phase::HalfOpen { probe: Probe::Free { .. }, .. } => Some(Duration::ZERO),
+            Phase::HalfOpen { probe, .. } if !probe.is_out() => Some(Duration::ZERO),
             _ => None,
         }
     }
@@ -139,17 +119,19 @@ impl Circuit {
                 Ok(()) => (Admit::Pass(self.ticket()), None),
                 Err(retry_after) => refuse(Some(retry_after)),
             },
-            // No one knows when the probe ends. This is the shortest a cool-down can be, so the
-            // hint is never longer than what an open breaker would have said.
-            Phase::HalfOpen { probe: Probe::Out { .. }, .. } => refuse(Some(self.policy.settings().cool_down_min / 2)),
-            &mut Phase::HalfOpen { rest, probe: Probe::Free { last, until } } => {
+            Phase::HalfOpen { probe, .. } if probe.is_out() => {
+                probe.turn_away(who(), now);
+                // No one knows when the probe ends. This is the shortest a cool-down can be, so the hint is never longer than what
+                // an open breaker would have said.
+                refuse(Some(self.policy.settings().cool_down_min / 2))
+            }
+            Phase::HalfOpen { rest, probe } => {
                 let who = who();
-                let leaves_it = if who.is_no_better_than(last) { until.saturating_duration_since(now) } else { Duration::ZERO };
-                let left = rest.left(yields, now).max(leaves_it);
+                let left = rest.left(yields, now).max(probe.stands_back(who, now));
                 if !left.is_zero() {
                     return refuse(Some(left));
                 }
-                self.phase = Phase::HalfOpen { rest, probe: Probe::Out { who, since: now } };
+                probe.take(who, now);
                 (Admit::Probe(self.ticket()), None)
             }
             Phase::Open(rest) => {
@@ -157,7 +139,7 @@ impl Circuit {
                 if !left.is_zero() {
                     return refuse(Some(left));
                 }
-                let transition = self.enter(Phase::HalfOpen { rest, probe: Probe::Out { who: who(), since: now } });
+                let transition = self.enter(Phase::HalfOpen { rest, probe: Probe::new(who(), now) });
                 (Admit::Probe(self.ticket()), transition)
             }
         }

@@ -402,47 +402,6 @@ fn a_released_probe_makes_room_for_the_next_at_once() {
 
 /// One who calls most and leaves soon would be the probe again and again.
 #[test]
-fn whose_probe_proved_nothing_leaves_the_next_to_others_for_as_long() {
-    let (mut bench, held) = (Bench::open(), 40 * SECOND / 1000);
-    let probe = bench.probe();
-    bench.wait(held);
-    bench.settle(probe, Sample::Ignored);
-    assert_eq!(bench.refused(), (HalfOpen, held));
-    bench.wait(held - Duration::from_nanos(1));
-    assert_eq!(bench.refused(), (HalfOpen, Duration::from_nanos(1)));
-    let (Admit::Probe(anothers), None) = bench.machine.admit(|| Who::patient(2), bench.now) else { panic!("no probe") };
-    bench.settle(anothers, Sample::Ignored);
-    // That one took no time, and it is the last that counts.
-    assert!(matches!(bench.machine.admit(one, bench.now), (Admit::Probe(_), None)));
-}
-
-#[test]
-fn who_hurries_leaves_the_next_to_the_patient_of_the_same_tenant_too() {
-    for (last, next, leaves_it) in [
-        (Who::hurried(1), Who::patient(1), false),
-        (Who::hurried(1), Who::hurried(1), true),
-        (Who::hurried(1), Who::hurried(2), false),
-        (Who::patient(1), Who::hurried(1), true),
-        (Who::patient(1), Who::patient(1), true),
-        (Who::patient(1), Who::patient(2), false),
-    ] {
-        let mut bench = Bench::open();
-        let (_, left) = bench.refused();
-        bench.wait(left);
-        let (Admit::Probe(probe), _) = bench.machine.admit(|| last, bench.now) else { panic!("no probe") };
-        bench.wait(3600 * SECOND);
-        bench.settle(probe, Sample::Ignored);
-        let refused = matches!(bench.machine.admit(|| next, bench.now).0, Admit::Refuse { .. });
-        assert_eq!(refused, leaves_it, "{last:?} {next:?}");
-        if refused {
-            // And no longer than ten seconds.
-            bench.wait(10 * SECOND);
-            assert!(matches!(bench.machine.admit(|| next, bench.now).0, Admit::Probe(_)));
-        }
-    }
-}
-
-#[test]
 fn cool_downs_double_up_to_the_longest() {
     let mut bench = Bench::open();
     for nominal in [5, 10, 20, 40, 80, 160, 300, 300, 300] {

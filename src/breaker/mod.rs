@@ -3,9 +3,10 @@
 //! One breaker per target. It opens after six failures in a row (of calls that began after the last success ended), or when fewer
 //! than half of the recent calls succeeded; everything is then refused at once, for a cool-down that doubles with each relapse.
 //! After it, one call goes through as a probe: an answer, a timeout or the first progress decides it, and where it tells nothing
-//! (a caller that was turned away, or left), the next call is the probe; only the same tenant's next waits for as long as that
-//! one has held up all others, 10 s at most, or who calls most and leaves soon would be the probe for ever. Where that one's
-//! caller gave it less time than the operator would, only such as hurry wait. If it succeeds, traffic grows back along a ramp.
+//! (a caller that was turned away, or left), the next call is the probe. Who calls most and leaves soon would then be the probe
+//! for ever: so a tenant whose probes have held up all others for nothing stands back for the one that was turned away meanwhile
+//! and has held them up less, until that one asks again, 30 s at most. A tenant's calls that are given less time than the operator
+//! would give count apart from its others. If the probe succeeds, traffic grows back along a ramp.
 //! What counts as a failure is the [`Verdict`](crate::call::Verdict)'s business: a tool that answers `isError` is alive, a
 //! request that is at fault counts nowhere, and what this stack itself refused is no failure of the upstream's.
 //!
@@ -16,8 +17,7 @@
 //! the last probe; any other call comes a quarter of the cool-down later (10 s at most), so that it is never stuck. Its ramp
 //! and the targets' own hold side by side.
 //!
-//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to force
-//! them [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to
+//! [`BreakerLayer::handle`] gives a [`BreakerHandle`] to look at the breakers and at their last fifty [changes](Change), to
 //! force them open or closed, and to change the policy while they work. With [`Mode::Observe`](crate::Mode::Observe) the layer
 //! decides and counts, and lets pass, but where an operator holds a breaker open. The metrics say what becomes of calls: one that
 //! only observes is closed in them, and its handle and the log alone say how it changes.
@@ -66,6 +66,7 @@ mod layer;
 mod machine;
 mod parent;
 mod policy;
+mod probe;
 mod ramp;
 mod sample;
 mod series;

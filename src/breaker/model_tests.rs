@@ -2,7 +2,10 @@
 //! from them anew, in milliseconds. Whatever calls, results, drops and pauses come in whatever
 //! order, the two must agree at every step.
 
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use proptest::{
     collection::vec,
@@ -85,10 +88,12 @@ enum Mode {
         until: f64,
     },
     HalfOpen {
-        probe: Option<usize>,
-        /// Whose the last probe was, and when it began; once it is released, until when such as these are held off.
-        last: Asker,
-        at: u64,
+        /// The call that is it, whose it is, and since when.
+        probe: Option<(usize, Asker, u64)>,
+        /// How long each caller has been it for nothing.
+        spent: BTreeMap<Asker, u64>,
+        /// Who was turned away last of those that had been it the least, and when.
+        turned_away: Option<(Asker, u64)>,
     },
     Held {
         open: bool,
@@ -141,7 +146,7 @@ impl Reference {
     }
 
     /// What the call with this number is told. `told` settles what rounding leaves open.
-    fn admit(&mut self, call: usize, (tenant, hurries): Asker, told: &Answer) -> Answer {
+    fn admit(&mut self, call: usize, asker: Asker, told: &Answer) -> Answer {
         self.end_of_ramp();
         let now = self.now as f64;
         let answer = match &mut self.mode {
@@ -162,18 +167,37 @@ impl Reference {
                 }
             }
             Mode::Open { until } if now < *until => Answer::Refuse,
-            Mode::HalfOpen { probe: None, last, at } if self.now < *at && last.0 == tenant && (hurries || !last.1) => {
-                self.seen.insert("left the probe to others");
-                Answer::Refuse
-            }
-            Mode::Open { .. } | Mode::HalfOpen { probe: None, .. } => {
+            Mode::Open { .. } => {
                 self.seen.insert("probe");
-                self.mode = Mode::HalfOpen { probe: Some(call), last: (tenant, hurries), at: self.now };
+                let probe = Some((call, asker, self.now));
+                self.mode = Mode::HalfOpen { probe, spent: BTreeMap::new(), turned_away: None };
                 Answer::Probe
             }
-            Mode::HalfOpen { probe: Some(_), .. } => {
+            Mode::HalfOpen { probe: Some((_, its, _)), spent, turned_away } => {
                 self.seen.insert("refused for the probe");
+                let by = |asker| spent.get(&asker).copied().unwrap_or(0);
+                let first = turned_away.is_none_or(|(other, at)| self.now >= at + 30_000 || by(asker) <= by(other));
+                if *its != asker && first {
+                    *turned_away = Some((asker, self.now));
+                }
                 Answer::Refuse
+            }
+            Mode::HalfOpen { probe, spent, turned_away } => {
+                let by = |asker| spent.get(&asker).copied().unwrap_or(0);
+                match *turned_away {
+                    Some((other, at)) if self.now < at + 30_000 && by(other) < by(asker) => {
+                        self.seen.insert("left the probe to others");
+                        Answer::Refuse
+                    }
+                    _ => {
+                        self.seen.insert("another probe");
+                        if turned_away.is_some_and(|(other, _)| other == asker) {
+                            *turned_away = None;
+                        }
+                        *probe = Some((call, asker, self.now));
+                        Answer::Probe
+                    }
+                }
             }
         };
         if answer == Answer::Pass {
@@ -187,11 +211,12 @@ impl Reference {
         self.end_of_ramp();
         let bad = matches!(sample, Sample::Failure { .. } | Sample::Throttled { .. });
         match &mut self.mode {
-            Mode::HalfOpen { probe, at, .. } if *probe == Some(call) => match sample {
+            Mode::HalfOpen { probe, spent, .. } if probe.is_some_and(|(its, ..)| its == call) => match sample {
                 Sample::Ignored => {
                     self.seen.insert("probe released");
-                    *probe = None;
-                    *at = self.now + (self.now - *at).min(10_000);
+                    if let Some((_, asker, since)) = probe.take() {
+                        *spent.entry(asker).or_default() += self.now - since;
+                    }
                 }
                 _ if bad => {
                     self.seen.insert("probe failed");
@@ -357,7 +382,7 @@ impl Pair {
             Admit::Refuse { retry_after } => {
                 let longest = self.reference.settings.cool_down_max;
                 prop_assert_eq!(retry_after.is_none(), self.machine.is_held());
-                prop_assert!(retry_after.is_none_or(|delay| !delay.is_zero() && delay <= longest.max(Duration::from_secs(10))));
+                prop_assert!(retry_after.is_none_or(|delay| !delay.is_zero() && delay <= longest.max(Duration::from_secs(30))));
                 (Answer::Refuse, None)
             }
         };
@@ -385,13 +410,13 @@ impl Pair {
         Ok(())
     }
 
-    /// However it got here, a caller that comes after the longest cool-down finds a breaker that is
-    /// closed or lets it probe, unless a probe is out; and then it does as soon as that is back.
+    /// However it got here, a caller that comes after the longest cool-down, or half a minute if that is longer, finds a breaker
+    /// that is closed or lets it probe, unless a probe is out; and then it does as soon as that is back.
     fn must_not_be_stuck(mut self) -> Result<(), TestCaseError> {
         let longest = self.reference.settings.cool_down_max;
         self.happen(Event::Force(Force::Auto))?;
-        self.happen(Event::Wait { millis: millis(longest) })?;
-        if let Mode::HalfOpen { probe: Some(probe), .. } = self.reference.mode {
+        self.happen(Event::Wait { millis: millis(longest).max(30_000) })?;
+        if let Mode::HalfOpen { probe: Some((probe, ..)), .. } = self.reference.mode {
             prop_assert_eq!(self.admit((2, false))?, Answer::Refuse);
             let index = self.out.iter().position(|(call, _)| *call == probe);
             self.settle(index.expect("the probe is out"), Sample::Ignored)?;
@@ -429,5 +454,5 @@ fn the_machine_does_what_the_reference_does() {
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
     // Agreement says nothing about what never happened.
-    assert_eq!(seen.borrow().len(), 14, "{seen:?}");
+    assert_eq!(seen.borrow().len(), 15, "{seen:?}");
 }

@@ -10,7 +10,7 @@ const MAX_WINDOW_CALLS: usize = 1_000;
 /// More may come: write them as changes of others, `Settings { .., ..Settings::default() }`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// Open after this many failures without a success between them; 0 switches the rule off.
+    /// Open after this many failures in a row, all of calls that began after the last success ended; 0 switches the rule off.
     pub consecutive_failures: u32,
     /// Open when the share of successes in the window falls below this, from 0 to 1; 0 switches
     /// the rule off.
@@ -118,7 +118,7 @@ pub enum PolicyError {
     /// The success rate is no share.
     #[error("min_success_rate is {0}, but must be from 0 (off) to 1")]
     SuccessRate(f64),
-    /// Both rules are off. A breaker that is not wanted is left out of the stack instead.
+    /// Both rules are off. Who wants no breaker takes [`BreakerLayer::off`](super::BreakerLayer::off).
     #[error("consecutive_failures is 0 and min_success_rate is 0: this breaker would never open")]
     NeverOpens,
     /// The share of open breakers is no share.

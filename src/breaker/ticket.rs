@@ -64,7 +64,7 @@ impl Transition {
 /// The right to make one call, and the duty to settle it with who issued it.
 ///
 /// A ticket that is lost while it is the probe would hold the breaker half open for ever. Whoever
-/// holds one must therefore settle it as [`Sample::Ignored`](super::Sample::Ignored) when dropped.
+/// holds one must therefore settle it as [`Sample::Ignored`](super::sample::Sample::Ignored) when dropped.
 #[derive(Debug)]
 #[must_use = "a ticket has to be settled"]
 pub(crate) struct Ticket {
@@ -85,11 +85,6 @@ pub(crate) struct Who {
 impl Who {
     pub(crate) fn of(head: &Head) -> Self {
         Self { tenant: head.caller.tenant_digest(), hurries: head.granted.is_some() }
-    }
-
-    /// Whether it is no better as a probe than `other`, whose probe has proved nothing.
-    pub(super) fn is_no_better_than(self, other: Self) -> bool {
-        self.tenant == other.tenant && (self.hurries || !other.hurries)
     }
 }
 

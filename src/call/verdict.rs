@@ -10,8 +10,8 @@ use std::time::Duration;
 /// | `ToolError` | no | success | 0 |
 /// | `InputRequired`, `Task` | never | success | 0 |
 /// | `ClientFault` | no | neutral; passes a probe | 0 |
-/// | `Denied`, `SessionLost` | no | neutral; releases a probe | 0 |
-/// | `Throttled` | after the delay, any tool not yet committed | success rate only | cost 5 |
+/// | `Denied`, `SessionLost` | no | ignored; releases a probe | 0 |
+/// | `Throttled` | after the delay, any tool not yet committed | success rate only; fails a probe | cost 5 |
 /// | `NotSent` | any tool not yet committed | failure | cost 5 |
 /// | `Ambiguous` | only where repeating is safe | failure | cost 14 |
 /// | `Hurried` | only where repeating is safe | ignored; releases a probe | cost 14 |

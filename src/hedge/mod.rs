@@ -3,8 +3,8 @@
 //! Off until you ask for it. A second attempt is made once a call has taken longer than the tool's own 95th percentile, as seen
 //! over its last calls (two windows of 500, and not before 50), and at most once. Hedged are calls of
 //! [safe](crate::call::Target::is_idempotent) targets of which their caller has not heard yet. What loses is dropped before the
-//! answer is given; a failure waits for the other attempt as long as that one takes, but one that no other attempt would mend:
-//! that the call itself is wrong, denied, or of a session that is lost.
+//! answer is given; a failure waits for the other attempt as long as that one takes, except one that no other attempt would
+//! mend: that the call itself is wrong, denied, or of a session that is lost.
 //!
 //! * **What it may cost**: each call earns a twentieth of a hedge, with nothing at the start, so that the upstream gets at most
 //!   5 % more. When a tool becomes slow as a whole, its percentile follows.

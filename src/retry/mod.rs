@@ -11,8 +11,8 @@
 //!   own attempts ([`Meta::onward`](crate::call::Meta::onward)).
 //!
 //! Backoff is full jitter; a delay that the backend names is obeyed if it is at most 5 s longer, else there is no retry and the
-//! caller gets the answer with the delay. A repetition has at least as much time left for it as it waits: one that is made with
-//! none ends in doubt for nothing. Every retry is paid from its upstream's [budget](Budget), so that retries stay a small share
+//! caller gets the answer with the delay. A repetition has at least as much time left for it as it waits: made with no time left,
+//! it would end in doubt, where the first attempt's answer was certain. Every retry is paid from its upstream's [budget](Budget), so that retries stay a small share
 //! of the traffic however sick the backend is. A repeated attempt never queues behind fresh calls: if a layer further in refuses
 //! it, its tokens go back and the caller gets the answer that there was.
 //!

@@ -10,13 +10,11 @@ const CAUSES = {
   failures: "too many failures", cooled_down: "the cool-down is over, one call probes", probe_failed: "the probe failed",
   probe_passed: "the probe passed", operator: "by an operator",
 };
-// Why a call was refused; what is not in here is said as it comes.
+// Why calls were refused, as short as a column is narrow; what is not in here is said as it comes.
 const REASONS = {
-  quota: "over its caller's quota", rate_limit: "over the rate limit of all", breaker_open: "the breaker is open",
-  upstream_open: "the whole upstream's breaker is open", queue_full: "the queue for slots is full", no_slot: "no slot for a retry",
-  deadline: "the deadline has passed", loop: "its agent goes in circles", key_reused: "its idempotency key is another call's",
-  in_progress: "the first call under its key is under way", draining: "closed by an operator", unrecorded: "it could not be put on record",
-  shed: "shed for want of room",
+  quota: "over its quota", rate_limit: "over the limit", breaker_open: "breaker open", upstream_open: "upstream open", queue_full: "queue full",
+  no_slot: "no slot to retry", deadline: "no time left", loop: "going in circles", key_reused: "key used before", in_progress: "already under way",
+  draining: "closed by hand", unrecorded: "not on record", shed: "no room",
 };
 
 const byId = (id) => document.getElementById(id);
@@ -128,6 +126,13 @@ function newRow() {
   return row;
 }
 
+// What recent errors were, the most first. Refusals are told by their reasons.
+function whys({ error_types: types, refusals }) {
+  const failed = Object.entries(types).filter(([kind]) => kind !== "rejected").map(([kind, count]) => [count, kind]);
+  const refused = refusals.map(({ reason, calls }) => [calls, REASONS[reason] ?? reason]);
+  return [...failed, ...refused].sort(([one], [other]) => other - one);
+}
+
 function showRow(row, target, seconds) {
   const { recent, slots } = target;
   put(row.title, titleOf(target));
@@ -136,9 +141,9 @@ function showRow(row, target, seconds) {
   row.root.classList.toggle("quiet", recent.calls === 0);
   put(row.rate, seconds ? figure(recent.calls / seconds) : "–");
   put(row.share, percent(recent.errors, recent.calls));
-  const [most] = recent.refusals;
-  row.why.hidden = !most;
-  if (most) put(row.why, `refused: ${REASONS[most.reason] ?? most.reason}`);
+  const most = whys(recent).slice(0, 2);
+  row.why.hidden = !most.length;
+  if (most.length) put(row.why, most.map(([count, why]) => `${count} × ${why}`).join("\n"));
   row.errors.classList.toggle("hot", isHot(target));
   const kinds = Object.entries(target.errors).map(([kind, count]) => `${kind} ${count}`);
   const refusals = target.refusals.map(({ layer, reason, calls }) => `${layer} ${reason} ${calls}`);

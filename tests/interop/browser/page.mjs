@@ -20,7 +20,7 @@ await browse(async (page, seen) => {
   await fetch(`${control}/fail`, { method: "POST" });
   await row("flaky").locator(".badge", { hasText: "Open" }).waitFor();
   const why = row("flaky").locator(".why");
-  await why.waitFor();
+  await why.filter({ hasText: "breaker open" }).waitFor();
   seen.why = await why.textContent();
   seen.breaker = await row("flaky").locator(".badge").textContent();
   seen.first = await page.locator("tbody th").first().textContent();

@@ -4,6 +4,7 @@
 //! last call that went well. Calls are made one after the other and answered at once, but where many at once are the point.
 
 mod detection;
+mod leavers;
 mod noise;
 mod probes;
 mod subject;
@@ -129,6 +130,10 @@ fn lives(table: &mut Table, extent: &Extent) {
     let most = lives.iter().map(|life| life.at_once).max().unwrap_or(usize::MAX);
     table.row("random lives: probes at once", [count(most).at_most(1.0)]);
     assert!(sum(|life| life.probed) > 0 && sum(|life| life.cut) > 0, "nothing has happened");
+    for tenants in [1, 2, 5, 20] {
+        let let_in = seeds(extent.lives.min(20), |seed| leavers::let_in(seed, tenants));
+        outages(table, format!("well again, {tenants} tenants always leave: who stays is never let in"), &let_in, Some(NEVER));
+    }
 }
 
 fn above(table: &mut Table, extent: &Extent) {
