@@ -77,11 +77,13 @@ impl ConcurrencyHandle {
 
     /// Sets the layer's own limit: that of all targets but those that [the operator names
     /// one](crate::call::TargetPolicy::concurrency) for, those to come too. Also of those whose limit was set by hand, or adapts.
+    /// `tasks/result` keeps its 1,024 slots, or has as many as this where that is more.
     pub fn set_limits(&self, limit: NonZeroU32) {
         self.shared.set_limits(limit);
     }
 
-    /// Sets how many calls may wait, for all targets and those to come. Whoever waits already keeps its place.
+    /// Sets how many calls may wait, for all targets and those to come but `tasks/result`, which has no queue. Whoever waits
+    /// already keeps its place.
     pub fn set_queues(&self, places: u32) {
         self.shared.set_queues(places);
     }

@@ -106,8 +106,7 @@ impl Limit {
     pub(super) fn of(&self, said: Option<NonZeroU32>, target: &Target) -> (NonZeroU32, Option<Box<dyn AdaptiveLimit>>) {
         match (said, self) {
             (Some(limit), _) => (limit, None),
-            (None, Self::Static(limit)) if target.method().waits() => (WAITS.max(*limit), None),
-            (None, Self::Static(limit)) => (*limit, None),
+            (None, Self::Static(limit)) => (own(*limit, target.method().waits()), None),
             (None, Self::Adaptive(_)) if target.method().waits() => (WAITS, None),
             (None, Self::Adaptive(make)) => {
                 let adaptive = make(target);
@@ -116,6 +115,11 @@ impl Limit {
             (None, Self::Off) => (NonZeroU32::MAX, None),
         }
     }
+}
+
+/// The layer's own number, as it holds for a target whose calls wait for work done elsewhere, or do not.
+pub(super) fn own(limit: NonZeroU32, waits: bool) -> NonZeroU32 {
+    if waits { limit.max(WAITS) } else { limit }
 }
 
 impl fmt::Debug for Limit {

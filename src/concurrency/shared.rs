@@ -116,7 +116,7 @@ impl Shared {
     pub(super) fn set_queues(&self, places: u32) {
         let mut own = self.own();
         own.places = places;
-        own.all().iter().for_each(|slots| slots.set_places(places));
+        own.all().iter().for_each(|slots| slots.set_own_places(places));
     }
 
     pub(super) fn mode(&self) -> Mode {

@@ -22,7 +22,7 @@ use self::telling::Told;
 use super::{
     handle::Status,
     latency::Latency,
-    limit::{AdaptiveLimit, Limit},
+    limit::{self, AdaptiveLimit, Limit},
     lookout::Lookout,
     permit::{Account, Kept, Permit, Place},
     queue::{Arrival, Charge, Key, Queue},
@@ -45,6 +45,8 @@ pub(super) struct Slots {
     turnstile: Turnstile,
     desk: Mutex<Desk>,
     latency: Latency,
+    /// Whether the calls wait for work done elsewhere.
+    waits: bool,
     /// Whether the desk has to hear of every attempt.
     adapts: AtomicBool,
     /// Where the limit may adapt: calls one of those who wait to look again later.
@@ -123,15 +125,16 @@ impl Slots {
         let limit = limit.get();
         let gauges = Gauges::new(target);
         gauges.limit.set(f64::from(limit));
-        // Who waits for others that wait would wait for as long.
-        let places = if target.method().waits() { 0 } else { places };
-        let queue = Queue::new(usize::try_from(places).unwrap_or(usize::MAX), Instant::now());
+        let waits = target.method().waits();
+        let places = usize::try_from(own_places(places, waits)).unwrap_or(usize::MAX);
+        let queue = Queue::new(places, Instant::now());
         let turnstile = Turnstile::new(limit);
         if adaptive.is_some() {
             turnstile.nobody_passes_by();
         }
         Self {
             turnstile,
+            waits,
             adapts: AtomicBool::new(adaptive.is_some()),
             lookouts: may_adapt.then(Arc::default),
             desk: Mutex::new(Desk { queue, said, adaptive, told: Told::new(limit), look: None }),
@@ -373,7 +376,7 @@ impl Slots {
     pub(super) fn set_own_limit(self: &Arc<Self>, limit: NonZeroU32) -> Calls {
         let mut desk = self.desk();
         match desk.said {
-            None => self.go_by(&mut desk, limit, None),
+            None => self.go_by(&mut desk, limit::own(limit, self.waits), None),
             Some(_) => Calls::default(),
         }
     }
@@ -389,6 +392,11 @@ impl Slots {
 
     pub(super) fn set_places(&self, places: u32) {
         self.desk().queue.set_places(usize::try_from(places).unwrap_or(usize::MAX));
+    }
+
+    /// Sets how many places the layer has for each target.
+    pub(super) fn set_own_places(&self, places: u32) {
+        self.set_places(own_places(places, self.waits));
     }
 
     /// Serves those who may have become free to pass.
@@ -459,6 +467,11 @@ impl Slots {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The places that the layer has for a target. Who waits for calls that wait for work done elsewhere would wait for as long.
+const fn own_places(places: u32, waits: bool) -> u32 {
+    if waits { 0 } else { places }
 }
 
 impl SlotPool for Slots {

@@ -138,6 +138,26 @@ async fn calls_that_wait_for_work_elsewhere_have_a_cap_of_their_own_and_no_queue
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_set_for_all_targets_leaves_that_cap_as_it_is_for_those_met_and_those_to_come() {
+    let [met, unmet] = ["met", "unmet"].map(|upstream| Catalogue::new(upstream).resolve(&Method::TasksResult, None, None));
+    for layer in [ConcurrencyLayer::default(), ConcurrencyLayer::adaptive(Bounds::default())] {
+        let handle = layer.handle();
+        let is = |target| handle.target(target).map(|status| (status.limit, status.places)).unwrap();
+        assert_eq!(is(&met), (1024, 0));
+        for (limit, cap) in [(10, 1024), (2000, 2000), (11, 1024)] {
+            handle.set_limits(NonZeroU32::new(limit).unwrap());
+            handle.set_queues(5);
+            assert_eq!(is(&met), (cap, 0));
+        }
+        assert_eq!(is(&unmet), (1024, 0));
+        // What is said of the target itself is heard.
+        handle.set_limit(&met, NonZeroU32::MIN);
+        handle.set_queue(&met, 2);
+        assert_eq!(is(&met), (1, 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn targets_do_not_take_each_others_slots() {
     let mut service = ConcurrencyLayer::new(NonZeroU32::MIN).queue(0).layer(hang());
     let (one, other) = (tool("one"), tool("other"));

@@ -71,7 +71,7 @@ impl QuotaLayer {
 
     /// Has a call that is over a limit wait for its turn, if that comes within `at_most` and half of the call's own time, and as
     /// long as fewer than `places` calls are waiting; otherwise it is refused at once, as without this. The other half is for the
-    /// call itself.
+    /// call itself. At most half of the places are for one tenant; seven eighths while no other waits, and one in any case.
     ///
     /// First come, first served: a place in the line is a place in the limit's own schedule, and nobody overtakes. A call waits
     /// for one limit, the first in the order of decision that has no room; the others are asked when its turn has come, and

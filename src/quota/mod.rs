@@ -51,6 +51,7 @@ mod handle;
 mod layer;
 mod limits;
 mod per;
+mod places;
 mod service;
 mod shard;
 mod shared;

@@ -5,10 +5,7 @@ use std::{
     convert::Infallible,
     fmt,
     num::NonZeroU32,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -22,11 +19,12 @@ use super::{
     QuotaError,
     gcra::nanos,
     limits::{Limit, Limits},
+    places::Places,
     store::{self, Refused, Store},
     ticket::{MAX_LIMITS, Ticket},
 };
 use crate::{
-    call::{Admission, Follower, Head, Response, Slot, Standing, Target, TargetPolicy, Verdict},
+    call::{Admission, Digest, Follower, Head, Response, Slot, Standing, Target, TargetPolicy, Verdict},
     catalogue::Catalogue,
     error::{BoxError, Reason, Rejected},
     gate::{Mode, Observed},
@@ -36,7 +34,7 @@ use crate::{
 pub(super) struct Shared {
     pub(super) limits: ArcSwap<Limits>,
     pub(super) store: Store,
-    waiting: AtomicU32,
+    places: Places,
     /// Tells those who wait that the limits have changed.
     changed: Arc<Notify>,
     handles: Slot<Handles>,
@@ -93,7 +91,7 @@ impl Shared {
         Self {
             limits: ArcSwap::from_pointee(limits),
             store: Store::new(capacity),
-            waiting: AtomicU32::new(0),
+            places: Places::default(),
             changed: Arc::default(),
             handles: Slot::new(),
         }
@@ -101,7 +99,7 @@ impl Shared {
 
     /// How many calls wait for their turn.
     pub(super) fn waiting(&self) -> u32 {
-        self.waiting.load(Relaxed)
+        self.places.taken()
     }
 
     /// Counts a call under all limits, has it wait for one, or refuses it. Where it is counted is noted in `ticket`.
@@ -145,7 +143,8 @@ impl Shared {
     /// nothing left of it ends in doubt for nothing, and the breaker takes that for the target's doing. `None`: it may not wait.
     fn patience(&self, limits: &Limits, head: &Head) -> Option<u64> {
         let line = limits.line;
-        if head.admission != Admission::Wait || limits.mode != Mode::Enforce || self.waiting() >= line.places {
+        let may_wait = head.admission == Admission::Wait && limits.mode == Mode::Enforce;
+        if !may_wait || !self.places.is_there_one(line.places, head.caller.tenant_digest()) {
             return None;
         }
         let end = head.deadline.end(None).map_or(Duration::MAX, |(end, _)| end.saturating_duration_since(head.arrived));
@@ -153,15 +152,15 @@ impl Shared {
     }
 
     fn queue(self: &Arc<Self>, limits: &Limits, head: &Head, ticket: &Ticket, turn: store::Turn) -> Answer {
-        let joined = |waiting| (waiting < limits.line.places).then_some(waiting + 1);
+        let tenant = head.caller.tenant_digest();
         let limit = limits.iter().nth(turn.index);
         let at = self.store.instant(turn.at);
         if let (Some(limit), Some(at)) = (limit, at)
-            && self.waiting.fetch_update(Relaxed, Relaxed, joined).is_ok()
+            && self.places.take(limits.line.places, tenant)
         {
             let gauge = self.handles(&head.target).waiting.clone();
             gauge.increment();
-            return Answer::Later(Turn { shared: self.clone(), ticket: *ticket, limit: limit.clone(), at, gauge });
+            return Answer::Later(Turn { shared: self.clone(), tenant, ticket: *ticket, limit: limit.clone(), at, gauge });
         }
         // Somebody else was quicker.
         self.store.refund(ticket);
@@ -240,6 +239,7 @@ fn refusal(limit: Option<&Limit>, retry_after: Option<Duration>) -> Rejected {
 /// A place in the line, held. Dropping it leaves the line, and takes the place back if nobody is behind.
 pub(super) struct Turn {
     shared: Arc<Shared>,
+    tenant: Digest,
     ticket: Ticket,
     limit: Limit,
     pub(super) at: Instant,
@@ -272,7 +272,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.shared.store.refund(&self.ticket);
-        self.shared.waiting.fetch_sub(1, Relaxed);
+        self.shared.places.give_back(self.tenant);
         self.gauge.decrement();
     }
 }

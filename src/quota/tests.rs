@@ -429,6 +429,24 @@ async fn nobody_waits_for_a_limit_that_is_gone() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_tenant_has_half_of_the_line_where_others_wait_too_and_alone_it_leaves_some_room() {
+    let layer = QuotaLayer::new().per_tenant(per_minute(1)).wait(3600 * SECOND, 8);
+    let (mut service, handle, target) = (layer.layer(Notes::new()), layer.handle(), tool("t"));
+    let mut sends = async |tenant, calls, after: u32| {
+        sleep(after * SECOND).await;
+        for _ in 0..calls {
+            start(&mut service, request(tenant, &target)).await;
+        }
+        handle.waiting()
+    };
+    assert_eq!([sends("noisy", 12, 0).await, sends("light", 12, 0).await, sends("other", 12, 0).await], [7, 8, 8]);
+    assert_eq!(sends("light", 2, 130).await, 6, "five of the noisy one's, and one more");
+    assert_eq!(sends("noisy", 1, 0).await, 6);
+    assert_eq!(sends("noisy", 1, 55).await, 5, "four, which is half");
+    assert_eq!(sends("light", 12, 0).await, 8);
+}
+
 /// A place in a line must not hold up whoever shares another limit.
 #[tokio::test(start_paused = true)]
 async fn a_tenant_that_waits_for_itself_takes_nothing_from_the_others() {

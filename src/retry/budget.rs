@@ -38,7 +38,8 @@ pub struct Budget {
 
 struct State {
     capacity: u32,
-    tokens: u32,
+    /// Not what is left: a bucket that is made small and large again would have forgotten some of it.
+    missing: u32,
     /// What each tenant has used up of its half. Tenants that have all of it are not in here, and nobody is while the bucket is
     /// full: else who never comes back would be in here for good.
     used: HashMap<Digest, u32>,
@@ -48,8 +49,12 @@ struct State {
 }
 
 impl State {
-    fn set_tokens(&mut self, tokens: u32) {
-        self.tokens = tokens;
+    const fn tokens(&self) -> u32 {
+        self.capacity.saturating_sub(self.missing)
+    }
+
+    fn show(&self) {
+        let tokens = self.tokens();
         self.shown.iter().filter_map(|(_, gauge)| gauge.upgrade()).for_each(|gauge| gauge.set(tokens.into()));
     }
 }
@@ -103,13 +108,13 @@ impl Budget {
     }
 
     pub(super) fn of(capacity: u32) -> Self {
-        let state = State { capacity, tokens: capacity, used: HashMap::new(), shown: Vec::new() };
+        let state = State { capacity, missing: 0, used: HashMap::new(), shown: Vec::new() };
         Self { state: Mutex::new(state), full: AtomicBool::new(true), spent: Spell::default() }
     }
 
     /// The tokens that are left.
     pub fn tokens(&self) -> u32 {
-        self.lock().tokens
+        self.lock().tokens()
     }
 
     /// The tokens of a full bucket.
@@ -117,7 +122,8 @@ impl Budget {
         self.lock().capacity
     }
 
-    /// Makes the bucket larger or smaller. What is missing from it, as a whole and of each tenant's half, stays missing.
+    /// Makes the bucket larger or smaller. What is missing from it, as a whole and of each tenant's half, stays missing, also what
+    /// is more than a smaller bucket holds: all of it is earned back before there are tokens again.
     ///
     /// # Errors
     ///
@@ -125,9 +131,8 @@ impl Budget {
     pub fn set_capacity(&self, capacity: u32) -> Result<(), BudgetError> {
         Self::check(capacity)?;
         let mut state = self.lock();
-        let missing = state.capacity - state.tokens;
         state.capacity = capacity;
-        state.set_tokens(capacity.saturating_sub(missing));
+        state.show();
         Ok(())
     }
 
@@ -138,7 +143,7 @@ impl Budget {
         let there = state.shown.iter().find(|(name, _)| name == upstream).and_then(|(_, gauge)| gauge.upgrade());
         there.unwrap_or_else(|| {
             let gauge = Arc::new(make());
-            gauge.set(state.tokens.into());
+            gauge.set(state.tokens().into());
             state.shown.retain(|(_, gauge)| gauge.strong_count() > 0);
             state.shown.push((upstream.to_owned(), Arc::downgrade(&gauge)));
             gauge
@@ -151,11 +156,11 @@ impl Budget {
         let tenant = caller.tenant_digest();
         let share = if state.used.contains_key(&tenant) || state.used.len() < TENANTS { tenant } else { Caller::nobody() };
         let used = state.used.get(&share).copied().unwrap_or(0);
-        if state.tokens < cost || used + cost > state.capacity / 2 {
+        if state.tokens() < cost || used + cost > state.capacity / 2 {
             return None;
         }
-        let left = state.tokens - cost;
-        state.set_tokens(left);
+        state.missing += cost;
+        state.show();
         state.used.insert(share, used + cost);
         self.full.store(false, Ordering::Relaxed);
         Some(Withdrawal { share, cost })
@@ -177,8 +182,8 @@ impl Budget {
 
     fn put(&self, share: Digest, tokens: u32) {
         let mut state = self.lock();
-        let whole = state.tokens.saturating_add(tokens).min(state.capacity);
-        state.set_tokens(whole);
+        state.missing = state.missing.saturating_sub(tokens);
+        state.show();
         // Who has no share of its own may have drawn on the common one.
         let share = if state.used.contains_key(&share) { share } else { Caller::nobody() };
         if let Some(used) = state.used.get_mut(&share) {
@@ -187,7 +192,7 @@ impl Budget {
                 state.used.remove(&share);
             }
         }
-        let full = state.tokens == state.capacity;
+        let full = state.missing == 0;
         if full {
             state.used.clear();
         }
@@ -202,7 +207,7 @@ impl Budget {
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
-        f.debug_struct("Budget").field("capacity", &state.capacity).field("tokens", &state.tokens).finish_non_exhaustive()
+        f.debug_struct("Budget").field("capacity", &state.capacity).field("tokens", &state.tokens()).finish_non_exhaustive()
     }
 }
 

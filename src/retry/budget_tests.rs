@@ -63,6 +63,23 @@ fn a_budget_that_could_pay_for_nothing_is_refused() {
     assert!(budget.withdraw(&Caller::of_tenant("a"), 5).is_some());
 }
 
+/// A bucket is made small in a bad hour, and must not be full again for that when it is made large.
+#[test]
+fn what_is_missing_from_the_bucket_stays_missing_while_it_is_small() {
+    let budget = Budget::of(100);
+    let callers = ["a", "b"].map(Caller::of_tenant);
+    callers.iter().for_each(|caller| assert!((0..10).all(|_| budget.withdraw(caller, 5).is_some())));
+    let resized = |capacity| {
+        budget.set_capacity(capacity).unwrap();
+        budget.tokens()
+    };
+    assert_eq!([resized(10), resized(100), resized(130)], [0, 0, 30]);
+    resized(50);
+    assert!((0..50).all(|_| budget.earn(callers[0].tenant_digest()) && budget.tokens() == 0));
+    assert!(budget.earn(callers[0].tenant_digest()));
+    assert_eq!([budget.tokens(), resized(100)], [1, 51]);
+}
+
 #[test]
 fn a_success_earns_where_something_is_missing() {
     let (budget, caller) = (Budget::of(20), Caller::of_tenant("a"));
@@ -109,16 +126,16 @@ proptest! {
     fn follows_the_plain_reference(steps in steps()) {
         let budget = Budget::of(60);
         let callers: Vec<Caller> = ["a", "b", "c"].into_iter().map(Caller::of_tenant).collect();
-        let (mut capacity, mut tokens, mut used) = (60_u32, 60_u32, [0_u32; 3]);
+        let (mut capacity, mut missing, mut used) = (60_u32, 0_u32, [0_u32; 3]);
         let mut paid = Vec::new();
         for step in steps {
             match step {
                 Step::Withdraw(tenant, cost) => {
-                    let affordable = tokens >= cost && used[tenant] + cost <= capacity / 2;
+                    let affordable = missing + cost <= capacity && used[tenant] + cost <= capacity / 2;
                     let withdrawal = budget.withdraw(&callers[tenant], cost);
                     prop_assert_eq!(withdrawal.is_some(), affordable);
                     if let Some(withdrawal) = withdrawal {
-                        tokens -= cost;
+                        missing += cost;
                         used[tenant] += cost;
                         paid.push((tenant, cost, withdrawal));
                     }
@@ -126,25 +143,24 @@ proptest! {
                 Step::Refund => {
                     if let Some((tenant, cost, withdrawal)) = paid.pop() {
                         budget.refund(withdrawal);
-                        tokens = (tokens + cost).min(capacity);
+                        missing = missing.saturating_sub(cost);
                         used[tenant] = used[tenant].saturating_sub(cost);
-                        used = if tokens == capacity { [0; 3] } else { used };
+                        used = if missing == 0 { [0; 3] } else { used };
                     }
                 }
                 Step::Earn(tenant) => {
                     budget.earn(callers[tenant].tenant_digest());
-                    tokens = (tokens + 1).min(capacity);
+                    missing = missing.saturating_sub(1);
                     used[tenant] = used[tenant].saturating_sub(1);
-                    used = if tokens == capacity { [0; 3] } else { used };
+                    used = if missing == 0 { [0; 3] } else { used };
                 }
                 Step::Resize(to) => {
                     budget.set_capacity(to).unwrap();
-                    let missing = capacity - tokens;
-                    (capacity, tokens) = (to, to.saturating_sub(missing));
+                    capacity = to;
                     prop_assert_eq!(budget.capacity(), capacity);
                 }
             }
-            prop_assert_eq!(budget.tokens(), tokens);
+            prop_assert_eq!(budget.tokens(), capacity.saturating_sub(missing));
         }
     }
 }
