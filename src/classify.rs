@@ -11,12 +11,11 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    call::{CallResult, ErrorObject, Failure, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
-    error::{BoxError, Clock, Delivery, Exhausted, HttpStatus, Reason, Rejected, TimedOut, Transport, find},
+    call::{CallResult, ErrorObject, Facts, Failure, OUTCOME_KEY, Response, ResultKind, Served, Target, Verdict, Word},
+    error::{BoxError, Clock, Delivery, Exhausted, HttpStatus, Panicked, Reason, Rejected, TimedOut, Transport, find},
     logs::Sparingly,
 };
 
@@ -94,15 +93,14 @@ impl Verdict {
     }
 
     /// The verdict on an answer to a call of `target`: as [`of_answer`](Self::of_answer) says, but the operator may have said
-    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed. A hop that had no time
-    /// for the call has that from its caller, and is read as [`Hurried`](Self::Hurried), or [`LocalReject`](Self::LocalReject)
-    /// where it did not begin; where it had all the time that there was, the attempt says so.
-    pub fn of_answer_to<R: CallResult>(target: &Target, response: &Response<R>) -> Self {
+    /// what the tool's own error texts mean, or that the next hop is to be believed of calls that failed. `hurries`: the caller
+    /// gives the call less time than the operator would, so a hop that had no time for it has that from him.
+    pub(crate) fn of_answer_to<R: CallResult>(target: &Target, response: &Response<R>, hurries: bool) -> Self {
         let plain = Self::of_answer(response);
         if response.word.is_some() || matches!(plain, Self::Ok | Self::InputRequired | Self::Task) {
             return plain;
         }
-        let believed = || if target.trusts_next_hop() { next_hop(&response.result) } else { None };
+        let believed = || if target.trusts_next_hop() { next_hop(&response.result, hurries) } else { None };
         let judged = || judged(target, &response.result).map(Word::verdict);
         believed().or_else(judged).unwrap_or(plain)
     }
@@ -200,35 +198,68 @@ fn failure<R: CallResult>(result: &Result<R, ErrorObject>) -> Failure<'_> {
 
 /// What a stack like this one behind the next hop says became of the call. Only its facts count, since it states them with
 /// whatever it has to say: a bare code may be that of a server behind it, which nobody vouches for.
-fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>) -> Option<Verdict> {
+fn next_hop<R: CallResult>(result: &Result<R, ErrorObject>, hurries: bool) -> Option<Verdict> {
     let (facts, code) = match result {
         Ok(result) => match result.kind() {
-            ResultKind::Error(code) => (result.said_facts()?, Some(code)),
-            _ => (result.said_facts()?, None),
+            ResultKind::Error(code) => (Facts::read(&result.said_facts()?)?, Some(code)),
+            _ => (Facts::read(&result.said_facts()?)?, None),
         },
-        Err(error) => (error.data.as_ref()?.get(OUTCOME_KEY)?.clone(), Some(error.code)),
+        Err(error) => (Facts::read(error.data.as_ref()?.get(OUTCOME_KEY)?)?, Some(error.code)),
     };
-    let text = |name: &str| facts.get(name).and_then(Value::as_str);
-    let retry_after = facts.get("retryAfterMs").and_then(Value::as_u64).map(Duration::from_millis);
-    let reason = text("reason");
-    // Refused for what its caller does: that says nothing of how the target fares, and another copy would be refused too.
-    let at_fault =
-        facts.get("retryable") == Some(&Value::Bool(false)) || matches!(reason, Some("loop" | "key_reused" | "in_progress"));
-    Some(match text("class")? {
-        "throttled" | "not_sent" | "local_reject" if at_fault => Verdict::ClientFault,
-        "throttled" => Verdict::Throttled { retry_after },
-        // Refused there, so nothing has happened: with a delay it is a request for less, for want of time it says nothing of the
-        // target, else it is no service.
-        "local_reject" if retry_after.is_some() => Verdict::Throttled { retry_after },
-        "local_reject" if reason == Some("deadline") => Verdict::LocalReject,
-        "local_reject" | "not_sent" => Verdict::NotSent,
-        "ambiguous" | "outcome_unknown" if facts.get("hurried") == Some(&Value::Bool(true)) => Verdict::Hurried,
-        "ambiguous" | "outcome_unknown" => Verdict::Ambiguous { retry_after, overload: code == Some(504) },
-        "denied" => Verdict::Denied,
-        "session_lost" => Verdict::SessionLost,
-        "client_fault" => Verdict::ClientFault,
-        _ => return None,
+    let (class, Facts { retry_after, hurried, .. }) = facts;
+    Some(match class {
+        Verdict::LocalReject => refused(&facts.1, hurries),
+        Verdict::Throttled { .. } => Verdict::Throttled { retry_after },
+        Verdict::Ambiguous { .. } if hurried && hurries => Verdict::Hurried,
+        Verdict::Ambiguous { .. } => Verdict::Ambiguous { retry_after, overload: hurried || code == Some(504) },
+        class => class,
     })
+}
+
+/// What a refusal by a layer of the next hop's says of the target here. Nothing has happened in any case.
+fn refused(facts: &Facts, hurries: bool) -> Verdict {
+    let Facts { retry_after, reason, scope, .. } = *facts;
+    match reason {
+        _ if !facts.retryable => Verdict::RemoteReject { retry_after: None },
+        // A repetition would be refused too, or be held against the agent, who knows nothing of it.
+        Some(Reason::Loop | Reason::KeyReused | Reason::InProgress) => Verdict::RemoteReject { retry_after: None },
+        Some(Reason::Deadline) if hurries => Verdict::RemoteReject { retry_after: None },
+        // It had all the time that there was to give.
+        Some(Reason::Deadline) => Verdict::Throttled { retry_after: None },
+        // An agent's budget says of nobody that he shares it.
+        Some(Reason::Quota) if scope.is_none() => Verdict::RemoteReject { retry_after },
+        _ if scope.is_some_and(|scope| !scope.is_shared_by_all()) => Verdict::RemoteReject { retry_after },
+        // With a delay it is a request for less, else it is no service.
+        _ if retry_after.is_some() => Verdict::Throttled { retry_after },
+        _ => Verdict::NotSent,
+    }
+}
+
+/// What became of a call that no handler answered, where its error says more than the verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Panic,
+    /// After so long, if it is known.
+    Timeout(Option<Duration>),
+    Other,
+}
+
+/// Read from the first error in the chain that says anything.
+pub(crate) fn cause(error: &(dyn Error + 'static)) -> Cause {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<Panicked>() {
+            return Cause::Panic;
+        }
+        if let Some(timed_out) = error.downcast_ref::<TimedOut>() {
+            return Cause::Timeout(Some(timed_out.after));
+        }
+        if error.is::<tower::timeout::error::Elapsed>() {
+            return Cause::Timeout(None);
+        }
+        next = error.source();
+    }
+    Cause::Other
 }
 
 /// What a handler's error says, given its word: an error of the handler's own stack further in, or one that follows a doubt, says
@@ -276,6 +307,20 @@ pub(crate) fn attempts<R>(outcome: &Result<Response<R>, BoxError>) -> u32 {
     }
 }
 
+/// When a call, or an attempt, ended: its answer knows, and an error is read as it comes.
+#[inline]
+pub(crate) fn ended<R>(outcome: &Result<Response<R>, BoxError>) -> Instant {
+    outcome.as_ref().ok().and_then(|response| response.completed).unwrap_or_else(Instant::now)
+}
+
+/// The same outcome, which its caller does not get at once: that it has come says no longer that the call has ended.
+pub(crate) fn held_back<R>(mut outcome: Result<Response<R>, BoxError>) -> Result<Response<R>, BoxError> {
+    if let Ok(response) = &mut outcome {
+        response.completed = None;
+    }
+    outcome
+}
+
 /// What a service that failed to become ready says of the call that waited for it: whatever the error, nothing was sent.
 pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();
@@ -287,7 +332,7 @@ pub(crate) fn unsent(error: impl Into<BoxError>) -> BoxError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{
@@ -389,6 +434,17 @@ mod tests {
     }
 
     #[test]
+    fn what_lost_a_call_is_read_through_whatever_wraps_it() {
+        let of = |error: BoxError| cause(&*error);
+        let timed_out = || TimedOut::new(Clock::Attempt, Duration::from_secs(7));
+        assert_eq!(of(Panicked.into()), Cause::Panic);
+        assert_eq!(of(timed_out().into()), Cause::Timeout(Some(Duration::from_secs(7))));
+        assert_eq!(of(Exhausted::new(2, timed_out().into()).into()), Cause::Timeout(Some(Duration::from_secs(7))));
+        assert_eq!(of(tower::timeout::error::Elapsed::new().into()), Cause::Timeout(None));
+        assert_eq!(of(Transport::unknown("reset").into()), Cause::Other);
+    }
+
+    #[test]
     fn the_handlers_word_outranks_the_look_of_its_answer() {
         let answered = |kind, word| Verdict::of_answer(&Response::new(Answer(kind)).with_word(word));
         let says = |word| answered(ResultKind::ToolError, word);
@@ -462,7 +518,7 @@ mod tests {
         };
         let judges = TargetPolicy::default().judge_errors(judge);
         let of = |policy: &TargetPolicy, text| {
-            Verdict::of_answer_to(&target(policy.clone(), false), &Response::new(Telling(text, json!({}))))
+            Verdict::of_answer_to(&target(policy.clone(), false), &Response::new(Telling(text, json!({}))), false)
         };
         assert_eq!(of(&judges, "too busy"), Verdict::NotSent);
         assert_eq!(of(&judges, "no such city"), Verdict::ToolError);
@@ -472,14 +528,14 @@ mod tests {
         assert_eq!(of(&TargetPolicy::default(), "too busy"), Verdict::ToolError);
         let of_error = |code, data| {
             let error = ErrorObject { code, message: "no".into(), data };
-            Verdict::of_answer_to(&target(judges.clone(), false), &Response::<Telling>::from_error(error))
+            Verdict::of_answer_to(&target(judges.clone(), false), &Response::<Telling>::from_error(error), false)
         };
         assert_eq!((of_error(1001, None), of_error(1002, None)), (Verdict::NotSent, Verdict::ToolError));
         assert_eq!(of_error(-32603, Some(json!({ "throttled": true }))), Verdict::NotSent);
         assert_eq!((of_error(-32603, None), of_error(-32602, None)), (Verdict::AMBIGUOUS, Verdict::ClientFault));
         // The handler knows better.
         let said = Response::new(Telling("too busy", json!({}))).with_word(Word::Ambiguous);
-        assert_eq!(Verdict::of_answer_to(&target(judges, false), &said), Verdict::AMBIGUOUS);
+        assert_eq!(Verdict::of_answer_to(&target(judges, false), &said, false), Verdict::AMBIGUOUS);
     }
 
     #[test]
@@ -487,10 +543,10 @@ mod tests {
         let of = |facts: Value| {
             let [trusted, other] = [true, false].map(|next_hop| target(TargetPolicy::default(), next_hop));
             let answer = Response::new(Telling("refused", facts.clone()));
-            assert_eq!(Verdict::of_answer_to(&other, &answer), Verdict::ToolError);
+            assert_eq!(Verdict::of_answer_to(&other, &answer, true), Verdict::ToolError);
             let error = ErrorObject { code: 503, message: "".into(), data: Some(json!({ OUTCOME_KEY: facts })) };
-            let as_error = Verdict::of_answer_to(&trusted, &Response::<Telling>::from_error(error));
-            let verdict = Verdict::of_answer_to(&trusted, &answer);
+            let as_error = Verdict::of_answer_to(&trusted, &Response::<Telling>::from_error(error), true);
+            let verdict = Verdict::of_answer_to(&trusted, &answer, true);
             assert_eq!(as_error, verdict);
             verdict
         };
@@ -498,7 +554,6 @@ mod tests {
         assert_eq!(of(json!({ "class": "throttled", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "class": "local_reject", "reason": "queue_full" })), Verdict::NotSent);
-        assert_eq!(of(json!({ "class": "local_reject", "reason": "deadline" })), Verdict::LocalReject);
         assert_eq!(of(json!({ "class": "outcome_unknown" })), Verdict::AMBIGUOUS);
         assert_eq!(
             of(json!({ "class": "ambiguous", "retryAfterMs": 1500 })),
@@ -511,21 +566,48 @@ mod tests {
         assert_eq!(of(json!({ "class": "client_fault" })), Verdict::ClientFault);
         // The handler here knows better.
         let said = Response::new(Telling("refused", json!({ "class": "denied" }))).with_word(Word::NotSent);
-        assert_eq!(Verdict::of_answer_to(&target(TargetPolicy::default(), true), &said), Verdict::NotSent);
+        assert_eq!(Verdict::of_answer_to(&target(TargetPolicy::default(), true), &said, true), Verdict::NotSent);
+    }
+
+    /// What a hop's refusal with these facts means.
+    fn refusal_by_next_hop(mut facts: Value, hurries: bool) -> Verdict {
+        facts["class"] = "local_reject".into();
+        Verdict::of_answer_to(&target(TargetPolicy::default(), true), &Response::new(Telling("refused", facts)), hurries)
     }
 
     #[test]
-    fn what_a_next_hop_refuses_for_the_callers_own_fault_is_no_outage() {
-        let of = |mut facts: Value| {
-            facts["class"] = "local_reject".into();
-            Verdict::of_answer_to(&target(TargetPolicy::default(), true), &Response::new(Telling("refused", facts)))
-        };
+    fn what_a_next_hop_refuses_for_what_its_caller_does_says_nothing_of_the_target() {
+        let of = |facts| refusal_by_next_hop(facts, false);
+        let rejected = |retry_after| Verdict::RemoteReject { retry_after };
         for reason in ["loop", "key_reused", "in_progress"] {
-            assert_eq!(of(json!({ "reason": reason, "retryable": true })), Verdict::ClientFault, "{reason}");
-            assert_eq!(of(json!({ "reason": reason, "retryAfterMs": 1500 })), Verdict::ClientFault, "{reason}");
+            assert_eq!(of(json!({ "reason": reason, "retryable": true })), rejected(None), "{reason}");
+            assert_eq!(of(json!({ "reason": reason, "retryAfterMs": 1500 })), rejected(None), "{reason}");
         }
-        assert_eq!(of(json!({ "reason": "quota", "retryable": false })), Verdict::ClientFault);
+        assert_eq!(of(json!({ "reason": "quota", "scope": "target", "retryable": false })), rejected(None));
+        let after = Some(Duration::from_millis(1500));
+        for scope in ["tenant", "tenant_and_target", "agent", "principal_and_target", "client", "own", "own_and_target"] {
+            for reason in ["quota", "rate_limit"] {
+                assert_eq!(of(json!({ "reason": reason, "scope": scope, "retryAfterMs": 1500 })), rejected(after), "{scope}");
+            }
+        }
+        assert_eq!(of(json!({ "reason": "quota", "retryAfterMs": 1500 })), rejected(after), "an agent's budget");
+        for scope in ["target", "all"] {
+            let throttled = Verdict::Throttled { retry_after: after };
+            assert_eq!(of(json!({ "reason": "quota", "scope": scope, "retryAfterMs": 1500 })), throttled, "all share it");
+        }
+        assert_eq!(of(json!({ "reason": "rate_limit", "retryAfterMs": 1500 })), Verdict::Throttled { retry_after: after });
         assert_eq!(of(json!({ "reason": "draining", "retryable": true })), Verdict::NotSent);
+    }
+
+    #[test]
+    fn a_next_hop_had_too_little_time_only_where_its_caller_gave_no_more() {
+        let late = |hurries| refusal_by_next_hop(json!({ "reason": "deadline" }), hurries);
+        assert_eq!(late(true), Verdict::RemoteReject { retry_after: None });
+        assert_eq!(late(false), Verdict::Throttled { retry_after: None });
+        let trusted = target(TargetPolicy::default(), true);
+        let cut = Response::new(Telling("lost", json!({ "class": "outcome_unknown", "hurried": true })));
+        assert_eq!(Verdict::of_answer_to(&trusted, &cut, true), Verdict::Hurried);
+        assert_eq!(Verdict::of_answer_to(&trusted, &cut, false), OVERLOAD, "it had all the time that there was");
     }
 
     /// A server behind an honest hop can say all this, and so can the application itself.
@@ -534,11 +616,11 @@ mod tests {
         let trusted = target(TargetPolicy::default(), true);
         for code in [429, 503, 504] {
             let error = Response::<Telling>::from_error(ErrorObject::new(code, "no"));
-            assert_eq!(Verdict::of_answer_to(&trusted, &error), Verdict::ToolError, "{code}");
+            assert_eq!(Verdict::of_answer_to(&trusted, &error, false), Verdict::ToolError, "{code}");
         }
         let error = |data| ErrorObject { code: 504, message: "".into(), data: Some(data) };
         let doubt = Response::<Telling>::from_error(error(json!({ OUTCOME_KEY: { "class": "outcome_unknown" } })));
-        assert_eq!(Verdict::of_answer_to(&trusted, &doubt), OVERLOAD);
+        assert_eq!(Verdict::of_answer_to(&trusted, &doubt, false), OVERLOAD);
 
         #[derive(Clone)]
         struct Goes(ResultKind, &'static str);
@@ -558,7 +640,7 @@ mod tests {
             (ResultKind::Error(504), "outcome_unknown", OVERLOAD),
             (ResultKind::Error(500), "outcome_unknown", Verdict::AMBIGUOUS),
         ] {
-            assert_eq!(Verdict::of_answer_to(&trusted, &Response::new(Goes(kind, class))), verdict);
+            assert_eq!(Verdict::of_answer_to(&trusted, &Response::new(Goes(kind, class)), false), verdict);
         }
     }
 

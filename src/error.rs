@@ -80,6 +80,11 @@ impl Reason {
             Self::Shed => "shed",
         }
     }
+
+    /// What that value means. `None`: it is none of ours.
+    pub(crate) fn read(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
+    }
 }
 
 /// Who shares a limit: what the caller is told of it. A closed set: the names also stand in `_meta` and in HTTP headers.
@@ -113,6 +118,31 @@ pub enum Scope {
 }
 
 impl Scope {
+    const ALL: [Self; 12] = [
+        Self::AgentAndTarget,
+        Self::Agent,
+        Self::ClientAndTarget,
+        Self::Client,
+        Self::PrincipalAndTarget,
+        Self::Principal,
+        Self::TenantAndTarget,
+        Self::Tenant,
+        Self::OwnAndTarget,
+        Self::Own,
+        Self::Target,
+        Self::All,
+    ];
+
+    /// What that name means. `None`: it is none of ours.
+    pub(crate) fn read(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+
+    /// Whether all tenants share it: who is over it says how much the target may be asked, and not how much he may.
+    pub(crate) const fn is_shared_by_all(self) -> bool {
+        matches!(self, Self::Target | Self::All)
+    }
+
     /// A stable lower-case name, for `_meta`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -175,8 +175,106 @@ async fn what_a_next_hop_refuses_for_want_of_time_is_counted_by_quotas() {
     let mut request = Request::new(target.clone(), ());
     request.head.meta = Some(Arc::new(Meta::read(json!({ TIMEOUT_KEY: 10 }).as_object().unwrap())));
     let answer = service.answer(request).await.unwrap();
-    assert_eq!(answer.verdict, Some(Verdict::LocalReject));
+    assert_eq!(answer.verdict, Some(Verdict::RemoteReject { retry_after: None }));
     assert_eq!(stack.handles().quota.standing(Per::TENANT, &Head::new(target)).unwrap().remaining, 9);
+}
+
+/// A stack with a quota behind a stack that trusts it: how many calls of a light tenant are answered beside a noisy one.
+#[tokio::test(start_paused = true)]
+async fn who_is_over_its_quota_at_the_next_hop_costs_nobody_else_the_tool() {
+    let second = Quota::per_second(NonZeroU32::MIN);
+    let server: StackService<(), Said> =
+        Stack::new().quota(QuotaLayer::new().per_tenant(second)).service(service_fn(async |_: Request<()>| {
+            sleep(SECOND / 50).await;
+            Ok::<_, BoxError>(Response::new(Said::Fine))
+        }));
+    let served = Catalogue::new("server").resolve(&Method::ToolsCall, Some("t"), None);
+    let client = Stack::new();
+    let service = client.service(service_fn(move |call: Request<()>| {
+        let mut onward = Request::new(served.clone(), ());
+        onward.head.caller = call.head.caller.clone();
+        let answer = server.answer(onward);
+        async move { Ok::<_, BoxError>(Response::from_result(answer.await?.result)) }
+    }));
+    let target = Catalogue::new("client").trust_next_hop().resolve(&Method::ToolsCall, Some("t"), None);
+    let call = |tenant: &'static str| {
+        let mut request = Request::new(target.clone(), ());
+        request.head.caller = Caller::of_tenant(tenant);
+        service.answer(request)
+    };
+    let mut light = Vec::new();
+    for n in 0..1200 {
+        tokio::spawn(call("noisy"));
+        if n % 40 == 0 {
+            light.push(tokio::spawn(call("light")));
+        }
+        sleep(SECOND / 20).await;
+    }
+    for answer in light {
+        assert_eq!(answer.await.unwrap().unwrap().result, Ok(Said::Fine));
+    }
+    assert_eq!(client.handles().breaker.target(&target).map(|status| status.state), Some(State::Closed));
+}
+
+/// Of a tool that resets every call until its breaker opens, and whose hop then says this of whatever comes: the breaker's state,
+/// and how often the last call was made.
+async fn probed_by_one_of_whom_is_said(facts: Value) -> (Option<State>, u32) {
+    let (stack, calls) = (Stack::new(), Arc::new(AtomicU32::new(0)));
+    let service = {
+        let calls = calls.clone();
+        stack.service(service_fn(move |_: Request<()>| {
+            let reset = calls.fetch_add(1, Ordering::Relaxed) < 6;
+            let refused = Response::new(Said::Refused(facts.clone()));
+            std::future::ready(if reset { Err(BoxError::from(Transport::unknown("reset"))) } else { Ok(refused) })
+        }))
+    };
+    let target = Catalogue::new("up").trust_next_hop().resolve(&Method::ToolsCall, Some("t"), None);
+    let state = || stack.handles().breaker.target(&target).map(|status| status.state);
+    for _ in 0..6 {
+        service.answer(Request::new(target.clone(), ())).await.unwrap();
+    }
+    assert_eq!(state(), Some(State::Open));
+    sleep(60 * SECOND).await;
+    service.answer(Request::new(target.clone(), ())).await.unwrap();
+    (state(), calls.load(Ordering::Relaxed) - 6)
+}
+
+/// Nothing has reached the tool, so nothing is known of it.
+#[tokio::test(start_paused = true)]
+async fn whom_the_next_hop_refuses_for_its_own_doing_is_no_probe() {
+    let refused = |reason: &str, more: Value| {
+        let mut facts = json!({ "class": "local_reject", "retryable": true, "reason": reason });
+        facts.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        facts
+    };
+    for (facts, calls) in [
+        (refused("loop", json!({ "layer": "loop_guard", "retryAfterMs": 10 })), 1),
+        (refused("key_reused", json!({ "layer": "idempotency" })), 1),
+        (refused("in_progress", json!({ "layer": "idempotency" })), 1),
+        (refused("quota", json!({ "layer": "quota", "retryable": false, "scope": "tenant" })), 1),
+        (refused("quota", json!({ "layer": "quota", "retryAfterMs": 60_000, "scope": "agent_and_target" })), 1),
+    ] {
+        assert_eq!(probed_by_one_of_whom_is_said(facts.clone()).await, (Some(State::HalfOpen), calls), "{facts}");
+    }
+}
+
+/// As it would for a backend that says so.
+#[tokio::test(start_paused = true)]
+async fn a_call_over_its_quota_at_the_next_hop_is_repeated_when_that_has_room() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let service = {
+        let calls = calls.clone();
+        Stack::new().service(service_fn(move |_: Request<()>| {
+            let facts = json!({ "class": "local_reject", "reason": "quota", "scope": "tenant", "retryAfterMs": 1500 });
+            let first = calls.fetch_add(1, Ordering::Relaxed) == 0;
+            std::future::ready(Ok::<_, BoxError>(Response::new(if first { Said::Refused(facts) } else { Said::Fine })))
+        }))
+    };
+    let target = Catalogue::new("up").trust_next_hop().resolve(&Method::ToolsCall, Some("t"), None);
+    let began = Instant::now();
+    let answer = service.answer(Request::new(target, ())).await.unwrap();
+    assert_eq!((answer.result, answer.attempts), (Ok(Said::Fine), 2));
+    assert!(began.elapsed() >= 3 * SECOND / 2);
 }
 
 /// Else a stack behind another would never see that its tool hangs.

@@ -23,8 +23,7 @@ pin_project! {
         #[pin]
         inner: F,
         word: Option<Word>,
-        // Only where the operator has said something of what its answers mean: and whether a hop that had no time for the call
-        // had that from its caller.
+        // Only where the operator has said something of what its answers mean: and whether the call's caller hurries.
         judged: Option<(Arc<Target>, bool)>,
         open: Open,
     }
@@ -80,12 +79,7 @@ where
                 (said, answered) => said.or(answered),
             };
             response.verdict = Some(match this.judged {
-                Some((target, hurries)) => match Verdict::of_answer_to(target, response) {
-                    // It had all the time that there was to give.
-                    Verdict::Hurried if !*hurries => Verdict::Ambiguous { retry_after: None, overload: true },
-                    Verdict::LocalReject if !*hurries => Verdict::Throttled { retry_after: None },
-                    verdict => verdict,
-                },
+                Some((target, hurries)) => Verdict::of_answer_to(target, response, *hurries),
                 None => Verdict::of_answer(response),
             });
         }

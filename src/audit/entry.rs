@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     call::{CallParams, CallResult, Caller, Request, Response, Revision, Served, Session, Target, TraceContext, Verdict},
-    classify::{attempts, refusal},
+    classify::{attempts, ended, refusal},
     error::{BoxError, Reason, Rejected},
 };
 
@@ -184,12 +184,7 @@ impl Open {
     }
 
     pub(super) fn close<R: CallResult>(&mut self, outcome: &Result<Response<R>, BoxError>) {
-        let completed = match outcome {
-            // As in `record`: only the first attempt's clock read is the call's own.
-            Ok(Response { completed: Some(at), attempts: 1, served: Served::Attempt, .. }) => *at,
-            _ => Instant::now(),
-        };
-        self.finish(End::of(outcome), completed);
+        self.finish(End::of(outcome), ended(outcome));
     }
 
     #[expect(clippy::disallowed_methods, reason = "what is compared with the records of other machines bears the wall's time")]

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::{
     call::{CallResult, Response, ResultKind, Verdict},
-    error::{BoxError, Panicked, TimedOut, find},
+    classify::{Cause, cause},
+    error::BoxError,
 };
 
 /// How a call ended: a closed set.
@@ -45,15 +46,16 @@ impl Outcome {
             Verdict::InputRequired => Self::InputRequired,
             Verdict::Task => Self::Task,
             Verdict::Denied => Self::Denied,
-            Verdict::LocalReject => Self::Rejected,
+            Verdict::LocalReject | Verdict::RemoteReject { .. } => Self::Rejected,
             Verdict::Cancelled => Self::Cancelled,
             Verdict::ClientFault | Verdict::SessionLost | Verdict::Throttled { .. } | Verdict::NotSent => Self::Error,
             Verdict::Ambiguous { .. } | Verdict::Hurried => match outcome {
                 Ok(_) => Self::Error,
-                Err(error) if find::<Panicked>(&**error).is_some() => Self::Panic,
-                Err(error) if find::<TimedOut>(&**error).is_some() => Self::Timeout,
-                Err(error) if find::<tower::timeout::error::Elapsed>(&**error).is_some() => Self::Timeout,
-                Err(_) => Self::Unknown,
+                Err(error) => match cause(&**error) {
+                    Cause::Panic => Self::Panic,
+                    Cause::Timeout(_) => Self::Timeout,
+                    Cause::Other => Self::Unknown,
+                },
             },
         }
     }

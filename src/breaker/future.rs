@@ -46,9 +46,7 @@ where
         if let Some(guard) = this.guard {
             match &polled {
                 Poll::Ready(outcome) => {
-                    let answer = outcome.as_ref().ok();
-                    let completed = answer.and_then(|response| response.completed).unwrap_or_else(Instant::now);
-                    guard.settle(Verdict::of(outcome), answer.is_some(), completed);
+                    guard.settle(Verdict::of(outcome), outcome.is_ok(), ended(outcome));
                 }
                 Poll::Pending if this.peer.as_ref().is_some_and(Peer::is_committed) => {
                     *this.peer = None;

@@ -30,9 +30,12 @@ impl Sample {
             Verdict::Ambiguous { retry_after, .. } => Self::Failure { retry_after },
             Verdict::NotSent => Self::Failure { retry_after: None },
             // Who is turned away at the door has not seen how the tool fares behind it.
-            Verdict::Denied | Verdict::SessionLost | Verdict::Hurried | Verdict::LocalReject | Verdict::Cancelled => {
-                Self::Ignored
-            }
+            Verdict::Denied
+            | Verdict::SessionLost
+            | Verdict::Hurried
+            | Verdict::LocalReject
+            | Verdict::RemoteReject { .. }
+            | Verdict::Cancelled => Self::Ignored,
         }
     }
 
@@ -70,6 +73,7 @@ impl Contact {
             | Verdict::ClientFault
             | Verdict::Denied
             | Verdict::SessionLost
+            | Verdict::RemoteReject { .. }
             | Verdict::Throttled { .. } => Self::Made,
         }
     }
@@ -82,7 +86,7 @@ mod tests {
     const AFTER: Option<Duration> = Some(Duration::from_secs(3));
 
     /// Verdict, sample, contact if it came as an answer, contact if it came as an error.
-    const TABLE: [(Verdict, Sample, Contact, Contact); 13] = [
+    const TABLE: [(Verdict, Sample, Contact, Contact); 14] = [
         (Verdict::Ok, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::ToolError, Sample::Success, Contact::Made, Contact::Made),
         (Verdict::InputRequired, Sample::Success, Contact::Made, Contact::Made),
@@ -100,6 +104,7 @@ mod tests {
         ),
         (Verdict::Hurried, Sample::Ignored, Contact::Made, Contact::Unknown),
         (Verdict::LocalReject, Sample::Ignored, Contact::Made, Contact::Unknown),
+        (Verdict::RemoteReject { retry_after: None }, Sample::Ignored, Contact::Made, Contact::Made),
         (Verdict::Cancelled, Sample::Ignored, Contact::Made, Contact::Unknown),
     ];
 

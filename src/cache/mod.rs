@@ -33,7 +33,8 @@
 //! * **Cost**: an answer from here allocates its own copy, and nothing else; a call that is made allocates once, and some nine
 //!   times more if its answer is kept. What cannot be kept costs nothing.
 //! * **Drop**: of a call that was made drops it, and keeps nothing. A fetch in the background goes on without its caller, as a
-//!   task of its own, until the deadline that the call had; it never waits for a slot, and no breaker probes with it.
+//!   task of its own, for as long as the operator grants such a call, whatever its caller does; it never waits for a slot, and may
+//!   be a breaker's probe.
 //! * **Metrics**: [`CACHE_LOOKUPS`](crate::metrics::CACHE_LOOKUPS),
 //!   [`CACHE_STALE_IF_ERROR`](crate::metrics::CACHE_STALE_IF_ERROR), [`CACHE_BYTES`](crate::metrics::CACHE_BYTES),
 //!   [`CACHE_ENTRIES`](crate::metrics::CACHE_ENTRIES).

@@ -100,6 +100,7 @@ impl Word {
         match verdict {
             Verdict::Ok => Self::Renewed,
             Verdict::LocalReject
+            | Verdict::RemoteReject { .. }
             | Verdict::NotSent
             | Verdict::Throttled { .. }
             | Verdict::Ambiguous { .. }

@@ -18,7 +18,7 @@ use super::{
     store::{Lookup, Store},
 };
 use crate::{
-    call::{Admission, CallParams, CallResult, Joint, Request, Response},
+    call::{Admission, CallParams, CallResult, Deadline, Joint, Request, Response},
     error::BoxError,
 };
 
@@ -100,6 +100,10 @@ impl<S> Cache<S> {
     {
         let head = &mut request.head;
         head.peer = None;
+        // Nobody waits for it, so whoever asks has no say in how long it may take: it would be stale for as long as callers hurry.
+        if let Some(granted) = head.granted.take() {
+            head.deadline = Deadline { soft: head.arrived.checked_add(granted), ..Deadline::default() };
+        }
         // It outlives the request that it was made of, and takes no slot that somebody waits for. But it may be a breaker's
         // probe: where all are served what is kept, no other call comes that could be.
         head.joint = Some(Joint::new(head.deadline));

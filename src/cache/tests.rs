@@ -12,11 +12,12 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use super::{CacheLayer, Terms, store::Store};
 use crate::{
     call::{
-        Admission, Annotations, CacheScope, CallParams, CallResult, Caller, Digest, ErrorObject, Freshness, Method, Request,
-        Response, ResultKind, Served, Target, TargetPolicy, Verdict,
+        Admission, Annotations, CacheScope, CallParams, CallResult, Caller, Digest, ErrorObject, Freshness, Head, Meta, Method,
+        Request, Response, ResultKind, Served, Target, TargetPolicy, Verdict,
     },
     catalogue::{Catalogue, Scope},
     classify::code,
+    deadline::{DeadlineLayer, Limits},
     error::{BoxError, HttpStatus, Reason, Rejected, Transport},
 };
 
@@ -86,7 +87,7 @@ type Outcome = Result<Response<Page>, BoxError>;
 #[derive(Clone)]
 struct Upstream {
     says: Arc<Mutex<Box<dyn Fn() -> Outcome + Send>>>,
-    heads: Arc<Mutex<Vec<(Admission, bool)>>>,
+    heads: Arc<Mutex<Vec<Head>>>,
 }
 
 impl Upstream {
@@ -120,7 +121,7 @@ impl Upstream {
         let upstream = self.clone();
         layer.layer(service_fn(move |request: Request<Params>| {
             let upstream = upstream.clone();
-            upstream.heads.lock().unwrap().push((request.head.admission, request.head.spare));
+            upstream.heads.lock().unwrap().push(request.head);
             async move {
                 sleep(SECOND).await;
                 let mut outcome = upstream.says.lock().unwrap()();
@@ -354,11 +355,35 @@ async fn a_stale_answer_is_served_while_one_fetch_is_under_way() {
     }
     sleep(2 * SECOND).await;
     assert_eq!(text(&service, &target).await, ("two", kept(1, false)));
-    assert_eq!(*upstream.heads.lock().unwrap(), [(Admission::Wait, false), (Admission::NoWait, false)]);
+    let admissions: Vec<_> = upstream.heads.lock().unwrap().iter().map(|head| head.admission).collect();
+    assert_eq!(admissions, [Admission::Wait, Admission::NoWait]);
     // Nobody asks, and nothing is fetched; and past its grace, nothing stale is served.
     advance(100 * SECOND).await;
     assert_eq!(upstream.calls(), 2);
     assert_eq!(text(&service, &target).await, ("two", Served::Attempt));
+}
+
+/// Else a list would be stale for as long as it may be, and each who asks would cost a fetch that comes to nothing.
+#[tokio::test(start_paused = true)]
+async fn a_fetch_in_the_background_has_the_operators_time_whoever_asked() {
+    let hurried = Meta { timeout: Some(SECOND / 100), ..Meta::default() };
+    for (limits, granted) in [(Limits::default(), Some(55)), (Limits::at_most(5 * SECOND), Some(5)), (Limits::NONE, None)] {
+        let (upstream, target) = (Upstream::new(public("one", 10)), list());
+        let service = upstream.behind(&layer().stale_while_revalidate(5 * SECOND));
+        text(&service, &target).await;
+        upstream.answers(public("two", 10));
+        advance(11 * SECOND).await;
+        let mut request = Request::new(target.clone(), ASKS);
+        request.head.meta = Some(Arc::new(hurried.clone()));
+        let arrived = request.head.arrived;
+        let answer = DeadlineLayer::new(limits).layer(service.clone()).oneshot(request).await.unwrap();
+        assert_eq!(answer.served, kept(11, true));
+        sleep(2 * SECOND).await;
+        assert_eq!(text(&service, &target).await, ("two", kept(1, false)));
+        let head = upstream.heads.lock().unwrap()[1].clone();
+        assert_eq!(head.end().map(|(end, _)| end - arrived), granted.map(|seconds| seconds * SECOND));
+        assert_eq!(head.granted, None, "nobody hurries");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,6 +53,14 @@ impl Deadline {
     }
 }
 
+/// Each hop of a chain hands on a little less time than it has: such a part of a fair time may be missing.
+const LOST_ON_THE_WAY: u32 = 10;
+
+/// Whether who had so much time had less than a fair one.
+pub(crate) fn falls_short(had: Duration, fair: Duration) -> bool {
+    had < fair - fair / LOST_ON_THE_WAY
+}
+
 /// Whether an attempt may wait for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Admission {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::OUTCOME_KEY;
+use super::{OUTCOME_KEY, Verdict, response::RETRY_AFTER};
 use crate::error::{Reason, Scope};
 
 /// What became of a call, for machines: made by [`rescue`](crate::rescue), and written under [`OUTCOME_KEY`] by adapters, in
@@ -42,6 +42,20 @@ pub struct Facts {
     pub attempts: u32,
 }
 
+/// The class of a call that may have happened and must not be repeated.
+pub(crate) const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
+/// What other classes there are of calls that failed.
+const CLASSES: [Verdict; 7] = [
+    Verdict::AMBIGUOUS,
+    Verdict::Throttled { retry_after: None },
+    Verdict::NotSent,
+    Verdict::LocalReject,
+    Verdict::Denied,
+    Verdict::SessionLost,
+    Verdict::ClientFault,
+];
+
 impl Facts {
     pub(crate) const fn new(class: &'static str, retryable: bool) -> Self {
         Self {
@@ -55,6 +69,28 @@ impl Facts {
             hurried: false,
             attempts: 1,
         }
+    }
+
+    /// What a stack like this one has written of a call that failed: the verdict that its class names, and what is said beside it.
+    /// `None`: no such class is known here. Any other word that is not known is as if it were not there.
+    pub(crate) fn read(said: &Value) -> Option<(Verdict, Self)> {
+        let text = |name| said.get(name).and_then(Value::as_str);
+        let is = |name, value: bool| said.get(name) == Some(&Value::Bool(value));
+        let class = text("class")?;
+        let known = CLASSES.into_iter().find(|known| known.as_str() == class);
+        let (verdict, class) = match known {
+            Some(verdict) => (verdict, verdict.as_str()),
+            None if class == OUTCOME_UNKNOWN => (Verdict::AMBIGUOUS, OUTCOME_UNKNOWN),
+            None => return None,
+        };
+        let facts = Self {
+            retry_after: said.get(RETRY_AFTER).and_then(Value::as_u64).map(Duration::from_millis),
+            reason: text("reason").and_then(Reason::read),
+            scope: text("scope").and_then(Scope::read),
+            hurried: is("hurried", true),
+            ..Self::new(class, !is("retryable", false))
+        };
+        Some((verdict, facts))
     }
 
     /// As JSON.
@@ -140,5 +176,32 @@ mod tests {
             "ageMs": 1, "hurried": true, "attempts": 2,
         });
         assert_eq!(facts.to_json(), said);
+        let read = Facts { layer: None, age: None, attempts: 1, retry_after: Some(Duration::from_millis(2)), ..facts };
+        assert_eq!(
+            Facts::read(&said),
+            Some((Verdict::Throttled { retry_after: None }, read)),
+            "what says nothing of the outcome"
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::read(reason.as_str()), Some(*reason));
+        }
+        let classes = [Verdict::AMBIGUOUS, Verdict::NotSent, Verdict::LocalReject, Verdict::Denied, Verdict::ClientFault];
+        let classes = classes.map(|verdict| (verdict.as_str(), verdict));
+        for (class, verdict) in classes.into_iter().chain([(OUTCOME_UNKNOWN, Verdict::AMBIGUOUS)]) {
+            for retryable in [true, false] {
+                let facts = Facts { scope: Some(Scope::OwnAndTarget), ..Facts::new(class, retryable) };
+                assert_eq!(Facts::read(&facts.to_json()), Some((verdict, facts)));
+            }
+        }
+        for odd in [json!(null), json!({}), json!({ "class": "ok" }), json!({ "class": 7 }), json!(["class"])] {
+            assert_eq!(Facts::read(&odd), None, "{odd}");
+        }
+        let odd =
+            json!({ "class": "not_sent", "retryable": 1, "reason": "moon", "scope": [], "retryAfterMs": -1, "hurried": "yes" });
+        assert_eq!(Facts::read(&odd), Some((Verdict::NotSent, Facts::new("not_sent", true))));
     }
 }

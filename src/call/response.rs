@@ -19,7 +19,7 @@ pub struct Response<R> {
     pub word: Option<Word>,
     /// How many attempts it took, the last one included.
     pub attempts: u32,
-    /// When the handler answered: the classifier's one clock read.
+    /// When it came: the classifier's one clock read. `None`: nobody has looked, or it was held back since, and is of now.
     pub completed: Option<Instant>,
     /// Where the answer came from.
     pub served: Served,

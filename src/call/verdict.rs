@@ -16,6 +16,7 @@ use std::time::Duration;
 /// | `Ambiguous` | only where repeating is safe | failure | cost 14 |
 /// | `Hurried` | only where repeating is safe | ignored; releases a probe | cost 14 |
 /// | `LocalReject` | never in this stack | ignored; releases a probe | 0 |
+/// | `RemoteReject` | after the delay, if it names one, any tool not yet committed | ignored; releases a probe | cost 5 |
 /// | `Cancelled` | never | ignored; releases a probe | 0 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,9 +52,15 @@ pub enum Verdict {
     /// It may or may not have happened; it was given up before it had had a fair time, so that says nothing of the target. To its
     /// caller it is no other than [`Ambiguous`](Self::Ambiguous).
     Hurried,
-    /// A layer of this stack said no; or one of a [trusted](crate::catalogue::Catalogue::trust_next_hop) hop's did, since the
-    /// caller's own end left no time for the call. Either way nothing has happened, and it says nothing of the target.
+    /// A layer of this stack said no: nothing has happened, and it says nothing of the target.
     LocalReject,
+    /// A layer of a [trusted](crate::catalogue::Catalogue::trust_next_hop) hop's said no for what its caller does: it is over a limit
+    /// of its own, goes in circles, uses a key that is taken, or left no time for the call. Nothing has happened, and it says
+    /// nothing of the target.
+    RemoteReject {
+        /// The delay that it named, where the same call may pass after it.
+        retry_after: Option<Duration>,
+    },
     /// The caller left.
     Cancelled,
 }
@@ -65,14 +72,16 @@ impl Verdict {
     /// The delay that the backend named.
     pub const fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::Throttled { retry_after } | Self::Ambiguous { retry_after, .. } => retry_after,
+            Self::Throttled { retry_after } | Self::RemoteReject { retry_after } | Self::Ambiguous { retry_after, .. } => {
+                retry_after
+            }
             _ => None,
         }
     }
 
     /// Whether the backend is known to have done nothing.
     pub const fn is_unexecuted(self) -> bool {
-        matches!(self, Self::Throttled { .. } | Self::NotSent | Self::LocalReject)
+        matches!(self, Self::Throttled { .. } | Self::NotSent | Self::LocalReject | Self::RemoteReject { .. })
     }
 
     /// Whether it may have happened, and may not.
@@ -100,6 +109,7 @@ impl Verdict {
             Self::Ambiguous { .. } => "ambiguous",
             Self::Hurried => "hurried",
             Self::LocalReject => "local_reject",
+            Self::RemoteReject { .. } => "remote_reject",
             Self::Cancelled => "cancelled",
         }
     }

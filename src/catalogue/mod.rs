@@ -214,7 +214,8 @@ impl Catalogue {
 
     /// Takes this upstream's word on calls that it refused: it is one of the operator's own, and runs behind layers like these.
     /// The facts that it states of a call that failed ([`OUTCOME_KEY`](crate::call::OUTCOME_KEY)) then count for what they say,
-    /// so that a breaker here is not blind to a refusal there; and they are passed on, so that who trusts us reads them too.
+    /// so that a breaker here is not blind to a refusal there, and takes one for what a caller does for no sickness of the
+    /// tool's ([`RemoteReject`](crate::call::Verdict::RemoteReject)); and they are passed on, so that who trusts us reads them too.
     /// Whoever is not trusted has no such facts: they are taken out of its answers (see [`rescue`](crate::rescue)).
     #[must_use]
     pub fn trust_next_hop(self) -> Self {

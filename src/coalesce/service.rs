@@ -3,12 +3,13 @@ use std::{
     task::{Context, Poll},
 };
 
+use tokio::time::Instant;
 use tower::Service;
 
 use super::{Alike, CoalesceFuture, layer::Shared, work::Work};
 use crate::{
-    call::{CallParams, CallResult, Deadline, Request, Response},
-    error::BoxError,
+    call::{CallParams, CallResult, Deadline, Head, Request, Response, falls_short},
+    error::{BoxError, Clock},
     metrics::{COALESCED, Subject},
 };
 
@@ -45,7 +46,9 @@ where
         let Some(alike) = Alike::of(&request, self.shared.single_caller) else {
             return CoalesceFuture::passed(self.inner.call(request));
         };
-        let (began, deadline, target) = (request.head.arrived, request.head.deadline, request.head.target.clone());
+        let head = &request.head;
+        let (began, deadline, target) = (head.arrived, head.deadline, head.target.clone());
+        let end = own_end(head);
         // The service that was found ready goes into the call; who joins one does not keep what it has reserved.
         let fresh = self.inner.clone();
         let mut unsent = Some((std::mem::replace(&mut self.inner, fresh), request));
@@ -67,7 +70,7 @@ where
                 }
                 // A clone is not ready: who waits holds nothing that the inner service has reserved.
                 let own = unsent.map(|(_, request)| (self.inner.clone(), request));
-                CoalesceFuture::waiting(waiter, own, began, deadline.end(None))
+                CoalesceFuture::waiting(waiter, own, began, end)
             }
             None => match unsent {
                 Some((mut service, request)) => CoalesceFuture::passed(service.call(request)),
@@ -75,4 +78,12 @@ where
             },
         }
     }
+}
+
+/// When a waiter leaves, and by which clock: who gives the call less than a fair time says nothing of the target.
+fn own_end(head: &Head) -> Option<(Instant, Clock)> {
+    let (end, clock) = head.deadline.end(None)?;
+    let had = end.saturating_duration_since(head.arrived);
+    let hurries = head.granted.is_some_and(|granted| falls_short(had, granted));
+    Some((end, if hurries { Clock::Patience } else { clock }))
 }

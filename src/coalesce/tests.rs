@@ -158,6 +158,26 @@ async fn each_waiter_has_its_own_deadline_and_the_call_the_latest() {
     assert_eq!((second.0.unwrap().result, second.1.as_secs(), script.calls()), (Ok("answered"), 30, 1));
 }
 
+/// As it would be told that waits alone.
+#[tokio::test(start_paused = true)]
+async fn who_gives_less_than_a_fair_time_is_hurried_beside_one_who_waits() {
+    let target = reading_tool("t");
+    let service = layer().layer(Script::new([Step::Hang]));
+    let _patient = tokio::spawn(service.clone().oneshot(until(&target, 55 * SECOND)));
+    for (gives, granted, clock, verdict) in [
+        (10, Some(55 * SECOND), Clock::Patience, Verdict::Hurried),
+        (10, None, Clock::Soft, Verdict::Ambiguous { retry_after: None, overload: true }),
+        // Another stack in front of this one hands on a little less than it has.
+        (20, Some(21 * SECOND), Clock::Soft, Verdict::Ambiguous { retry_after: None, overload: true }),
+    ] {
+        let mut request = until(&target, gives * SECOND);
+        request.head.granted = granted;
+        let error = service.clone().oneshot(request).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<TimedOut>().copied(), Some(TimedOut { clock, after: gives * SECOND }));
+        assert_eq!(Verdict::of_error(&*error), verdict);
+    }
+}
+
 /// The timer further in gives the attempt its verdict, which breakers live on.
 #[tokio::test(start_paused = true)]
 async fn the_last_waiter_leaves_the_last_word_to_the_timer_further_in() {

@@ -8,7 +8,7 @@ use tower::Service;
 use super::tool::{Hedged, Tool};
 use crate::{
     call::{Admission, Request, Response, Turn, Verdict},
-    classify::in_doubt,
+    classify::{held_back, in_doubt},
     error::BoxError,
 };
 
@@ -72,7 +72,7 @@ where
             self.drop_second();
         }
         if !succeeded && self.second.is_some() {
-            self.failed = Some(outcome);
+            self.failed = Some(held_back(outcome));
             return None;
         }
         Some(self.doubted(outcome))
@@ -94,7 +94,7 @@ where
         }
         let verdict = Verdict::of(&outcome);
         self.doubt |= verdict.is_in_doubt() && !self.reads;
-        if verdict == Verdict::LocalReject {
+        if matches!(verdict, Verdict::LocalReject | Verdict::RemoteReject { .. }) {
             self.tool.count(Hedged::Refused);
             self.tool.refund();
             second.turn.give_back();

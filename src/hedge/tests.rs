@@ -13,6 +13,7 @@ use super::HedgeLayer;
 use crate::{
     breaker::BreakerLayer,
     call::{Admission, Meta, Notify, Peer, Progress, Repeats, Request, Response, Target, Verdict},
+    classify::ended,
     concurrency::ConcurrencyLayer,
     error::{BoxError, HttpStatus, Reason, Rejected, Transport},
     retry::{FullJitter, RetryLayer},
@@ -119,6 +120,24 @@ async fn a_call_that_stalls_is_answered_by_the_second_attempt() {
 
 fn denied() -> Outcome {
     Err(HttpStatus { code: 403, retry_after: None, in_session: false }.into())
+}
+
+fn answered_now() -> Outcome {
+    let mut response = Response::new("no");
+    (response.verdict, response.completed) = (Some(Verdict::NotSent), Some(Instant::now()));
+    Ok(response)
+}
+
+/// Whoever asks how long the call took is not told when the first attempt failed.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_waited_for_the_other_attempt_is_not_of_its_own_time() {
+    let (handler, target) = (Handler::default(), reading_tool("t"));
+    let service = HedgeLayer::new().layer(handler.service());
+    warm(&service, &target, &handler).await;
+    handler.then(100 * MS, answered_now);
+    handler.then(400 * MS, refused);
+    let outcome = call(&service, &target).await;
+    assert_eq!((Verdict::of(&outcome), ended(&outcome)), (Verdict::NotSent, Instant::now()));
 }
 
 /// That the call itself is refused is told at once, whichever attempt hears of it.

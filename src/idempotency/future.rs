@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     call::{CallParams, CallResult, Request, Response, Verdict},
+    classify::held_back,
     error::BoxError,
     logs::Sparingly,
 };
@@ -105,7 +106,8 @@ fn end<R: CallResult + Send + 'static>(outcome: &Outcome<R>) -> End {
             | Verdict::SessionLost
             | Verdict::Throttled { .. }
             | Verdict::NotSent
-            | Verdict::LocalReject,
+            | Verdict::LocalReject
+            | Verdict::RemoteReject { .. },
             _,
         ) => End::Nothing,
         (
@@ -155,7 +157,7 @@ where
                             told(kept);
                             return Poll::Ready(outcome);
                         }
-                        Poll::Pending => state.set(State::Ending { ending: Box::new(Ending::new(reply, outcome, by)) }),
+                        Poll::Pending => state.set(State::Ending { ending: Box::new(Ending::new(reply, held_back(outcome), by)) }),
                     }
                 }
                 StateProj::Ending { ending } => {

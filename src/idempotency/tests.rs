@@ -18,6 +18,7 @@ use super::*;
 use crate::{
     call::{Annotations, CallParams, Caller, Digest, Meta, Method, Request, Response, Served, Target, Verdict},
     catalogue::{Catalogue, Scope},
+    classify::ended,
     error::{BoxError, Reason, Rejected, Transport},
     testing::{Outcome, safe_tool, tool},
 };
@@ -450,6 +451,23 @@ async fn a_store_may_take_its_time_and_may_fail() {
         let outcome = Told::default().behind(&far(SECOND, false)).oneshot(keyed(&target, "k", Ask("x", None))).await;
         assert_eq!(reason(&outcome), expected);
     }
+}
+
+/// The caller has waited since.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_waited_for_the_store_is_not_of_its_own_time() {
+    let handler = service_fn(|_: Request<Ask>| {
+        let mut response = Response::new("done");
+        response.completed = Some(Instant::now());
+        std::future::ready(Ok::<_, BoxError>(response))
+    });
+    let far = |delay| IdempotencyLayer::new(Far { store: InMemory::default(), delay, works: true }).single_caller();
+    for delay in [SECOND, 6 * SECOND] {
+        let outcome = far(delay).layer(handler).oneshot(keyed(&tool("t"), "k", Ask("x", None))).await;
+        assert_eq!(ended(&outcome), Instant::now(), "{delay:?}");
+    }
+    let near = layer().layer(handler).oneshot(keyed(&tool("t"), "k", Ask("x", None))).await;
+    assert_eq!(near.unwrap().completed, Some(Instant::now()));
 }
 
 /// What the module's documentation states.

@@ -7,11 +7,11 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 
 use super::{agent::Ticket, agents::Who, key::Key, layer::Shared, outcome::News};
 use crate::{
     call::{CallParams, CallResult, Digest, Head, Response, Target},
+    classify::ended,
     error::BoxError,
     gate::Gate,
 };
@@ -97,10 +97,7 @@ impl<P: CallParams> Watch<P> {
             return;
         }
         let Some(key) = self.key() else { return };
-        let now = match outcome {
-            Ok(Response { completed: Some(at), .. }) => *at,
-            _ => Instant::now(),
-        };
+        let now = ended(outcome);
         let ticket = self.ticket.take();
         if begins {
             if let Some(found) = shared.agents.with_new(who, |agent| agent.settle(key, ticket, news, &policy, now)) {

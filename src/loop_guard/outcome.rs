@@ -41,9 +41,12 @@ impl News {
             }
             // An answer that asks for more is a step forward; and so is a task.
             Verdict::InputRequired | Verdict::Task => Self::Moved,
-            Verdict::Throttled { .. } | Verdict::NotSent | Verdict::SessionLost | Verdict::LocalReject | Verdict::Cancelled => {
-                Self::Nothing
-            }
+            Verdict::Throttled { .. }
+            | Verdict::NotSent
+            | Verdict::SessionLost
+            | Verdict::LocalReject
+            | Verdict::RemoteReject { .. }
+            | Verdict::Cancelled => Self::Nothing,
         }
     }
 

@@ -11,8 +11,8 @@ use metrics::Histogram;
 use super::{CLIENT_DURATION, SERVER_DURATION, Subject};
 use crate::{
     call::{CallResult, OTHER, Response, Verdict},
-    classify::code,
-    error::{BoxError, Panicked, TimedOut, find},
+    classify::{Cause, cause, code},
+    error::BoxError,
 };
 
 /// What an outcome is called in the `error_type` and `rpc_response_status_code` labels: a closed set. Where a handler's word
@@ -93,9 +93,7 @@ impl ErrorType {
         let code = outcome.as_ref().ok().and_then(Response::error_code);
         match verdict {
             Verdict::Ok | Verdict::InputRequired | Verdict::Task if code.is_none() => Self::None,
-            // An answer: the next hop has refused, for want of its caller's time.
-            Verdict::LocalReject if outcome.is_ok() => Self::Hurried,
-            Verdict::LocalReject => Self::Rejected,
+            Verdict::LocalReject | Verdict::RemoteReject { .. } => Self::Rejected,
             Verdict::Cancelled => Self::Cancelled,
             Verdict::Hurried => Self::Hurried,
             Verdict::Throttled { .. } => Self::Throttled,
@@ -107,12 +105,14 @@ impl ErrorType {
                     code if code.is_other() && verdict == Verdict::ToolError => Self::ApplicationError,
                     code => Self::Code(code),
                 },
-                (None, Err(error)) if find::<Panicked>(&**error).is_some() => Self::Panic,
-                (None, Err(error)) if find::<TimedOut>(&**error).is_some() => Self::Timeout,
-                (None, Err(error)) if find::<tower::timeout::error::Elapsed>(&**error).is_some() => Self::Timeout,
                 (None, _) if verdict == Verdict::ToolError => Self::ToolError,
                 (None, _) if verdict == Verdict::ClientFault => Self::ClientFault,
-                (None, _) => Self::Ambiguous,
+                (None, Ok(_)) => Self::Ambiguous,
+                (None, Err(error)) => match cause(&**error) {
+                    Cause::Panic => Self::Panic,
+                    Cause::Timeout(_) => Self::Timeout,
+                    Cause::Other => Self::Ambiguous,
+                },
             },
         }
     }
@@ -258,8 +258,8 @@ mod tests {
         hurried.verdict = Some(Verdict::Hurried);
         assert_eq!(labels(hurried), ["hurried", ""]);
         let mut refused = Response::from_error(ErrorObject::new(504, "no"));
-        refused.verdict = Some(Verdict::LocalReject);
-        assert_eq!(labels(refused), ["hurried", ""], "by the next hop, for want of time");
+        refused.verdict = Some(Verdict::RemoteReject { retry_after: None });
+        assert_eq!(labels(refused), ["rejected", ""], "by the next hop");
     }
 
     #[test]

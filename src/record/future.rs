@@ -13,7 +13,7 @@ use tracing::Level;
 use super::layer::Handles;
 use crate::{
     call::{CallResult, Response, Verdict},
-    classify::{attempts, refusal},
+    classify::{attempts, ended, refusal},
     error::BoxError,
     metrics::ErrorType,
 };
@@ -46,13 +46,7 @@ struct Open {
 impl Open {
     fn close<R: CallResult>(&mut self, outcome: &Result<Response<R>, BoxError>) {
         self.closed = true;
-        let completed = match outcome {
-            // A repeated call may have waited after the answer that it gives in the end, so only the first attempt's
-            // clock read is the call's own.
-            Ok(Response { completed: Some(at), attempts: 1, .. }) => *at,
-            _ => Instant::now(),
-        };
-        let duration = self.finish(ErrorType::of(outcome), completed);
+        let duration = self.finish(ErrorType::of(outcome), ended(outcome));
         let refused = refusal(outcome);
         if let Some((layer, reason)) = refused {
             self.handles.rejected(layer, reason);

@@ -157,6 +157,10 @@ async fn a_lost_call_says_whether_anything_can_have_happened() {
     assert!(safe.text.contains("Calling it again is safe."), "{}", safe.text);
     assert_eq!(safe.facts, json!({ "class": "ambiguous", "retryable": true, "attempts": 3 }));
 
+    let (text, _, refusal) = told(tower::timeout::error::Elapsed::new()).await;
+    assert!(text.starts_with("Outcome unknown: \"t\" on \"up\" gave no answer in time, "), "{text}");
+    assert_eq!(refusal.map(|refusal| refusal.status), Some(504), "a timeout of tower's own is one");
+
     let (text, facts, _) = told(Transport::not_sent("refused by 10.0.0.7:443")).await;
     assert!(text.contains("could not be reached.") && text.contains("Nothing was done."), "{text}");
     assert_eq!((facts["class"].as_str(), facts["retryable"].as_bool()), (Some("not_sent"), Some(true)));

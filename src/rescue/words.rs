@@ -13,8 +13,9 @@ use std::{
 
 use super::Deliver;
 use crate::{
-    call::{CallResult, ErrorObject, Facts, Method, Peer, Refusal, Response, Served, Standing, Target, Verdict},
-    error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, TimedOut, find},
+    call::{CallResult, ErrorObject, Facts, Method, OUTCOME_UNKNOWN, Peer, Refusal, Response, Served, Standing, Target, Verdict},
+    classify::{Cause, cause},
+    error::{Allowance, BoxError, Exhausted, Reason, Rejected, Scope, find},
 };
 
 // Never HTTP statuses of ours: clients take them for another protocol era or a lost session. As JSON-RPC codes they are free.
@@ -109,7 +110,7 @@ impl Scene {
             _ => false,
         };
         let class = match verdict {
-            _ if self.is_unknown(verdict) => "outcome_unknown",
+            _ if self.is_unknown(verdict) => OUTCOME_UNKNOWN,
             Verdict::Hurried => Verdict::AMBIGUOUS.as_str(),
             _ => verdict.as_str(),
         };
@@ -293,15 +294,12 @@ impl Scene {
                 format_args!("Connect again, and then call again."),
             ),
             _ => {
-                let timed_out = find::<TimedOut>(&**error);
-                let text = match timed_out {
-                    Some(timed_out) => {
-                        self.doubted(verdict, again, format_args!("gave no answer in {}", Seconds(timed_out.after)))
-                    }
-                    None => self.doubted(verdict, again, format_args!("failed")),
-                };
-                let status = if timed_out.is_some() { GATEWAY_TIMEOUT } else { SERVICE_UNAVAILABLE };
-                Told { text, retry_after, status }
+                let tell = |status, what: Arguments<'_>| Told { text: self.doubted(verdict, again, what), retry_after, status };
+                match cause(&**error) {
+                    Cause::Timeout(Some(after)) => tell(GATEWAY_TIMEOUT, format_args!("gave no answer in {}", Seconds(after))),
+                    Cause::Timeout(None) => tell(GATEWAY_TIMEOUT, format_args!("gave no answer in time")),
+                    Cause::Panic | Cause::Other => tell(SERVICE_UNAVAILABLE, format_args!("failed")),
+                }
             }
         }
     }

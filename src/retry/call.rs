@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     call::{Admission, Peer, Request, Response, Target, Verdict},
-    classify::in_doubt,
+    classify::{held_back, in_doubt},
     error::{BoxError, Exhausted},
 };
 
@@ -112,7 +112,7 @@ impl<S, P, R> Call<S, P, R> {
                 let trouble = self.trouble.get_or_insert_default();
                 trouble.payment = Some(Payment::Reserved(paid));
                 trouble.doubt |= verdict.is_in_doubt();
-                trouble.last = Some(outcome);
+                trouble.last = Some(held_back(outcome));
                 Next::RepeatAt(at)
             }
             Ok(None) => Next::End(self.counted(outcome)),
@@ -151,12 +151,7 @@ impl<S, P, R> Call<S, P, R> {
             return None;
         }
         self.attempts -= 1;
-        let mut last = self.trouble.as_mut()?.last.take()?;
-        if let Ok(response) = &mut last {
-            // The caller has waited since.
-            response.completed = None;
-        }
-        Some(last)
+        self.trouble.as_mut()?.last.take()
     }
 
     /// When to repeat, and what it was paid with; `None` if there is nothing to repeat.

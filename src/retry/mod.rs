@@ -2,7 +2,8 @@
 //!
 //! What may be repeated is decided by the [`Verdict`](crate::call::Verdict) alone:
 //!
-//! * *Throttled* and *not sent* say that nothing has happened, so any call is repeated.
+//! * *Throttled* and *not sent* say that nothing has happened, so any call is repeated. So is one that a trusted next hop refused
+//!   since its caller is over a quota there, if it says when the call may pass.
 //! * *Ambiguous* is repeated only where the call is [safe](crate::call::Head::is_idempotent). Otherwise its outcome stays
 //!   unknown, and the caller is told so.
 //! * A call is never repeated once its caller has seen something of the outcome.

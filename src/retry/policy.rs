@@ -80,7 +80,7 @@ impl Skip {
 /// is no failure, or one that no repetition can mend.
 const fn cost(verdict: Verdict) -> Option<u32> {
     match verdict {
-        Verdict::Throttled { .. } | Verdict::NotSent => Some(UNEXECUTED),
+        Verdict::Throttled { .. } | Verdict::NotSent | Verdict::RemoteReject { retry_after: Some(_) } => Some(UNEXECUTED),
         Verdict::Ambiguous { .. } | Verdict::Hurried => Some(14),
         _ => None,
     }
@@ -113,7 +113,7 @@ pub(super) fn judge(
         return Err(Skip::Limit);
     }
     let cause = match failure.verdict {
-        Verdict::Throttled { .. } => Cause::Throttled,
+        Verdict::Throttled { .. } | Verdict::RemoteReject { .. } => Cause::Throttled,
         _ => Cause::Failed,
     };
     let own = series.get_or_insert_with(backoff).next_delay(cause).ok_or(Skip::Backoff)?;
@@ -164,6 +164,8 @@ mod tests {
         let unsafe_ = |verdict| judged(Failure { safe: false, ..failure(verdict) });
         assert_eq!(unsafe_(throttled(0)), Ok(Some((OWN, 5))));
         assert_eq!(unsafe_(Verdict::NotSent), Ok(Some((OWN, 5))));
+        let over_quota = Verdict::RemoteReject { retry_after: Some(Duration::from_secs(2)) };
+        assert_eq!(unsafe_(over_quota), Ok(Some((Duration::from_secs(2), 5))));
         assert_eq!(unsafe_(Verdict::AMBIGUOUS), Err(Skip::NotSafe));
         assert_eq!(judged(failure(Verdict::AMBIGUOUS)), Ok(Some((OWN, 14))));
         for verdict in [
@@ -175,6 +177,7 @@ mod tests {
             Verdict::Denied,
             Verdict::SessionLost,
             Verdict::LocalReject,
+            Verdict::RemoteReject { retry_after: None },
             Verdict::Cancelled,
         ] {
             assert_eq!(judged(failure(verdict)), Ok(None), "{verdict:?}");

@@ -11,12 +11,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::layer::Cell;
 use crate::{
-    call::{Deadline, Joint, Peer, Slot, Target},
+    call::{Deadline, Joint, Peer, Slot, Target, falls_short},
     error::{BoxError, Clock, TimedOut},
 };
-
-/// Each hop of a chain hands on a little less time than it has: such a part of a fair time may be missing.
-const LOST_ON_THE_WAY: u32 = 10;
 
 pin_project! {
     /// The future of [`Timeout`](super::Timeout).
@@ -118,7 +115,7 @@ impl Timer {
         let granted = self.granted.unwrap_or_else(ours);
         let limit = self.attempt.or(self.quick).map(|end| end.saturating_duration_since(self.began));
         let fair = limit.map_or(granted, |limit| limit.min(granted));
-        took.saturating_sub(stood_still) < fair - fair / LOST_ON_THE_WAY
+        falls_short(took.saturating_sub(stood_still), fair)
     }
 }
 
