@@ -192,7 +192,7 @@ async fn who_is_over_its_quota_at_the_next_hop_costs_nobody_else_the_tool() {
     let client = Stack::new();
     let service = client.service(service_fn(move |call: Request<()>| {
         let mut onward = Request::new(served.clone(), ());
-        onward.head.caller = call.head.caller.clone();
+        onward.head.caller = call.head.caller;
         let answer = server.answer(onward);
         async move { Ok::<_, BoxError>(Response::from_result(answer.await?.result)) }
     }));

@@ -5,11 +5,11 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 
 use super::cell::Guard;
 use crate::{
     call::{Peer, Response, Verdict},
+    classify::ended,
     error::BoxError,
     gate::Gate,
 };

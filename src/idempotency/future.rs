@@ -157,7 +157,9 @@ where
                             told(kept);
                             return Poll::Ready(outcome);
                         }
-                        Poll::Pending => state.set(State::Ending { ending: Box::new(Ending::new(reply, held_back(outcome), by)) }),
+                        Poll::Pending => {
+                            state.set(State::Ending { ending: Box::new(Ending::new(reply, held_back(outcome), by)) })
+                        }
                     }
                 }
                 StateProj::Ending { ending } => {
