@@ -24,13 +24,13 @@ def edge(s):
 
 
 def audit(s):
-    # By upstream only: the trail has no series for each tool.
+    # By upstream only: the trail has no series for each tool. Each process has a queue of its own.
     yield graph("Audit records", "Calls a second that the audit trail is about, by how they ended.", "reqps",
                 [(s.rate("buttress_audit_events_total", by="upstream, outcome"), "{{upstream}} {{outcome}}")])
     yield graph("Audit records that wait", "Records that are not written yet. Where they never are none, the disk is slow, or hangs.", "short",
-                [(s.gauge("buttress_audit_backlog", by="upstream"), "{{upstream}}")])
+                [(s.gauge("buttress_audit_backlog", by="upstream, instance"), "{{upstream}} {{instance}}")])
     yield graph("Audit records lost", "Records a second that are not in the trail, by the reason. Anything here is a gap.", "reqps",
-                [(s.rate("buttress_audit_dropped_total", by="upstream, reason"), "{{upstream}} {{reason}}")])
+                [(s.rate("buttress_audit_dropped_total", by="upstream, instance, reason"), "{{upstream}} {{instance}} {{reason}}")])
 
 
 def limits_of_callers(s):
@@ -103,7 +103,7 @@ def concurrency(s):
         graph("Slots", "Slots held; kept are those of work that goes on after its attempt.", "short",
               [(s.gauge("buttress_concurrency_in_flight", by=TARGET), NAME),
                (s.gauge("buttress_concurrency_kept", by=TARGET), "kept " + NAME)]),
-        graph("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 1, the next waits.", "percentunit",
+        graph("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 100 %, the next waits.", "percentunit",
               [(s.slots(), NAME)]),
         graph("Queue", "Attempts that wait for a slot.", "short", [(s.gauge("buttress_queue_length", by=TARGET), NAME)]),
         graph("Time in the queue", "Median and 95th percentile, of the attempts that had to wait and got a slot.", "s",

@@ -36,7 +36,7 @@ def golden():
              S.quantile(0.95, SERVER, ENDED), (2, 5)),
         stat("Breakers open", "Its own and its upstream's: those that leave it alone at the moment, but for probes, in one process or in several.", "short",
              S.breakers_open(), (1, 2)),
-        stat("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 1, the next waits.",
+        stat("Slots of the limit", "The share of the slots that are held, in the process that has the fewest left. At 100 %, the next waits.",
              "percentunit", f"max({S.slots()})", (0.8, 0.95)),
         graph("Calls by outcome", "Calls a second, by error_type.", "reqps",
               S.outcomes(SERVER)),
