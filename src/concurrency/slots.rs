@@ -25,7 +25,7 @@ use super::{
     limit::{self, AdaptiveLimit, Limit},
     lookout::Lookout,
     permit::{Account, Kept, Permit, Place},
-    queue::{Arrival, Charge, Key, Queue},
+    queue::{Arrival, Charge, Due, Key, Queue},
     turnstile::{Barred, Turnstile},
 };
 use crate::{
@@ -203,8 +203,11 @@ impl Slots {
             self.settle_down(&desk);
             return Entry::Refused(Reason::Draining);
         }
-        let arrival =
-            Arrival { tenant: head.caller.tenant_digest(), class: head.criticality(), deadline: head.end().map(|(end, _)| end) };
+        let due = match &head.joint {
+            Some(joint) => Some(Due::Latest(joint.clone())),
+            None => head.end().map(|(end, _)| Due::At(end)),
+        };
+        let arrival = Arrival { tenant: head.caller.tenant_digest(), class: head.criticality(), due };
         let mut receiver = None;
         let sender = || {
             let (sender, outcome) = oneshot::channel();

@@ -100,6 +100,27 @@ async fn a_call_for_several_waits_as_long_as_the_last_of_them() {
     assert_eq!(reason(&service.call(late).now_or_never().unwrap()), Some(Reason::Deadline));
 }
 
+/// Also where the slot comes free in between: then it is not this call's first caller who decides whether it is worth beginning.
+#[tokio::test(start_paused = true)]
+async fn a_call_for_several_is_let_in_by_the_last_of_them_though_the_first_is_gone() {
+    let two = Duration::from_secs(2);
+    let mut service = ConcurrencyLayer::new(NonZeroU32::MIN)
+        .queue(1)
+        .layer(Script::new([Step::After(two, Ok(Response::new("first"))), Step::After(two, Ok(Response::new("shared")))]));
+    let target = tool("t");
+    let within = |time| Deadline { soft: Some(Instant::now() + time), ..Deadline::default() };
+    for last in [Deadline::default(), within(55 * two)] {
+        let running = tokio::spawn(service.call(request(&target)));
+        let joint = Joint::new(within(two / 4));
+        let mut shared = request(&target);
+        shared.head.joint = Some(joint.clone());
+        let waiting = tokio::spawn(service.call(shared));
+        joint.join(last);
+        assert!(running.await.unwrap().is_ok());
+        assert_eq!(reason(&waiting.await.unwrap()), None);
+    }
+}
+
 /// What would begin at its deadline could only be cut off at once, and its outcome would not be known.
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_comes_free_at_the_deadline_comes_too_late() {

@@ -5,7 +5,11 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::standing::Standing;
-use crate::{call::Criticality, concurrency::latency::Typical, error::Reason};
+use crate::{
+    call::{Criticality, Joint},
+    concurrency::latency::Typical,
+    error::Reason,
+};
 
 /// How long a call without a deadline stands in a line that stands.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,12 +18,30 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// the line to be empty.
 const FEW: usize = 2;
 
+/// By when somebody needs the answer.
+#[derive(Debug, Clone)]
+pub(in crate::concurrency) enum Due {
+    At(Instant),
+    /// Several wait for the one call, and who comes to them later may wait longer.
+    Latest(Joint),
+}
+
+impl Due {
+    /// When that is, as things stand. `None`: one of them waits for ever.
+    pub(super) fn at(&self) -> Option<Instant> {
+        match self {
+            Self::At(at) => Some(*at),
+            Self::Latest(joint) => joint.deadline().end(None).map(|(end, _)| end),
+        }
+    }
+}
+
 /// Somebody who waits.
 #[derive(Debug)]
 pub(super) struct Waiter<T> {
     pub(super) id: u64,
     pub(super) joined: Instant,
-    pub(super) deadline: Option<Instant>,
+    pub(super) due: Option<Due>,
     pub(super) value: T,
 }
 
@@ -38,20 +60,25 @@ impl<T> Default for Line<T> {
 }
 
 impl<T> Waiter<T> {
-    /// Half of the time that it came with: more than that it need not leave for the call itself, lest a tool whose calls take
-    /// nearly as long as they may had no queue; and more than that it does not stand for.
-    fn half(&self) -> Duration {
-        self.deadline.map_or(PATIENCE, |deadline| deadline.saturating_duration_since(self.joined) / 2)
+    fn deadline(&self) -> Option<Instant> {
+        self.due.as_ref().and_then(Due::at)
+    }
+
+    /// Half of the time until its deadline from when it came: more than that it need not leave for the call itself, lest a tool
+    /// whose calls take nearly as long as they may had no queue; and more than that it does not stand for.
+    fn half(&self, deadline: Option<Instant>) -> Duration {
+        deadline.map_or(PATIENCE, |deadline| deadline.saturating_duration_since(self.joined) / 2)
     }
 
     /// Why it is not served now, if it is not.
     fn hopeless(&self, typical: Option<Typical>, stands: bool, now: Instant) -> Option<Reason> {
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
+        let deadline = self.deadline();
+        if deadline.is_some_and(|deadline| deadline <= now) {
             return Some(Reason::Deadline);
         }
-        let waited = now.saturating_duration_since(self.joined);
-        let too_late = self.deadline.is_some_and(|deadline| !leaves_time(deadline, self.half(), typical, now));
-        (too_late || (stands && waited > self.half())).then_some(Reason::Shed)
+        let (half, waited) = (self.half(deadline), now.saturating_duration_since(self.joined));
+        let too_late = deadline.is_some_and(|deadline| !leaves_time(deadline, half, typical, now));
+        (too_late || (stands && waited > half)).then_some(Reason::Shed)
     }
 }
 

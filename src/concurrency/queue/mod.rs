@@ -17,6 +17,7 @@ use std::{
 };
 
 use account::{Account, Entry};
+pub(super) use line::Due;
 use line::{Line, Waiter, leaves_time};
 use tokio::time::Instant;
 
@@ -53,11 +54,11 @@ pub(super) struct Queue<T> {
 }
 
 /// Somebody who wants a place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Arrival {
     pub(super) tenant: Digest,
     pub(super) class: Criticality,
-    pub(super) deadline: Option<Instant>,
+    pub(super) due: Option<Due>,
 }
 
 /// Where somebody waits.
@@ -146,9 +147,9 @@ impl<T> Queue<T> {
         slots: u32,
         now: Instant,
     ) -> Result<(Key, Option<T>), Reason> {
-        let Arrival { class, deadline, .. } = arrival;
-        let tenant = self.known_as(arrival.tenant);
-        if let Some(deadline) = deadline {
+        let Arrival { tenant, class, due } = arrival;
+        let tenant = self.known_as(tenant);
+        if let Some(deadline) = due.as_ref().and_then(Due::at) {
             if deadline <= now {
                 return Err(Reason::Deadline);
             }
@@ -168,7 +169,7 @@ impl<T> Queue<T> {
         }
         self.last_id += 1;
         let id = self.last_id;
-        self.account(tenant, typical).line.push(class, Waiter { id, joined: now, deadline, value: value() }, typical, now);
+        self.account(tenant, typical).line.push(class, Waiter { id, joined: now, due, value: value() }, typical, now);
         self.waiting += 1;
         Ok((Key { tenant, class, id }, displaced))
     }

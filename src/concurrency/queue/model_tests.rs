@@ -257,7 +257,13 @@ fn play(acts: Vec<Act>) {
             Act::Join { tenant: name, class, within } => {
                 let class = Criticality::ALL[class];
                 let deadline = within.map(|within| now + Duration::from_millis(within));
-                let joined = queue.join(Arrival { tenant: tenant(name), class, deadline }, || value, Some(typical), SLOTS, now);
+                let joined = queue.join(
+                    Arrival { tenant: tenant(name), class, due: deadline.map(Due::At) },
+                    || value,
+                    Some(typical),
+                    SLOTS,
+                    now,
+                );
                 let expected = reference.join(name, &Waiting { value, class, joined: now, deadline }, typical, now);
                 assert_eq!(joined.as_ref().map(|(_, displaced)| *displaced).map_err(|reason| *reason), expected);
                 keys.extend(joined.ok().map(|(key, _)| (value, key)));

@@ -34,7 +34,7 @@ impl Scene {
     }
 
     fn ask(&mut self, who: &str, class: Criticality, within: Option<Duration>, value: u32) -> Result<Option<u32>, Reason> {
-        let arrival = Arrival { tenant: tenant(who), class, deadline: within.map(|within| self.now + within) };
+        let arrival = Arrival { tenant: tenant(who), class, due: within.map(|within| Due::At(self.now + within)) };
         let (key, displaced) = self.queue.join(arrival, || value, self.typical, self.slots, self.now)?;
         self.keys.insert(value, key);
         Ok(displaced)
