@@ -158,7 +158,7 @@ where
                             return Poll::Ready(outcome);
                         }
                         Poll::Pending => {
-                            state.set(State::Ending { ending: Box::new(Ending::new(reply, held_back(outcome), by)) })
+                            state.set(State::Ending { ending: Box::new(Ending::new(reply, held_back(outcome), by)) });
                         }
                     }
                 }
