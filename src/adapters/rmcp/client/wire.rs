@@ -3,7 +3,8 @@
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    ptr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -54,8 +55,8 @@ struct Attempts {
     last_lease: u64,
     /// What the server asks and has no answer to, by its own ids. Each stops the clocks of the calls that wait for it.
     questions: HashMap<RequestId, Vec<Asking>>,
-    /// Who hears of changes: the stacks that calls on this connection come from. Nearly always one.
-    audience: Vec<Arc<Changes>>,
+    /// Who hears of changes: the stacks that calls on this connection come from, for as long as there are such. Nearly always one.
+    audience: Vec<Weak<Changes>>,
     closed: bool,
 }
 
@@ -118,8 +119,9 @@ impl Wire {
     /// From now on tells `changes` what the server says has changed.
     pub(super) fn tell(&self, changes: &Arc<Changes>) {
         let mut attempts = self.lock();
-        if !attempts.audience.iter().any(|told| Arc::ptr_eq(told, changes)) {
-            attempts.audience.push(changes.clone());
+        if !attempts.audience.iter().any(|told| ptr::eq(told.as_ptr(), Arc::as_ptr(changes))) {
+            attempts.audience.retain(|told| told.strong_count() > 0);
+            attempts.audience.push(Arc::downgrade(changes));
         }
     }
 
@@ -151,7 +153,7 @@ impl Wire {
                 other => {
                     if let Some(method) = method_of(other) {
                         let audience = self.lock().audience.clone();
-                        audience.iter().for_each(|changes| changes.heard(method));
+                        audience.iter().filter_map(Weak::upgrade).for_each(|changes| changes.heard(method));
                     }
                 }
             },
@@ -465,5 +467,21 @@ mod tests {
         wire.enter(id(1), Attempt { peer: Some(one), ..Attempt::default() });
         (0..1000).for_each(|n| wire.heard(&question(n, None)));
         assert_eq!(wire.lock().questions.len(), QUESTIONS);
+    }
+
+    /// A gateway makes a client for each of its callers, over one connection to the server.
+    #[test]
+    fn whoever_is_gone_is_not_told_and_takes_no_room() {
+        let wire = Wire::default();
+        let client = || Arc::new(Changes::new(&crate::Stack::new(), &Arc::new(crate::catalogue::Catalogue::new("up"))));
+        let stays = client();
+        for _ in 0..100 {
+            wire.tell(&stays);
+            wire.tell(&client());
+        }
+        wire.tell(&stays);
+        let told: Vec<_> = wire.lock().audience.iter().filter_map(Weak::upgrade).collect();
+        assert!(told.len() == 1 && Arc::ptr_eq(&told[0], &stays));
+        assert_eq!(wire.lock().audience.len(), 2, "the last that came, and who stays");
     }
 }
