@@ -180,6 +180,10 @@ async fn each_end_of_a_call_has_its_line() {
             lost(Exhausted::new(3, timed_out.into()).into()),
             json!({ "outcome": "timeout", "verdict": "ambiguous", "attempts": 3 }),
         ),
+        (
+            lost(TimedOut { clock: Clock::Patience, ..timed_out }.into()),
+            json!({ "outcome": "timeout", "verdict": "hurried", "attempts": 1 }),
+        ),
         (lost(Panicked.into()), json!({ "outcome": "panic", "verdict": "ambiguous", "attempts": 1 })),
         (lost(forbidden.into()), json!({ "outcome": "denied", "verdict": "denied", "attempts": 1 })),
         (lost(Transport::not_sent("refused").into()), json!({ "outcome": "error", "verdict": "not_sent", "attempts": 1 })),
@@ -214,7 +218,23 @@ async fn each_end_of_a_call_has_its_line() {
     assert!(!sink.text().contains("words of the handler's"));
     let counts = counted.take();
     assert_eq!(counts["buttress_audit_events_total:error"], 3);
-    assert_eq!(counts.values().sum::<u64>(), 10);
+    assert_eq!(counts.values().sum::<u64>(), 11);
+}
+
+/// Whoever looks for what led to something goes by when it was asked for.
+#[tokio::test(start_paused = true)]
+async fn a_record_bears_the_time_of_arrival() {
+    let hour = Duration::from_secs(3600);
+    let (sink, layer_of) = (Memory::default(), |sink| AuditLayer::new(sink).unwrap());
+    let layer = layer_of(sink.clone());
+    let mut service = layer.layer(Script::new([Step::After(hour, Ok(Response::new("done")))]));
+    #[expect(clippy::disallowed_methods, reason = "records bear the wall's time")]
+    let now = std::time::SystemTime::now();
+    service.call(Request::new(known("t"), ())).await.unwrap();
+    let lines = sink.lines(&layer.handle()).await;
+    let arrived = humantime::parse_rfc3339(lines[0]["time"].as_str().unwrap()).unwrap();
+    let before = now.duration_since(arrived).unwrap_or_default();
+    assert!(before > hour / 2, "the clock stood still, so the wall's says that it came an hour before it ended: {before:?}");
 }
 
 #[tokio::test]

@@ -37,6 +37,22 @@ impl Write for Slow {
 
 impl Sink for Slow {}
 
+/// Says that it has been given something to write.
+struct Heard(Slow, mpsc::Sender<()>);
+
+impl Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _nobody_listens = self.1.send(());
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Sink for Heard {}
+
 #[tokio::test]
 async fn a_full_queue_drops_records_and_not_calls() {
     let counted = Counted::new();
@@ -96,13 +112,15 @@ async fn what_waits_for_a_sink_that_hangs_is_seen() {
         let [value] = values[..] else { panic!("{values:?}") };
         value
     };
-    let (leave, left) = mpsc::channel();
-    let layer = AuditLayer::with_capacity(Slow(Memory::default(), left), NonZeroUsize::new(3).unwrap()).unwrap();
+    let ((leave, left), (heard, hears)) = (mpsc::channel(), mpsc::channel());
+    let sink = Heard(Slow(Memory::default(), left), heard);
+    let layer = AuditLayer::with_capacity(sink, NonZeroUsize::new(3).unwrap()).unwrap();
     let (trail, mut service, target) = (layer.handle(), layer.layer(echo()), known("t"));
     for _ in 0..5 {
         service.call(Request::new(target.clone(), Said::default())).await.unwrap();
     }
-    assert_eq!(change(), 3.0, "those that were lost do not wait");
+    hears.recv().unwrap();
+    assert_eq!(change(), 3.0, "what the writer has taken is not written yet; and those that were lost do not wait");
     drop(leave);
     trail.flush().await;
     assert_eq!(change(), -3.0);

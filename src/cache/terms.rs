@@ -65,9 +65,11 @@ impl InForce {
     }
 
     pub(super) fn set(&self, Terms { longest, stale_while_revalidate, stale_if_error, refreshes }: Terms) {
-        self.longest.set(Some(longest));
-        self.stale_while_revalidate.set(Some(stale_while_revalidate));
-        self.stale_if_error.set(Some(stale_if_error));
+        // What is too long to be counted is as long as can be.
+        let put = |time: &AtomicDuration, to: Duration| time.set(Some(to.min(AtomicDuration::LONGEST)));
+        put(&self.longest, longest);
+        put(&self.stale_while_revalidate, stale_while_revalidate);
+        put(&self.stale_if_error, stale_if_error);
         self.refreshes.store(refreshes, Ordering::Relaxed);
     }
 }

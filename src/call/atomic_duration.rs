@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-/// A length of time, or none. Zero is none. It is kept in nanoseconds: what is longer than 584 years is that long.
+/// A length of time, or none. Zero is none, and so is what is longer than 584 years: it is kept in nanoseconds.
 #[derive(Debug)]
 pub(crate) struct AtomicDuration(AtomicU64);
 
 impl AtomicDuration {
+    /// The longest that is one.
+    pub(crate) const LONGEST: Duration = Duration::from_nanos(u64::MAX);
+
     pub(crate) fn new(duration: Option<Duration>) -> Self {
         Self(AtomicU64::new(nanoseconds(duration)))
     }
@@ -26,22 +29,5 @@ impl AtomicDuration {
 }
 
 fn nanoseconds(duration: Option<Duration>) -> u64 {
-    u64::try_from(duration.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_too_long_is_as_long_as_can_be_and_not_none() {
-        let time = AtomicDuration::new(Some(Duration::MAX));
-        assert_eq!(time.get(), Some(Duration::from_nanos(u64::MAX)));
-        time.set(Some(Duration::from_nanos(1)));
-        assert_eq!(time.get(), Some(Duration::from_nanos(1)));
-        time.set(Some(Duration::ZERO));
-        assert_eq!(time.get(), None);
-        time.set(None);
-        assert_eq!(time.get(), None);
-    }
+    u64::try_from(duration.unwrap_or_default().as_nanos()).unwrap_or(0)
 }

@@ -182,7 +182,8 @@ impl Default for InForce {
 impl InForce {
     /// Puts another in its place. Whoever does it has taken turns with others who do.
     pub(super) fn set(&self, policy: TargetPolicy) {
-        self.cache_for.set(policy.cache_for);
+        // What is too long to be counted is as long as can be.
+        self.cache_for.set(policy.cache_for.map(|fresh| fresh.min(AtomicDuration::LONGEST)));
         let gist = Gist::of(&policy);
         self.said.store(Some(Arc::new(policy)));
         self.gist.store(gist.0, Ordering::Relaxed);

@@ -186,3 +186,14 @@ const LAYERS: [&str; 12] = [
     "retry",
     "subscriptions",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstreams_label_is_fit_and_no_longer_than_a_name_may_be() {
+        assert_eq!(&*upstream_label("weather 2/é"), "weather_2/_");
+        assert_eq!(&*upstream_label(&"u".repeat(LONGEST + 1)), &*"u".repeat(LONGEST));
+    }
+}

@@ -143,3 +143,40 @@ impl<E: SpanExporter> SpanExporter for Sent<E> {
         self.exporter.set_resource(resource);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Tracer, TracerProvider};
+    use opentelemetry_sdk::{error::OTelSdkError, trace::SdkTracerProvider};
+
+    use super::*;
+
+    /// A collector that takes what comes, or nothing.
+    #[derive(Debug)]
+    struct Collector(bool);
+
+    impl SpanExporter for Collector {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            if self.0 { Ok(()) } else { Err(OTelSdkError::InternalFailure("gone".to_owned())) }
+        }
+    }
+
+    /// How many are lost of twice as many as there is room for, half of which are sent before the others end.
+    fn lost(takes: bool) -> u64 {
+        let loss = Arc::new(Loss::default());
+        let counted = Counted { room: 8, ..Counted::new(Collector(takes), loss.clone()) };
+        let provider = SdkTracerProvider::builder().with_span_processor(counted).build();
+        let tracer = provider.tracer("t");
+        for _ in 0..2 {
+            (0..8).for_each(|_| drop(tracer.start("s")));
+            let _sent = provider.force_flush();
+        }
+        assert_eq!(loss.waiting.load(Ordering::Relaxed), 0);
+        loss.total()
+    }
+
+    #[test]
+    fn what_was_sent_makes_room_and_what_was_not_is_lost_once() {
+        assert_eq!((lost(true), lost(false)), (0, 16));
+    }
+}
