@@ -56,8 +56,8 @@ pub struct Head {
     pub joint: Option<Joint>,
     /// Whether this attempt may wait for a slot.
     pub admission: Admission,
-    /// Whether nobody is the worse off without this attempt (a hedge): it must not wait, and a
-    /// breaker that is not closed does not try its luck with it.
+    /// Whether nobody is the worse off without this attempt (a hedge): it must not wait, and a breaker that is not closed does not
+    /// try its luck with it.
     pub spare: bool,
     /// Which attempt this is, counted from 0.
     pub attempt: u32,

@@ -19,7 +19,8 @@
 //!
 //! * **Error type**: [`BoxError`](crate::BoxError). A failure that several share is the [source](std::error::Error::source) of a
 //!   [`SharedFailure`](crate::error::SharedFailure); [`TimedOut`](crate::error::TimedOut) for a waiter whose own deadline comes
-//!   first, which is [`Hurried`](crate::call::Verdict::Hurried) where it gave less than a [fair time](crate::timeout#a-fair-time); [`Panicked`](crate::error::Panicked) for all if the inner service panics.
+//!   first, which is [`Hurried`](crate::call::Verdict::Hurried) where it gave less than a
+//!   [fair time](crate::timeout#a-fair-time); [`Panicked`](crate::error::Panicked) for all if the inner service panics.
 //! * **Order**: outside retry, so that all attempts are shared; inside the cache, so that its misses are one.
 //! * **Answers** to those who joined are [`Served::Shared`](crate::call::Served::Shared), and carry nothing of the request that
 //!   was sent. An answer may be about a state that is older than a joiner's request, by as much as the call had been under way.
