@@ -43,12 +43,12 @@
 //!   * `stacks`, one for each that is [watched](Admin::watch): `quota` (`mode`, `limits`, `waiting`, `keys`, `overflows`),
 //!     `retry` (`attempts`, `tokens` of `capacity`), `breaker_mode`, `concurrency_mode`, `loop_guard` (`mode`, `agents`), `cache`
 //!     (`bytes`, `entries`), `audit` (`backlog`, `failing`), `faults`: whether calls are broken on purpose;
-//!   * `targets`, by method and name: `calls`, `attempts` (`null` before the first, and where an upstream has
-//!     [many names](crate::metrics#what-it-costs)), `errors` (by `error_type`) and `refusals` (which `layer` refused how many `calls`,
+//!   * `targets`, by method and name: `calls`, `attempts` (`null` before the first, and where an upstream has [many
+//!     names](crate::metrics#what-it-costs)), `errors` (by `error_type`) and `refusals` (which `layer` refused how many `calls`,
 //!     and for which `reason`; the most first) since the start; `recent` (`calls`, `attempts`, `errors` but for cancelled calls,
-//!     these by `error_types`, `refusals`, `p50_seconds`, `p95_seconds`, `p99_seconds`); `breaker` (`state`, `since_seconds`, `until_probe_seconds`,
-//!     `forced`, `failures_in_a_row`, `success_rate`); `slots` (`limit`, `in_flight`, `kept`, `waiting`, `places`, `draining`,
-//!     `adapts`); `quota_waiting`.
+//!     these by `error_types`, `refusals`, `p50_seconds`, `p95_seconds`, `p99_seconds`); `breaker` (`state`, `since_seconds`,
+//!     `until_probe_seconds`, `forced`, `failures_in_a_row`, `success_rate`); `slots` (`limit`, `in_flight`, `kept`, `waiting`,
+//!     `places`, `draining`, `adapts`); `quota_waiting`.
 //! * `transitions`: the last 50 changes of breakers, latest first: `seconds_ago`, `upstream`, `method` and `name` (`null` for the
 //!   upstream's own), `from`, `to`, `cause` ([`Cause`](crate::breaker::Cause)).
 //!
