@@ -94,4 +94,10 @@ mod tests {
         assert_eq!(deadline.tightened(hard_only), Deadline { hard: Some(s(9)), ..deadline });
         assert_eq!(deadline.tightened(Deadline::default()), deadline);
     }
+
+    #[test]
+    fn a_tenth_of_a_fair_time_may_be_missing() {
+        let short = |had| falls_short(Duration::from_secs(had), Duration::from_secs(60));
+        assert_eq!([0, 53, 54, 60, 61].map(short), [true, true, false, false, false]);
+    }
 }
